@@ -1,0 +1,242 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The process that holds a lab: it runs the model, the servers and their control, and leaves nothing behind.
+
+``python -m tests.lab.keeper`` reads a :class:`LabPlan` as one line of JSON from its standard input and answers with one
+line: ``{"state": {...}}`` when everything is up, or ``{"error": text}``. Then it waits. Unless the plan says ``detached``,
+the end of its standard input means that whoever wanted the lab is gone, be it by ``kill -9``: the lab ends. So it does
+on SIGTERM, SIGINT and ``POST /lab/shutdown``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from .addresses import Addresses
+from .binaries import pinned_version
+from .fleet_files import write_endpoints, write_inventory
+from .model_server import ModelServer
+from .opencode_home import make_tools, prepare_home, server_environment
+from .opencode_server import OpenCodeServer, ServerStartError
+from .plan import LabPlan, LabState, VMState
+from .processes import adopt_orphans, kill_lab, reap_adopted
+from .sample_repos import clone, make_remotes
+
+__all__ = ["main"]
+
+_MAX_PROMPT_BYTES = 1 << 30
+
+
+class Keeper:
+    """One lab, from nothing to nothing."""
+
+    def __init__(self, plan: LabPlan) -> None:
+        self._plan = plan
+        self._root = Path(plan.root)
+        self._servers: dict[str, OpenCodeServer] = {}
+        self._addresses = Addresses()
+        self._stopping = asyncio.Event()
+        self._state: LabState | None = None
+        self._runner = web.AppRunner(self._application(), handler_cancellation=True, access_log=None)
+
+    async def run(self) -> int:
+        """Bring the lab up, say so, wait for its end, take it down; returns the exit code."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGCHLD, self._notice_children)
+        if not self._plan.detached:
+            loop.add_reader(sys.stdin.fileno(), self._watch_parent)
+        try:
+            await self._until_stopping(self._up())
+            if not self._stopping.is_set():
+                _tell({"state": self._state.to_dict()} if self._state else {"error": "no state"})
+            await self._stopping.wait()
+            return 0
+        except (ServerStartError, OSError) as error:
+            _tell({"error": str(error)})
+            return 1
+        finally:
+            await self._down()
+
+    async def _up(self) -> None:
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, shutdown_timeout=0.1)
+        await site.start()
+        host, port = self._runner.addresses[0][:2]
+        origin = f"http://{host}:{port}"
+        chosen = self._addresses.choose(self._plan.vms)
+        tools = make_tools(self._root / "bin")
+        states = tuple(self._vm_state(name, *chosen[name]) for name in self._plan.vms)
+        for state in states:
+            prepare_home(Path(state.home), state.name, f"{origin}/v1")
+            self._servers[state.name] = self._server(state, tools)
+        async with asyncio.TaskGroup() as tasks:
+            for server in self._servers.values():
+                tasks.create_task(server.start())
+            tasks.create_task(asyncio.to_thread(self._make_repos))
+        endpoints = write_endpoints(self._root, states)
+        inventory = write_inventory(self._root, endpoints)
+        self._state = LabState(
+            self._plan.lab_id,
+            os.getpid(),
+            str(self._root),
+            origin,
+            pinned_version(),
+            str(endpoints),
+            str(inventory),
+            states,
+        )
+        path = LabState.path(self._root)
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(self._state.to_dict(), indent=2) + "\n")
+
+    def _vm_state(self, name: str, host: str, port: int) -> VMState:
+        home = self._root / "homes" / name
+        home.mkdir(parents=True)
+        return VMState(name, host, port, str(home), self._plan.passwords.get(name))
+
+    def _server(self, state: VMState, tools: Path) -> OpenCodeServer:
+        environment = server_environment(
+            Path(state.home), self._plan.lab_id, state.name, state.password, tools
+        )
+        log = self._root / "logs" / f"{state.name}.log"
+        log.parent.mkdir(exist_ok=True)
+        return OpenCodeServer(state, Path(self._plan.binary), environment, log)
+
+    def _make_repos(self) -> None:
+        directory = self._root / "remotes"
+        directory.mkdir()
+        remotes = make_remotes(directory)
+        for name in self._plan.vms:
+            clone(remotes, self._root / "homes" / name, name)
+
+    async def _down(self) -> None:
+        """End everything. Bounded: whatever does not end by itself is killed."""
+        await asyncio.gather(*(server.stop() for server in self._servers.values()))
+        await asyncio.to_thread(kill_lab, self._plan.lab_id)
+        await self._runner.cleanup()
+        self._addresses.release()
+        shutil.rmtree(self._root, ignore_errors=True)
+
+    async def _until_stopping(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do the work, but drop it when the lab is to end."""
+        task = asyncio.ensure_future(work)
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not task.done():
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            return
+        try:
+            task.result()
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
+
+    def _watch_parent(self) -> None:
+        if not os.read(sys.stdin.fileno(), 4096):
+            asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+            self._stopping.set()
+
+    def _notice_children(self) -> None:
+        for server in self._servers.values():
+            server.notice_exit()
+        reap_adopted({server.pid for server in self._servers.values() if server.pid is not None})
+
+    def _application(self) -> web.Application:
+        application = web.Application(client_max_size=_MAX_PROMPT_BYTES)
+        application.add_routes(ModelServer().routes())
+        application.add_routes(
+            [
+                web.get("/lab/status", self._status),
+                web.post("/lab/shutdown", self._shutdown),
+                web.post("/lab/vms/{vm}/{verb}", self._control),
+            ]
+        )
+        return application
+
+    async def _status(self, request: web.Request) -> web.Response:
+        vms = {
+            name: {"url": server.state.url, "alive": server.alive, "pid": server.pid}
+            for name, server in self._servers.items()
+        }
+        return web.json_response({"lab_id": self._plan.lab_id, "vms": vms})
+
+    async def _shutdown(self, request: web.Request) -> web.Response:
+        self._stopping.set()
+        return web.json_response({})
+
+    async def _control(self, request: web.Request) -> web.Response:
+        server = self._servers.get(request.match_info["vm"])
+        verb = request.match_info["verb"]
+        if server is None or verb not in _VERBS:
+            raise web.HTTPNotFound
+        try:
+            await _VERBS[verb](server)
+        except ServerStartError as error:
+            return web.json_response({"error": str(error)}, status=500)
+        return web.json_response({"alive": server.alive, "pid": server.pid})
+
+
+async def _restart(server: OpenCodeServer) -> None:
+    await server.stop()
+    await server.start()
+
+
+async def _pause(server: OpenCodeServer) -> None:
+    server.signal(signal.SIGSTOP)
+
+
+async def _resume(server: OpenCodeServer) -> None:
+    server.signal(signal.SIGCONT)
+
+
+_VERBS: dict[str, Callable[[OpenCodeServer], Coroutine[Any, Any, None]]] = {
+    "start": OpenCodeServer.start,
+    "stop": OpenCodeServer.stop,
+    "kill": OpenCodeServer.kill,
+    "restart": _restart,
+    "pause": _pause,
+    "resume": _resume,
+}
+
+
+def _tell(answer: dict[str, Any]) -> None:
+    # Whoever asked may be gone already; then nobody is left to be told.
+    with contextlib.suppress(BrokenPipeError):
+        print(json.dumps(answer), flush=True)
+
+
+async def _run(plan: LabPlan) -> int:
+    return await Keeper(plan).run()
+
+
+def main() -> int:
+    """Read the plan and keep the lab."""
+    adopt_orphans()
+    # Not by sys.stdin's buffer: what follows the first line must stay visible to the event loop.
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        byte = os.read(sys.stdin.fileno(), 1)
+        if not byte:
+            return 0
+        line += byte
+    return asyncio.run(_run(LabPlan.from_json(line.decode())))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

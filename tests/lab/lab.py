@@ -1,0 +1,309 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lab as tests and the demo use it."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+import psutil
+
+from .binaries import CHECKOUT, find_opencode
+from .plan import DEFAULT_VMS, LAB_ID_VARIABLE, LabPlan, LabState, VMState, password_variable
+from .processes import kill_lab, lab_processes
+from .scripted_model import ScriptedModel
+
+__all__ = ["Lab", "LabError", "LabVM"]
+
+_CONTROL_TIMEOUT_S = 90.0
+_DOWN_TIMEOUT_S = 30.0
+
+
+class LabError(RuntimeError):
+    """The lab could not do what was asked; the text says why, with the log of the server concerned."""
+
+
+class LabVM:
+    """One VM of a running lab: a real OpenCode server with a home of its own.
+
+    ``url`` is like ``http://127.0.0.11:4105``; ``home`` its home directory; ``log`` the server's log.
+    """
+
+    def __init__(self, state: VMState, lab_id: str, root: Path, control: httpx.Client) -> None:
+        self.name = state.name
+        self.host = state.host
+        self.port = state.port
+        self.url = state.url
+        self.home = Path(state.home)
+        self.password = state.password
+        self.log = root / "logs" / f"{state.name}.log"
+        self._lab_id = lab_id
+        self._control = control
+
+    def __repr__(self) -> str:
+        return f"LabVM({self.name!r}, {self.url!r})"
+
+    def repo(self, name: str) -> Path:
+        """Where that sample repository is cloned."""
+        return self.home / name
+
+    def http(self, **options: object) -> httpx.Client:
+        """A client of the server, with its password."""
+        auth = httpx.BasicAuth("opencode", self.password) if self.password else None
+        return httpx.Client(base_url=self.url, auth=auth, timeout=30, trust_env=False, **options)  # type: ignore[arg-type]
+
+    @property
+    def alive(self) -> bool:
+        """Whether the server's process lives."""
+        return self.pid is not None
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the server while it lives."""
+        answer = self._control.get("/lab/status").raise_for_status().json()
+        pid: int | None = answer["vms"][self.name]["pid"]
+        return pid
+
+    def children(self) -> list[psutil.Process]:
+        """The live processes of this VM without the server: what its sessions started, orphans included."""
+        server = self.pid
+        return [process for process in lab_processes(self._lab_id, self.name) if process.pid != server]
+
+    def start(self) -> None:
+        """Start the server and wait till it is healthy; nothing if it lives."""
+        self._order("start")
+
+    def stop(self) -> None:
+        """End the server cleanly: its runs are aborted and their children killed."""
+        self._order("stop")
+
+    def restart(self) -> None:
+        """:meth:`stop` and :meth:`start`."""
+        self._order("restart")
+
+    def kill(self) -> None:
+        """SIGKILL to the server; as with the real thing the children of its sessions live on."""
+        self._order("kill")
+
+    def pause(self) -> None:
+        """SIGSTOP: connections are accepted, nothing is answered."""
+        self._order("pause")
+
+    def resume(self) -> None:
+        """The end of :meth:`pause`."""
+        self._order("resume")
+
+    def _order(self, verb: str) -> None:
+        answer = self._control.post(f"/lab/vms/{self.name}/{verb}")
+        if answer.status_code != 200:
+            raise LabError(f"{self.name}: {verb}: {answer.json().get('error', answer.text)}")
+
+
+class Lab:
+    """A fleet of real OpenCode servers on this machine, with a scripted model and sample repositories.
+
+    Args:
+        vms: names of the VMs; the shipped three by default.
+        root: where everything of it goes, a new temporary directory by default. It is made, and removed at the end.
+        password: of all servers, or VM -> password.
+    """
+
+    def __init__(
+        self,
+        vms: Sequence[str] = DEFAULT_VMS,
+        root: Path | None = None,
+        password: str | Mapping[str, str] | None = None,
+    ) -> None:
+        self._names = tuple(vms)
+        self._root = root
+        if isinstance(password, str):
+            password = dict.fromkeys(vms, password)
+        self._passwords = dict(password or {})
+        self._keeper: subprocess.Popen[str] | None = None
+        self._state: LabState | None = None
+
+    def __enter__(self) -> Self:
+        self.up()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.down()
+
+    def up(self, *, detached: bool = False) -> None:
+        """Start everything and wait till it is healthy.
+
+        Args:
+            detached: it shall live on when this process ends; :meth:`attach` finds it again.
+
+        Raises:
+            BinaryMissingError: there is no OpenCode.
+            LabError: a server did not come up, or the root is not empty.
+        """
+        root = _new_root(self._root)
+        plan = LabPlan(
+            secrets.token_hex(8), str(root), self._names, str(find_opencode()), self._passwords, detached
+        )
+        try:
+            self._keeper = _spawn_keeper(plan, root)
+            self._become(_first_answer(self._keeper, plan))
+        except BaseException:
+            self._end_keeper(plan.lab_id, root)
+            raise
+
+    @classmethod
+    def attach(cls, root: Path) -> Self:
+        """The detached lab in that root.
+
+        Raises:
+            LabError: there is none that runs.
+        """
+        try:
+            state = LabState.from_dict(json.loads(LabState.path(root).read_text()))
+            answer = httpx.get(f"{state.origin}/lab/status", timeout=5, trust_env=False).json()
+        except (OSError, ValueError, httpx.HTTPError) as error:
+            raise LabError(f"no lab runs in {root}") from error
+        if answer.get("lab_id") != state.lab_id:
+            raise LabError(f"no lab runs in {root}")
+        lab = cls([vm.name for vm in state.vms], root)
+        lab._become(state)
+        return lab
+
+    def down(self) -> None:
+        """End everything and remove the root; nothing if it is down."""
+        if self._state is None:
+            return
+        state, self._state = self._state, None
+        self.model.close()
+        self._control.close()
+        self._end_keeper(state.lab_id, Path(state.root), state.pid)
+
+    @property
+    def root(self) -> Path:
+        """The directory that holds everything of it."""
+        return Path(self._up_state.root)
+
+    @property
+    def endpoints(self) -> Path:
+        """A ``vm-endpoints.json`` of this lab."""
+        return Path(self._up_state.endpoints)
+
+    @property
+    def inventory(self) -> Path:
+        """An inventory source ``fleet.yml`` of this lab."""
+        return Path(self._up_state.inventory)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What to add to the environment of a child that shall use this lab: a home of its own, no real Slack."""
+        home = self.root / "controller"
+        home.mkdir(exist_ok=True)
+        passwords = {password_variable(vm.name): vm.password for vm in self.vms.values() if vm.password}
+        directories = {
+            "XDG_CONFIG_HOME": ".config",
+            "XDG_DATA_HOME": ".local/share",
+            "XDG_STATE_HOME": ".local/state",
+            "XDG_CACHE_HOME": ".cache",
+        }
+        return {
+            "DX_VM_ENDPOINTS": str(self.endpoints),
+            "HOME": str(home),
+            **{name: str(home / path) for name, path in directories.items()},
+            "SLACK_AUDIT": "false",
+            **passwords,
+        }
+
+    @property
+    def _up_state(self) -> LabState:
+        if self._state is None:
+            raise LabError("the lab is not up")
+        return self._state
+
+    def _become(self, state: LabState) -> None:
+        self._state = state
+        self._control = httpx.Client(base_url=state.origin, timeout=_CONTROL_TIMEOUT_S, trust_env=False)
+        self.model = ScriptedModel(state.origin)
+        self.vms = {vm.name: LabVM(vm, state.lab_id, Path(state.root), self._control) for vm in state.vms}
+
+    def _end_keeper(self, lab_id: str, root: Path, pid: int | None = None) -> None:
+        """Ask the keeper to end; if it does not, or is gone, do its work."""
+        if self._keeper is not None:
+            if self._keeper.stdin is not None:
+                self._keeper.stdin.close()
+            self._keeper.terminate()
+            try:
+                self._keeper.wait(_DOWN_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._keeper.kill()
+                self._keeper.wait()
+        elif pid is not None:
+            _end_detached(pid, lab_id)
+        for process in lab_processes(lab_id):
+            process.kill()
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _new_root(wanted: Path | None) -> Path:
+    if wanted is None:
+        return Path(tempfile.mkdtemp(prefix="dx-lab-")).resolve()
+    wanted.mkdir(parents=True, exist_ok=True)
+    if any(wanted.iterdir()):
+        raise LabError(f"{wanted} is not empty")
+    return wanted.resolve()
+
+
+def _spawn_keeper(plan: LabPlan, root: Path) -> subprocess.Popen[str]:
+    # A session of its own: a Ctrl-C at the terminal ends the lab through its parent, in order.
+    with (root / "keeper.log").open("wb") as log:
+        keeper = subprocess.Popen(
+            [sys.executable, "-m", f"{__package__}.keeper"],
+            cwd=CHECKOUT,
+            env=os.environ | {LAB_ID_VARIABLE: plan.lab_id, "PYTHONPATH": str(CHECKOUT)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            start_new_session=True,
+        )
+    assert keeper.stdin is not None
+    keeper.stdin.write(plan.to_json() + "\n")
+    keeper.stdin.flush()
+    return keeper
+
+
+def _first_answer(keeper: subprocess.Popen[str], plan: LabPlan) -> LabState:
+    assert keeper.stdout is not None
+    with keeper.stdout:
+        line = keeper.stdout.readline()
+    answer = json.loads(line) if line else {"error": _log_tail(Path(plan.root) / "keeper.log")}
+    if "error" in answer:
+        raise LabError(answer["error"])
+    return LabState.from_dict(answer["state"])
+
+
+def _log_tail(log: Path) -> str:
+    try:
+        tail = log.read_text(errors="replace")[-2000:]
+    except OSError:
+        tail = ""
+    return f"the lab's keeper ended early:\n{tail}"
+
+
+def _end_detached(pid: int, lab_id: str) -> None:
+    keepers = [process for process in lab_processes(lab_id) if process.pid == pid]
+    for keeper in keepers:
+        keeper.terminate()
+    psutil.wait_procs(keepers, timeout=_DOWN_TIMEOUT_S)

@@ -1,0 +1,146 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One real OpenCode server as a child process: starting, ending, and knowing when it answers."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import aiohttp
+
+from .plan import VMState
+from .processes import die_with_parent
+
+__all__ = ["OpenCodeServer", "ServerStartError"]
+
+_START_TIMEOUT_S = 60.0
+_PROBE_TIMEOUT_S = 0.5
+_PROBE_PAUSE_S = 0.05
+_DISPOSE_TIMEOUT_S = 3.0
+_TERM_TIMEOUT_S = 3.0
+
+
+class ServerStartError(RuntimeError):
+    """A server did not come up; the text ends with the tail of its log."""
+
+
+class OpenCodeServer:
+    """The server of one VM. All methods must be used from one event loop, in the thread that starts it."""
+
+    def __init__(self, state: VMState, binary: Path, environment: Mapping[str, str], log: Path) -> None:
+        self.state = state
+        self.log = log
+        self._binary = binary
+        self._environment = dict(environment)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ready = False
+        self._exited = asyncio.Event()
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it lives."""
+        return self._process.pid if self._process is not None and self.alive else None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process lives; it may not answer yet."""
+        return self._process is not None and self._process.poll() is None
+
+    def notice_exit(self) -> None:
+        """To be called when some child has died."""
+        if not self.alive:
+            self._exited.set()
+
+    async def start(self) -> None:
+        """Start it and wait till it is healthy; nothing if it lives.
+
+        Raises:
+            ServerStartError: it ended, or was not healthy within 60 s.
+        """
+        if self.alive:
+            return
+        self._ready = False
+        self._exited.clear()
+        command = [str(self._binary), "serve", "--hostname", self.state.host, "--port", str(self.state.port)]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "--print-logs"],
+                cwd=self.state.home,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=die_with_parent,
+            )
+        try:
+            async with asyncio.timeout(_START_TIMEOUT_S):
+                while not await self._is_healthy():
+                    if not self.alive:
+                        raise ServerStartError(self._trouble(f"ended with {self._process.returncode}"))
+                    await asyncio.sleep(_PROBE_PAUSE_S)
+        except TimeoutError:
+            raise ServerStartError(
+                self._trouble(f"was not healthy within {_START_TIMEOUT_S:.0f} s")
+            ) from None
+        self._ready = True
+
+    async def stop(self) -> None:
+        """End all runs with their children, then the server. OpenCode itself leaves children running on SIGTERM."""
+        await self.dispose()
+        self.signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(_TERM_TIMEOUT_S):
+                await self._exited.wait()
+        except TimeoutError:
+            await self.kill()
+
+    async def dispose(self) -> None:
+        """Abort all runs, killing their children; gives up after some seconds."""
+        if not (self.alive and self._ready):
+            return
+        timeout = aiohttp.ClientTimeout(total=_DISPOSE_TIMEOUT_S)
+        try:
+            async with aiohttp.ClientSession(auth=self._auth(), timeout=timeout) as http:
+                async with http.post(f"{self.state.url}/global/dispose"):
+                    pass
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            # It hangs or is gone; its children are found by other means.
+            return
+
+    async def kill(self) -> None:
+        """SIGKILL to the server alone; its children live on."""
+        self.signal(signal.SIGKILL)
+        if self._process is not None:
+            await self._exited.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the server, if it lives."""
+        if self._process is None or not self.alive:
+            self._exited.set()
+        else:
+            self._process.send_signal(number)
+
+    async def _is_healthy(self) -> bool:
+        # The port accepts connections about 1 s before the server is ready, and requests of that time are never
+        # answered: hence a short timeout and a new connection per try.
+        timeout = aiohttp.ClientTimeout(total=_PROBE_TIMEOUT_S)
+        try:
+            async with aiohttp.ClientSession(auth=self._auth(), timeout=timeout) as http:
+                async with http.get(f"{self.state.url}/global/health") as answer:
+                    return answer.status == 200 and bool((await answer.json()).get("healthy"))
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+            return False
+
+    def _auth(self) -> aiohttp.BasicAuth | None:
+        return aiohttp.BasicAuth("opencode", self.state.password) if self.state.password else None
+
+    def _trouble(self, what: str) -> str:
+        lines = self.log.read_text(errors="replace").splitlines()[-20:]
+        tail = "\n".join(f"    {line}" for line in lines) or "    (its log is empty)"
+        return f"the OpenCode server of {self.state.name} at {self.state.url} {what}; the end of its log:\n{tail}"
