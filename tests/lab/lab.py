@@ -15,14 +15,14 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import httpx
 import psutil
 
 from .binaries import CHECKOUT, find_opencode
 from .plan import DEFAULT_VMS, LAB_ID_VARIABLE, LabPlan, LabState, VMState, password_variable
-from .processes import kill_lab, lab_processes
+from .processes import lab_processes
 from .scripted_model import ScriptedModel
 
 __all__ = ["Lab", "LabError", "LabVM"]
@@ -288,7 +288,9 @@ def _first_answer(keeper: subprocess.Popen[str], plan: LabPlan) -> LabState:
     assert keeper.stdout is not None
     with keeper.stdout:
         line = keeper.stdout.readline()
-    answer = json.loads(line) if line else {"error": _log_tail(Path(plan.root) / "keeper.log")}
+    if not line:
+        raise LabError(_log_tail(Path(plan.root) / "keeper.log"))
+    answer: dict[str, Any] = json.loads(line)
     if "error" in answer:
         raise LabError(answer["error"])
     return LabState.from_dict(answer["state"])
