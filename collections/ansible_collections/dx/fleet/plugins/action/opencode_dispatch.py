@@ -1,0 +1,72 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from ansible_collections.dx.fleet.plugins.module_utils.specs import DISPATCH
+from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_action import FleetAction
+from ansible_collections.dx.fleet.plugins.plugin_utils.outcome import Evidence, Outcome, State
+
+with suppress(ImportError):  # FleetAction.run says what is missing
+    from ansible_collections.dx.fleet.plugins.plugin_utils.asked import request_from
+    from ansible_collections.dx.fleet.plugins.plugin_utils.preflight import Plan, look
+    from ansible_collections.dx.fleet.plugins.plugin_utils.request import Request
+    from ansible_collections.dx.fleet.plugins.plugin_utils.submit import place
+
+
+class ActionModule(FleetAction):
+    ARGUMENT_SPEC = DISPATCH
+
+    async def act(self, args: dict[str, Any]) -> dict[str, Any]:
+        request = request_from(args, self.vm)
+        started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        async with self.connect(args) as server:
+            plan = await look(server, request, patience_s=args["preflight_timeout"])
+            if self._task.check_mode:
+                outcome = _planned(request, plan)
+                changed = not plan.replay
+            else:
+                changed = await place(server, request, plan, emit=self.emit)
+                outcome = _running(request, plan, sent=changed)
+        return {
+            "changed": changed,
+            "id": request.dispatch,
+            "session": plan.session,
+            "message": plan.message,
+            "directory": plan.directory,
+            "version": plan.server_version,
+            "replay": plan.replay,
+            "outcome": outcome.with_(started_at=started_at).as_dict(),
+        }
+
+
+def _planned(request: Request, plan: Plan) -> Outcome:
+    would = "would report the task sent before" if plan.replay else "would send the task"
+    words = f"{request.vm}: {would} to session {plan.session} in {plan.directory}"
+    return _outcome(request, plan, State.PLANNED, "check_mode", words)
+
+
+def _running(request: Request, plan: Plan, *, sent: bool) -> Outcome:
+    words = "the task was sent" if sent else "the task had been sent before; nothing was sent now"
+    reason = "sent" if sent else "already_sent"
+    return _outcome(request, plan, State.RUNNING, reason, f"{request.vm}: {words}")
+
+
+def _outcome(request: Request, plan: Plan, state: State, reason: str, words: str) -> Outcome:
+    return Outcome(
+        state=state,
+        reason_code=reason,
+        message_to_human=words,
+        vm=request.vm,
+        repo=request.repo,
+        dispatch=request.dispatch,
+        session=plan.session,
+        message=plan.message,
+        evidence=Evidence(
+            session=plan.session, directory=plan.directory, server_version=plan.server_version
+        ),
+    )

@@ -1,0 +1,36 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: dispatch_results
+type: stdout
+short_description: Collects the outcomes of a dispatch for the command dx-dispatch
+version_added: 0.1.0
+author: dx.fleet contributors
+description:
+  - Used by C(dx-dispatch), which runs a playbook in its own process and shows the outcomes itself.
+  - It prints nothing.
+"""
+
+from typing import Any
+
+from ansible.plugins.callback import CallbackBase
+
+from ansible_collections.dx.fleet.plugins.plugin_utils.cli.playbook_run import collected
+
+
+class CallbackModule(CallbackBase):  # type: ignore[misc]
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "stdout"
+    CALLBACK_NAME = "dx.fleet.dispatch_results"
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        collected.take(result.host.name, result.result)
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        collected.take(result.host.name, result.result, failed=True)
+
+    def v2_runner_on_unreachable(self, result: Any) -> None:
+        collected.take(result.host.name, result.result, failed=True)

@@ -1,0 +1,151 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: vm_endpoints
+short_description: The machines of a vm-endpoints file
+version_added: 0.1.0
+author: dx.fleet contributors
+description:
+  - Turns a C(vm-endpoints.json) file into inventory hosts, one per VM, which is the host's name.
+  - Each host has the variables C(ansible_host) and C(ansible_user) (from C(ssh)), or C(ansible_connection=local)
+    where C(ssh) is null or C(local) is true; C(opencode_url); and, where they are set,
+    C(opencode_password_env), C(opencode_repos), C(opencode_repos_root), C(opencode_max_concurrent),
+    C(opencode_enabled), C(opencode_description).
+  - Groups are C(opencode) (every enabled VM), C(disabled), C(local), C(remote), C(default_vm), and one of each
+    alias's name, so that C(--limit) takes an alias.
+  - Group names that are host names have dashes and dots; set C(force_valid_group_names = ignore) in
+    C(ansible.cfg) to have no warning of it.
+extends_documentation_fragment:
+  - ansible.builtin.constructed
+options:
+  plugin:
+    description: Names this plugin. A vm-endpoints file may also be an inventory source itself.
+    required: true
+    choices: [dx.fleet.vm_endpoints]
+  endpoints:
+    description:
+      - The vm-endpoints file; a relative path starts at the folder of the inventory source.
+      - Without it, the file is E(DX_VM_ENDPOINTS), else C(~/.agent-skills/vm-endpoints.json), else
+        C(vm-endpoints.json) beside the inventory source.
+    type: str
+"""
+
+EXAMPLES = r"""
+# inventory/fleet.yml
+plugin: dx.fleet.vm_endpoints
+
+# Another file, and groups of one's own
+# plugin: dx.fleet.vm_endpoints
+# endpoints: ../work/vm-endpoints.json
+# keyed_groups:
+#   - key: ansible_user
+#     prefix: user
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleParserError
+from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
+
+from ansible_collections.dx.fleet.plugins.plugin_utils.errors import FleetError
+
+try:
+    from ansible_collections.dx.fleet.plugins.plugin_utils.endpoints import endpoints_of, load_fleet
+    from ansible_collections.dx.fleet.plugins.plugin_utils.fleet import VM, Fleet
+
+    MISSING_LIBRARY: ImportError | None = None
+except ImportError as error:
+    MISSING_LIBRARY = error
+
+
+class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]
+    NAME = "dx.fleet.vm_endpoints"
+
+    # The file is the operator's own. Untrusted strings would reach other readers of the inventory (such as
+    # testinfra) wrapped as {"__ansible_unsafe": ...}.
+    trusted_by_default = True
+
+    def verify_file(self, path: str) -> bool:
+        if not super().verify_file(path):
+            return False
+        return path.endswith((".yml", ".yaml")) or _is_endpoints_file(Path(path))
+
+    def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
+        super().parse(inventory, loader, path, cache)
+        if MISSING_LIBRARY is not None:
+            raise AnsibleParserError(f"dx.fleet.vm_endpoints needs pydantic: {MISSING_LIBRARY}")
+        try:
+            fleet = load_fleet(self._endpoints(Path(path)))
+        except FleetError as error:
+            raise AnsibleParserError(f"{error.message}. Next: {error.next_action}") from error
+        self._add_groups()
+        for vm in fleet.vms:
+            self._add_host(fleet, vm)
+
+    def _endpoints(self, source: Path) -> Path:
+        if _is_endpoints_file(source):
+            self.set_options(direct={"plugin": self.NAME})
+            return source
+        self._read_config_data(str(source))
+        return endpoints_of(source, os.environ)
+
+    def _add_groups(self) -> None:
+        for group in ("opencode", "disabled", "local", "remote", "default_vm"):
+            self.inventory.add_group(group)
+
+    def _add_host(self, fleet: Fleet, vm: VM) -> None:
+        self.inventory.add_host(vm.name, group="opencode" if vm.enabled else "disabled")
+        is_local = vm.local or vm.ssh_host is None
+        self.inventory.add_child("local" if is_local else "remote", vm.name)
+        if fleet.default_vm is not None and fleet.default() is vm:
+            self.inventory.add_child("default_vm", vm.name)
+        for alias in fleet.unambiguous_aliases(vm):
+            self.inventory.add_child(self.inventory.add_group(alias), vm.name)
+        for name, value in _variables(vm, is_local=is_local).items():
+            self.inventory.set_variable(vm.name, name, value)
+        self._construct(vm.name)
+
+    def _construct(self, host: str) -> None:
+        strict = self.get_option("strict")
+        variables = self.inventory.get_host(host).get_vars()
+        self._set_composite_vars(self.get_option("compose"), variables, host, strict=strict)
+        self._add_host_to_composed_groups(self.get_option("groups"), variables, host, strict=strict)
+        self._add_host_to_keyed_groups(self.get_option("keyed_groups"), variables, host, strict=strict)
+
+
+def _variables(vm: VM, *, is_local: bool) -> dict[str, Any]:
+    connection: dict[str, Any] = (
+        {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
+        if is_local
+        else {"ansible_host": vm.ssh_host, "ansible_user": vm.ssh_user}
+    )
+    variables = connection | {
+        "opencode_url": vm.url,
+        "opencode_aliases": list(vm.aliases),
+        "opencode_enabled": vm.enabled,
+        "opencode_max_concurrent": vm.max_concurrent,
+        "opencode_repos": dict(vm.repos),
+        "opencode_repos_root": vm.repos_root,
+        "opencode_password_env": vm.password_env,
+        "opencode_description": vm.description,
+    }
+    return {name: value for name, value in variables.items() if value not in (None, {})}
+
+
+def _is_endpoints_file(path: Path) -> bool:
+    """By its name, so that a broken one is reported and not passed over; else by its top-level key."""
+    if path.suffix != ".json":
+        return False
+    if path.name == "vm-endpoints.json":
+        return True
+    try:
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(data, dict) and "vms" in data

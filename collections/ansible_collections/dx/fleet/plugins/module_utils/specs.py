@@ -1,0 +1,75 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Argument specs, shared by an action plugin and the module of the same name that documents it."""
+
+from __future__ import annotations
+
+import typing as t
+
+Spec = t.Dict[str, t.Dict[str, t.Any]]
+
+CONNECTION: Spec = {
+    "url": {"type": "str"},
+    "username": {"type": "str"},
+    "password": {"type": "str", "no_log": True},
+    "password_env": {"type": "str", "no_log": False},
+}
+
+PATIENCE: Spec = {"preflight_timeout": {"type": "float", "default": 20.0}}
+
+INFO: Spec = {**CONNECTION, **PATIENCE}
+
+DISPATCH: Spec = {
+    **CONNECTION,
+    **PATIENCE,
+    "task": {"type": "str"},
+    "id": {"type": "str"},
+    "repo": {"type": "str"},
+    "directory": {"type": "str"},
+    "session": {"type": "str"},
+    "agent": {"type": "str"},
+    "model": {"type": "str"},
+    "title": {"type": "str"},
+    "permission": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "permission": {"type": "str", "required": True},
+            "pattern": {"type": "str", "default": "*"},
+            "action": {"type": "str", "required": True, "choices": ["allow", "ask", "deny"]},
+        },
+    },
+    "enabled": {"type": "bool", "default": True},
+    "max_concurrent": {"type": "int"},
+    "repos": {"type": "dict", "default": {}},
+    "repos_root": {"type": "str"},
+}
+
+WAIT: Spec = {
+    **CONNECTION,
+    "session": {"type": "str"},
+    "message": {"type": "str"},
+    "directory": {"type": "str"},
+    "id": {"type": "str"},
+    "repo": {"type": "str"},
+    "sessions": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "vm": {"type": "str", "required": True},
+            "session": {"type": "str", "required": True},
+            "message": {"type": "str"},
+            "directory": {"type": "str"},
+            "id": {"type": "str"},
+            "repo": {"type": "str"},
+            **CONNECTION,
+        },
+    },
+    "timeout": {"type": "float", "default": 3600.0},
+    "stall_timeout": {"type": "float", "default": 600.0},
+    "max_cost": {"type": "float"},
+    "max_steps": {"type": "int", "default": 300},
+    "server_grace": {"type": "float", "default": 20.0},
+}

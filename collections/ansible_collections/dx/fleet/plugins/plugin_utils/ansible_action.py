@@ -1,0 +1,158 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The edge between Ansible and the use cases: arguments in, use case called, result out."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from . import progress_bus
+from .errors import ConfigError, FleetError
+from .outcome import Outcome
+from .progress import Progress
+
+try:
+    from .opencode.client import OpenCode
+
+    MISSING_LIBRARY: ImportError | None = None
+except ImportError as error:  # raised here, it would end the whole run instead of failing the task
+    MISSING_LIBRARY = error
+
+__all__ = ["FleetAction"]
+
+# Host variables of the vm_endpoints inventory, for options that a task leaves out.
+_HOST_VARIABLES = {
+    "url": "opencode_url",
+    "username": "opencode_username",
+    "password_env": "opencode_password_env",
+    "enabled": "opencode_enabled",
+    "repos": "opencode_repos",
+    "repos_root": "opencode_repos_root",
+    "max_concurrent": "opencode_max_concurrent",
+}
+
+display = Display()
+
+
+class FleetAction(ActionBase):  # type: ignore[misc]
+    """Base of the actions: validates, connects, and speaks Ansible about errors.
+
+    A subclass gives ``ARGUMENT_SPEC`` and :meth:`act`.
+    """
+
+    TRANSFERS_FILES = False
+    _supports_async = False
+    _supports_check_mode = True
+    _supports_diff = False
+
+    ARGUMENT_SPEC: Mapping[str, Any] = {}
+
+    def act(self, args: dict[str, Any]) -> Coroutine[Any, Any, dict[str, Any]]:
+        """The use case, as a coroutine that returns the task's result.
+
+        Raises:
+            FleetError: Becomes a failed task with an ``outcome``.
+        """
+        raise NotImplementedError
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        if MISSING_LIBRARY is not None:
+            raise AnsibleActionFail(
+                f"dx.fleet needs a Python library on the controller: {MISSING_LIBRARY}."
+                " Next: pip install httpx httpx-sse pydantic"
+            )
+        self._task_vars = task_vars or {}
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        self._fill_from_host_variables()
+        _, args = self.validate_argument_spec(argument_spec=dict(self.ARGUMENT_SPEC))
+        try:
+            result.update(asyncio.run(self.act(args)))
+        except FleetError as error:
+            outcome = error.as_outcome().with_(vm=self.vm, **self.named(args))
+            result.update(self.failed(outcome))
+        return result
+
+    @property
+    def vm(self) -> str:
+        """The inventory host."""
+        return str(self._task_vars.get("inventory_hostname", "localhost"))
+
+    def named(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        """What identifies a dispatch, for an outcome that an error made."""
+        return {key: args.get(source) for key, source in (("repo", "repo"), ("dispatch", "id"))}
+
+    def connect(self, args: Mapping[str, Any]) -> OpenCode:
+        """A client of the server that the options name.
+
+        Raises:
+            ConfigError: ``url_missing``, ``bad_url`` or ``password_missing``.
+        """
+        url = args.get("url")
+        if not url:
+            raise ConfigError(
+                f"{self.vm} has no OpenCode server: neither the option url nor the host variable"
+                " opencode_url is set",
+                reason_code="url_missing",
+                next_action="use the inventory plugin dx.fleet.vm_endpoints, or set url",
+            )
+        try:
+            return OpenCode(url, password=_password(self.vm, args), username=args.get("username") or "opencode")
+        except ValueError as error:
+            raise ConfigError(
+                f"{self.vm}: {url!r} is not a URL: {error}",
+                reason_code="bad_url",
+                next_action="write it as http://host:4105",
+            ) from error
+
+    def emit(self, progress: Progress) -> None:
+        """Show progress at once: on the command's bus, else through Ansible's display."""
+        if progress_bus.is_open():
+            progress_bus.send(progress)
+        else:
+            display.display(progress.line())
+
+    def failed(self, outcome: Outcome) -> dict[str, Any]:
+        """The result of a task whose outcome is not good."""
+        said = outcome.message_to_human
+        if outcome.next_action:
+            said += f". Next: {outcome.next_action}"
+        return {
+            "failed": True,
+            "msg": said,
+            "reason_code": outcome.reason_code,
+            "next_action": outcome.next_action,
+            "outcome": outcome.as_dict(),
+        }
+
+    def _fill_from_host_variables(self) -> None:
+        for option, variable in _HOST_VARIABLES.items():
+            if option not in self.ARGUMENT_SPEC or self._task.args.get(option) is not None:
+                continue
+            value = self._task_vars.get(variable)
+            if value is not None:
+                self._task.args[option] = self._templar.template(value)
+
+
+def _password(vm: str, args: Mapping[str, Any]) -> str | None:
+    if args.get("password"):
+        return str(args["password"])
+    variable = args.get("password_env")
+    if not variable:
+        return None
+    password = os.environ.get(variable)
+    if not password:
+        raise ConfigError(
+            f"{vm}: the environment variable {variable}, which password_env names, is not set",
+            reason_code="password_missing",
+            next_action=f"export {variable}",
+        )
+    return password
+

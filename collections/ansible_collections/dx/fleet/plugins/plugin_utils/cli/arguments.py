@@ -1,0 +1,223 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What may be typed after dx-dispatch."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+from ..errors import UsageError
+from ..fleet import Fleet
+
+__all__ = ["Arguments", "Targets", "parse", "targets_of"]
+
+N = TypeVar("N", int, float)
+
+EPILOG = """\
+examples:
+  dx-dispatch epyc6 affordabot "Run make test"           one VM, followed to its end
+  dx-dispatch affordabot "Run make test"                 the default VM
+  dx-dispatch --all affordabot "Run make test"           every enabled VM, in parallel
+  dx-dispatch epyc6 affordabot "Continue work" --session ses_abc123
+  dx-dispatch epyc6 affordabot "Run make test" --no-wait --json
+  dx-dispatch epyc6 --id 01J9ZK3V4N8Q5W2X7Y6T1R0PMA      join that dispatch again
+  dx-dispatch affordabot - <task.md                      the task from standard input
+  dx-dispatch --status                                   what every VM is doing
+
+exit codes:
+  0 done   1 our own fault   2 usage   3 failed, lost or mixed   4 refused   5 unreachable
+  6 needs input   7 timed out or stalled   8 aborted   9 nothing changed   130 detached (the task goes on)
+"""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The command line; see ``dx-dispatch --help``."""
+
+    words: tuple[str, ...]
+    all: bool
+    id: str | None
+    session: str | None
+    agent: str | None
+    model: str | None
+    title: str | None
+    timeout: float | None
+    stall_timeout: float | None
+    max_cost: float | None
+    max_steps: int | None
+    no_wait: bool
+    dry_run: bool
+    slack: bool | None
+    json: bool
+    list: bool
+    status: bool
+    inventory: Path | None
+    verbose: int
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the words mean: an Ansible host pattern, its VMs, and the request."""
+
+    pattern: str
+    vms: tuple[str, ...]
+    repo: str | None
+    task: str | None
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, reason_code="usage", next_action="dx-dispatch --help")
+
+
+def parse(argv: Sequence[str]) -> Arguments:
+    """The arguments of a command line.
+
+    Raises:
+        UsageError: They can't be meant.
+        SystemExit: After ``--help`` or ``--version``.
+    """
+    options = vars(_parser().parse_args([os.fspath(word) for word in argv]))
+    arguments = Arguments(**{**options, "words": tuple(options["words"])})
+    _check(arguments)
+    return arguments
+
+
+def targets_of(arguments: Arguments, fleet: Fleet) -> Targets:
+    """The VMs, repo and task that the words name.
+
+    ``VM REPO TASK``, ``REPO TASK`` (default VM), and with ``--id`` also ``VM`` or nothing.
+
+    Raises:
+        UsageError: They name an unknown VM, or something is missing.
+    """
+    words = list(arguments.words)
+    if arguments.all:
+        if len(words) == 3:
+            raise UsageError(
+                f"both a VM ({words[0]!r}) and --all are given",
+                reason_code="vm_and_all",
+                next_action=f"leave out --all, or {words[0]!r}",
+            )
+        pattern, vms = "opencode", tuple(vm.name for vm in fleet.vms if vm.enabled)
+        if not vms:
+            raise UsageError(
+                f"no VM in {fleet.source} is enabled", reason_code="no_vm", next_action="dx-dispatch --list"
+            )
+    else:
+        vm = _vm(words, arguments, fleet)
+        pattern, vms = vm, (vm,)
+    repo, task = _repo_and_task(words, arguments)
+    return Targets(pattern, vms, repo, task)
+
+
+def _vm(words: list[str], arguments: Arguments, fleet: Fleet) -> str:
+    """The VM's own name; takes its word away."""
+    if len(words) == 3 or (len(words) == 1 and arguments.id is not None):
+        return fleet.find(words.pop(0)).name
+    if len(words) == 2 and _answers(fleet, words[0]):
+        raise UsageError(
+            f"{words[0]!r} is a VM, so the repo or the task is missing",
+            reason_code="task_missing",
+            next_action=f"dx-dispatch {words[0]} {words[1]} 'what to do'",
+        )
+    return fleet.default().name
+
+
+def _answers(fleet: Fleet, name: str) -> bool:
+    try:
+        fleet.find(name)
+    except UsageError as error:
+        return error.reason_code == "ambiguous_vm"
+    return True
+
+
+def _repo_and_task(words: list[str], arguments: Arguments) -> tuple[str | None, str | None]:
+    if not words and arguments.id is not None:
+        return None, None
+    if len(words) != 2:
+        raise UsageError(
+            "the repo or the task is missing" if words else "there is nothing to do",
+            reason_code="task_missing",
+            next_action="dx-dispatch VM REPO 'what to do', or dx-dispatch --help",
+        )
+    repo, task = words
+    if not repo.strip():
+        raise UsageError("the repo is empty", reason_code="repo_missing", next_action="name a repo")
+    return repo, task
+
+
+def _check(arguments: Arguments) -> None:
+    modes = [name for name, chosen in (("--list", arguments.list), ("--status", arguments.status)) if chosen]
+    if len(modes) > 1:
+        raise UsageError("--list and --status don't go together", reason_code="usage", next_action="choose one")
+    if modes and (arguments.id or arguments.session or len(arguments.words) > (1 if arguments.status else 0)):
+        raise UsageError(
+            f"{modes[0]} takes no task", reason_code="usage", next_action=f"dx-dispatch {modes[0]}"
+        )
+    if arguments.all and arguments.session:
+        raise UsageError(
+            "--session belongs to one VM and can't go with --all",
+            reason_code="session_and_all",
+            next_action="name the VM of the session",
+        )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="dx-dispatch",
+        usage="dx-dispatch [VM] REPO TASK [options] | --all REPO TASK | --status [VM] | --list",
+        description="Hand a coding task to the OpenCode server of a VM and follow it to its end.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("words", nargs="*", metavar="VM REPO TASK", help="VM (default: the file's default_vm), repo name, task text; - reads the task from standard input")
+    add("--all", action="store_true", help="dispatch to every enabled VM in parallel")
+    add("--session", metavar="SES", help="continue this OpenCode session instead of a new one")
+    add("--id", metavar="ID", help="name of the dispatch; the same id again joins or reports it, and sends nothing twice")
+    add("--agent", metavar="NAME", help="OpenCode agent, such as build or plan")
+    add("--model", metavar="PROVIDER/MODEL", help="model for the task")
+    add("--title", metavar="TEXT", help="title of the session (default: the task, shortened)")
+    add("--no-wait", action="store_true", help="return as soon as the task is sent")
+    add("--timeout", type=_seconds, metavar="S", help="stop the task after so many seconds (default 3600; 0: never)")
+    add("--stall-timeout", type=_seconds, metavar="S", help="stop it when nothing moves for so long (default 600; 0: never)")
+    add("--max-cost", type=_amount, metavar="USD", help="stop it above this cost")
+    add("--max-steps", type=_count, metavar="N", help="stop it above so many steps of the agent (default 300; 0: never)")
+    add("--dry-run", action="store_true", help="look at everything, send nothing")
+    add("--slack", action=argparse.BooleanOptionalAction, default=None, help="tell the dispatch in Slack")
+    add("--json", action="store_true", help="print one JSON document and nothing else on standard output")
+    add("--list", action="store_true", help="list the VMs and what they answer to")
+    add("--status", action="store_true", help="ask every VM (or one) what it is doing")
+    add("-i", "--inventory", type=Path, metavar="FILE", help="vm-endpoints file or Ansible inventory to use (default: $DX_VM_ENDPOINTS, else ~/.agent-skills/vm-endpoints.json)")
+    add("-v", "--verbose", action="count", default=0, help="Ansible's verbosity")
+    return parser
+
+
+def _seconds(text: str) -> float:
+    return _number(text, float, "seconds")
+
+
+def _amount(text: str) -> float:
+    return _number(text, float, "an amount")
+
+
+def _count(text: str) -> int:
+    return _number(text, int, "a number")
+
+
+def _number(text: str, kind: type[N], what: str) -> N:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = kind(-1)
+    if not 0 <= value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}, 0 or more")
+    return value

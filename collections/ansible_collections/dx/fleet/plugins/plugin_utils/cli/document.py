@@ -1,0 +1,49 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one JSON document that ``--json`` prints; its schema is docs/schemas/dispatch-result.schema.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import FleetError
+from ..outcome import Outcome
+
+__all__ = ["document", "encoded"]
+
+SCHEMA_VERSION = 1
+
+
+def document(
+    exit_code: int,
+    results: Sequence[Outcome] = (),
+    error: FleetError | None = None,
+    vms: Sequence[dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """The document of a run: one result per VM, or the error that kept it from running.
+
+    ``vms`` is only there for ``--list`` and ``--status``.
+    """
+    found: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "exit_code": int(exit_code),
+        "results": [outcome.as_dict() for outcome in results],
+        "error": None
+        if error is None
+        else {
+            "reason_code": error.reason_code,
+            "message_to_human": error.message,
+            "next_action": error.next_action,
+        },
+    }
+    if vms is not None:
+        found["vms"] = list(vms)
+    return found
+
+
+def encoded(data: dict[str, Any]) -> str:
+    """As ASCII, so that no terminal or locale can break it."""
+    return json.dumps(data, indent=2)

@@ -1,0 +1,113 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One run of a playbook in this process.
+
+Ansible costs a third of a second to import and start: in this process it is paid once, and the results
+need no way back from another one.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Collected", "collected", "run_playbook"]
+
+CALLBACK = "dx.fleet.dispatch_results"
+INVENTORY_PLUGINS = "dx.fleet.vm_endpoints"  # another one that takes the file would hide its errors
+
+
+@dataclass
+class Collected:
+    """What the tasks of a run told, by host: the last outcome, the last survey, and faults of our own."""
+
+    outcomes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    surveys: dict[str, dict[str, Any]] = field(default_factory=dict)
+    faults: dict[str, str] = field(default_factory=dict)
+
+    def take(self, host: str, result: Mapping[str, Any], *, failed: bool = False) -> None:
+        """Take the result of one task on one host."""
+        if isinstance(outcome := result.get("outcome"), dict):
+            self.outcomes[host] = dict(outcome)
+        elif failed:
+            self.faults.setdefault(host, str(result.get("msg") or result.get("exception") or "a task failed"))
+        elif "session_counts" in result:
+            self.surveys[host] = dict(result)
+
+
+collected = Collected()
+
+
+def run_playbook(
+    name: str,
+    *,
+    inventory: Path,
+    variables: Mapping[str, Any],
+    hosts: int,
+    check: bool = False,
+    verbosity: int = 0,
+) -> Collected:
+    """Run a playbook of this collection.
+
+    Args:
+        name: Its name, such as ``dispatch``.
+        inventory: Inventory source.
+        variables: Extra variables, as data: no string in them is ever a template.
+        hosts: How many hosts it will run on; each gets a worker, as one waits for its agent.
+        check: Check mode.
+        verbosity: As of ``-v``.
+
+    Returns:
+        What the run told.
+
+    Raises:
+        ansible.errors.AnsibleError: The run could not begin.
+        KeyboardInterrupt: A person interrupted it; :data:`collected` holds what was told until then.
+    """
+    _configure(hosts)
+    _drop_namespace_packages()
+    from ansible.cli.playbook import PlaybookCLI
+
+    class Run(PlaybookCLI):  # type: ignore[misc]
+        def _play_prereqs(self) -> Any:
+            loader, inventory_manager, variable_manager = super()._play_prereqs()
+            # Variables of -e are templates to Ansible; plain strings put here are not.
+            variable_manager.extra_vars.update(variables)
+            return loader, inventory_manager, variable_manager
+
+    argv = ["ansible-playbook", "-i", str(inventory), f"dx.fleet.{name}"]
+    run = Run(argv + ["--check"] * check + ["-" + "v" * verbosity] * bool(verbosity))
+    run.parse()
+    run.run()
+    return collected
+
+
+def _configure(hosts: int) -> None:
+    """Set what this run needs of Ansible, before it is imported; the rest is the user's ansible.cfg."""
+    own_root = Path(__file__).parents[6]
+    others = os.environ.get("ANSIBLE_COLLECTIONS_PATH") or "~/.ansible/collections:/usr/share/ansible/collections"
+    os.environ.update(
+        ANSIBLE_COLLECTIONS_PATH=f"{own_root}:{others}",
+        ANSIBLE_STDOUT_CALLBACK=CALLBACK,
+        ANSIBLE_INVENTORY_ENABLED=INVENTORY_PLUGINS,
+        ANSIBLE_TRANSFORM_INVALID_GROUP_CHARS="ignore",
+        ANSIBLE_FORKS=str(max(hosts, 5)),
+        ANSIBLE_RETRY_FILES_ENABLED="false",
+        ANSIBLE_LOCALHOST_WARNING="false",
+    )
+
+
+def _drop_namespace_packages() -> None:
+    """Let Ansible's loader make the packages above this collection anew.
+
+    Python made them as plain namespace packages when the console script began, without the metadata that
+    Ansible hangs on them. They hold no code; every module stays as it is.
+    """
+    for name, module in list(sys.modules.items()):
+        if name.split(".")[0] == "ansible_collections" and getattr(module, "__file__", None) is None:
+            del sys.modules[name]

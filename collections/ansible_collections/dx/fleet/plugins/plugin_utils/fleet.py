@@ -1,0 +1,106 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The fleet: VMs and the names they answer to. Plain data, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from .errors import UsageError
+
+__all__ = ["VM", "Fleet"]
+
+
+@dataclass(frozen=True)
+class VM:
+    """One machine of the fleet.
+
+    ``aliases`` are the further names that it answers to, in the order of preference, without its own name.
+    ``repos`` maps a repo name to a directory on the VM. ``password_env`` names the environment variable of
+    the controller that holds the server's password.
+    """
+
+    name: str
+    url: str
+    aliases: tuple[str, ...] = ()
+    local: bool = False
+    ssh_host: str | None = None
+    ssh_user: str | None = None
+    enabled: bool = True
+    max_concurrent: int | None = None
+    repos: Mapping[str, str] = field(default_factory=dict)
+    repos_root: str | None = None
+    password_env: str | None = None
+    description: str | None = None
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """All VMs of one endpoints file."""
+
+    vms: tuple[VM, ...]
+    default_vm: str | None = None
+    slack_audit_channel: str | None = None
+    source: str = "vm-endpoints.json"
+
+    def names(self) -> tuple[str, ...]:
+        """The VMs' names in the order of the file."""
+        return tuple(vm.name for vm in self.vms)
+
+    def find(self, name: str) -> VM:
+        """The VM that answers to a name or alias; a VM's own name wins over another's alias.
+
+        Names are host names, hence compared without regard to case.
+
+        Raises:
+            UsageError: ``unknown_vm`` or ``ambiguous_vm``.
+        """
+        own = [vm for vm in self.vms if vm.name.casefold() == name.casefold()]
+        found = own or [vm for vm in self.vms if name.casefold() in map(str.casefold, vm.aliases)]
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            raise UsageError(
+                f"unknown VM {name!r}; {self.source} has {self._valid_names()}",
+                reason_code="unknown_vm",
+                next_action="dx-dispatch --list",
+            )
+        raise UsageError(
+            f"{name!r} is ambiguous: {' and '.join(vm.name for vm in found)} in {self.source} answer to it",
+            reason_code="ambiguous_vm",
+            next_action=f"use one of: {', '.join(vm.name for vm in found)}",
+        )
+
+    def unambiguous_aliases(self, vm: VM) -> tuple[str, ...]:
+        """The aliases by which :meth:`find` gives this VM."""
+        return tuple(alias for alias in vm.aliases if self._only(alias) is vm)
+
+    def default(self) -> VM:
+        """The default VM.
+
+        Raises:
+            UsageError: ``no_default_vm``.
+        """
+        if self.default_vm is None:
+            raise UsageError(
+                f"no VM given, and {self.source} has no default_vm; it has {self._valid_names()}",
+                reason_code="no_default_vm",
+                next_action="dx-dispatch VM REPO TASK",
+            )
+        return self.find(self.default_vm)
+
+    def _only(self, name: str) -> VM | None:
+        try:
+            return self.find(name)
+        except UsageError:
+            return None
+
+    def _valid_names(self) -> str:
+        return ", ".join(_described(self.vms)) or "no VM at all"
+
+
+def _described(vms: Iterable[VM]) -> Iterable[str]:
+    for vm in vms:
+        yield f"{vm.name} ({', '.join(vm.aliases)})" if vm.aliases else vm.name

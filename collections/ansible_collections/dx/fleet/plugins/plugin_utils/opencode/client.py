@@ -1,0 +1,413 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Asynchronous client of one OpenCode server.
+
+An answer is believed only with the right status *and* content type *and* shape: OpenCode 1.18 answers an
+unknown route with 200 and HTML, and so does many another service. The client never repeats a request: who
+calls knows whether it may be (see the errors' tree).
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import cache
+from types import TracebackType
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import TypeAdapter, ValidationError
+
+from . import models
+from .errors import (
+    AnswerLost,
+    BadAnswer,
+    NotFound,
+    NotOpenCode,
+    NotSent,
+    OpenCodeError,
+    Rejected,
+    ServerFault,
+    Unauthorized,
+)
+
+__all__ = ["OpenCode", "decode"]
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+CONNECT_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 20.0  # one thread serves all: OpenCode 1.18 was silent for 20 s under load
+
+T = TypeVar("T")
+
+
+class OpenCode:
+    """One server. Use as an async context manager.
+
+    Args:
+        url: Base URL.
+        password: Password of the server, if it has one.
+        username: Its user name.
+        transport: httpx transport, for tests without a socket.
+
+    Every method raises :class:`OpenCodeError`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        password: str | None = None,
+        username: str = "opencode",
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._http = httpx.AsyncClient(
+            base_url=self.url,
+            auth=httpx.BasicAuth(username, password) if password else None,
+            timeout=httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+            # Loading the CA bundle costs 30 ms: only where it is used.
+            verify=ssl.create_default_context() if url.startswith("https:") else False,
+            trust_env=False,  # no proxy from the environment may see the password
+            transport=transport,
+        )
+
+    async def __aenter__(self) -> OpenCode:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.aclose()
+
+    async def health(self, timeout_s: float = 1.0) -> models.Health:
+        """`GET /global/health` on a connection of its own.
+
+        A starting server accepts connections a second before it serves, and never answers what it got in
+        that time (OpenCode 1.18); hence short tries on new connections.
+        """
+        timeout = httpx.Timeout(timeout_s)
+        return await self._get("/global/health", models.Health, timeout=timeout, headers={"connection": "close"})
+
+    async def paths(self) -> models.Paths:
+        """`GET /path`: the server's home and its own directory."""
+        return await self._get("/path", models.Paths)
+
+    async def projects(self) -> list[models.Project]:
+        """`GET /project`: every project that the server has seen."""
+        return await self._get("/project", list[models.Project])
+
+    async def directory_exists(self, directory: str) -> bool:
+        """Whether a directory exists on the VM.
+
+        OpenCode 1.18 answers `GET /file` with 500 where it does not, and says so nowhere else.
+        """
+        try:
+            await self._get("/file", list[Any], params={"path": ".", "directory": directory})
+        except ServerFault:
+            return False
+        return True
+
+    async def agents(self, directory: str) -> list[models.Agent]:
+        """`GET /agent`."""
+        return await self._get("/agent", list[models.Agent], params={"directory": directory})
+
+    async def model_names(self, directory: str) -> list[str]:
+        """Every configured model as ``provider/model``."""
+        answer = await self._get("/config/providers", models.Providers, params={"directory": directory})
+        return [f"{provider.id}/{model}" for provider in answer.providers for model in provider.models]
+
+    async def create_session(self, session: str, directory: str) -> None:
+        """`POST /api/session` with an id of our choice: a repeat finds the same session.
+
+        In a repeat OpenCode 1.18 ignores a different directory: read the session back.
+        """
+        answer = await self._send(
+            "POST",
+            "/api/session",
+            models.CreatedSession,
+            body={"id": session, "location": {"directory": directory}},
+        )
+        if answer.data.id != session:
+            raise NotOpenCode(f"{self.url} made session {answer.data.id!r} instead of {session!r}")
+
+    async def update_session(self, session: str, changes: Mapping[str, Any]) -> models.Session:
+        """`PATCH /session/ID`: ``title``, ``metadata``, ``permission`` (appended to what is there)."""
+        return await self._send("PATCH", f"/session/{_id(session)}", models.Session, body=changes)
+
+    async def session(self, session: str) -> models.Session:
+        """`GET /session/ID`."""
+        return await self._get(f"/session/{_id(session)}", models.Session)
+
+    async def sessions(self, limit: int = 100) -> list[models.Session]:
+        """The newest sessions of all directories."""
+        return await self._get("/experimental/session", list[models.Session], params={"limit": str(limit)})
+
+    async def statuses(self, directory: str) -> dict[str, models.SessionStatus]:
+        """`GET /session/status` of one directory. Idle, unknown and failed sessions are all absent."""
+        return await self._get(
+            "/session/status", dict[str, models.SessionStatus], params={"directory": directory}
+        )
+
+    async def permissions(self, directory: str) -> list[models.PermissionRequest]:
+        """`GET /permission` of one directory; those of an aborted session stay in it."""
+        return await self._get("/permission", list[models.PermissionRequest], params={"directory": directory})
+
+    async def questions(self, directory: str) -> list[models.QuestionRequest]:
+        """`GET /question` of one directory; those of an aborted session stay in it."""
+        return await self._get("/question", list[models.QuestionRequest], params={"directory": directory})
+
+    async def message(self, session: str, message: str) -> models.Message | None:
+        """`GET /session/ID/message/ID`; None where there is no such message (or session)."""
+        try:
+            return await self._get(f"/session/{_id(session)}/message/{_id(message)}", models.Message)
+        except NotFound:
+            return None
+
+    async def messages(
+        self, session: str, *, limit: int, before: str | None = None
+    ) -> tuple[list[models.Message], str | None]:
+        """The newest messages, oldest first, and the cursor of those before them."""
+        params = {"limit": str(limit)} | ({"before": before} if before else {})
+        reply = await self._request("GET", f"/session/{_id(session)}/message", params=params)
+        return _parsed(reply, list[models.Message]), reply.cursor
+
+    async def prompt(self, session: str, body: Mapping[str, Any]) -> None:
+        """`POST /session/ID/prompt_async`. Success means only that the body was read: an unknown agent,
+        a vanished directory and an unknown model get the same 204 (OpenCode 1.18)."""
+        reply = await self._request("POST", f"/session/{_id(session)}/prompt_async", body=body)
+        if reply.status != 204:
+            raise NotOpenCode(f"{reply.asked} answered {reply.status} instead of 204")
+
+    async def delete_session(self, session: str) -> None:
+        """`DELETE /session/ID`. It does not stop a running turn (OpenCode 1.18)."""
+        await self._send("DELETE", f"/session/{_id(session)}", bool)
+
+    async def abort(self, session: str) -> None:
+        """`POST /session/ID/abort`. OpenCode 1.18 answers true for any session: look at the status."""
+        await self._send("POST", f"/session/{_id(session)}/abort", bool)
+
+    @asynccontextmanager
+    async def events(self, silence_s: float) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+        """`GET /global/event` as an iterator of ``{"directory", "payload": {"type", "properties"}}``.
+
+        It ends when the server closes the stream; there is no replay, so re-read state afterwards.
+
+        Args:
+            silence_s: Longest silence, in seconds; the server sends a heartbeat every 10 s.
+
+        Raises:
+            OpenCodeError: The stream can't be opened, broke, or fell silent (``AnswerLost``).
+        """
+        import httpx_sse  # only who follows events needs it
+
+        timeout = httpx.Timeout(silence_s, connect=CONNECT_TIMEOUT_S)
+        asked = f"GET {self.url}/global/event"
+        try:
+            async with httpx_sse.aconnect_sse(self._http, "GET", "/global/event", timeout=timeout) as source:
+                reply = _Reply.of(source.response, asked)
+                if reply.status != 200:
+                    raise _failure(await _read(source.response, asked))
+                if reply.content_type != "text/event-stream":
+                    raise NotOpenCode(f"{asked} answered with {reply.content_type}")
+                yield self._decoded(source)
+        except httpx.HTTPError as error:
+            raise _transport_error(error, asked) from error
+
+    async def _decoded(self, source: Any) -> AsyncIterator[dict[str, Any]]:
+        try:
+            async for event in source.aiter_sse():
+                try:
+                    data = decode(event.data.encode("utf-8", "surrogatepass"))
+                except ValueError:
+                    continue  # one bad event says nothing of the next; state is re-read anyway
+                if isinstance(data, dict):
+                    yield data
+        except httpx.HTTPError as error:
+            raise _transport_error(error, f"GET {self.url}/global/event") from error
+
+    async def _get(self, path: str, kind: type[T], **options: Any) -> T:
+        return _parsed(await self._request("GET", path, **options), kind)
+
+    async def _send(self, method: str, path: str, kind: type[T], body: Any = None) -> T:
+        return _parsed(await self._request(method, path, body=body), kind)
+
+    async def _request(self, method: str, path: str, body: Any = None, **options: Any) -> _Reply:
+        """The answer with its whole body, if its status is a success."""
+        if body is not None:
+            options["content"] = json.dumps(body).encode()
+            options["headers"] = {"content-type": "application/json"} | options.get("headers", {})
+        asked = f"{method} {self.url}{path}"
+        try:
+            async with self._http.stream(method, path, **options) as response:
+                reply = await _read(response, asked)
+        except httpx.HTTPError as error:
+            raise _transport_error(error, asked) from error
+        if not 200 <= reply.status < 300:
+            raise _failure(reply)
+        return reply
+
+
+@dataclass(frozen=True)
+class _Reply:
+    """An HTTP answer; ``asked`` is the request in words."""
+
+    asked: str
+    status: int
+    content_type: str
+    cursor: str | None
+    body: bytes = b""
+
+    @classmethod
+    def of(cls, response: httpx.Response, asked: str, body: bytes = b"") -> _Reply:
+        content_type = response.headers.get("content-type", "no content type").partition(";")[0]
+        return cls(
+            asked=asked,
+            status=response.status_code,
+            content_type=content_type.strip().lower()[:60],
+            cursor=response.headers.get("x-next-cursor"),
+            body=body,
+        )
+
+    def json(self) -> Any:
+        """Raises ValueError where the body is not JSON, or does not say that it is."""
+        if self.content_type != "application/json":
+            raise ValueError(self.content_type)
+        return decode(self.body)
+
+
+async def _read(response: httpx.Response, asked: str) -> _Reply:
+    """The whole body, but not without end."""
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.aiter_bytes():
+        size += len(chunk)
+        if size > MAX_ANSWER_BYTES:
+            raise NotOpenCode(f"{asked} answered more than {MAX_ANSWER_BYTES} bytes", reason_code="too_large")
+        chunks.append(chunk)
+    return _Reply.of(response, asked, b"".join(chunks))
+
+
+def _parsed(reply: _Reply, kind: type[T]) -> T:
+    stranger = "another service, or another version of OpenCode"
+    if reply.status != 200 or reply.content_type != "application/json":
+        raise NotOpenCode(
+            f"{reply.asked} answered {reply.status} with {reply.content_type}, not with JSON: {stranger}"
+        )
+    try:
+        found: T = _adapter(kind).validate_python(reply.json())
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors(include_url=False)[0]["loc"])) or "the answer"
+        raise NotOpenCode(f"{reply.asked} answered JSON of another shape ({where}): {stranger}") from error
+    except ValueError as error:
+        raise NotOpenCode(f"{reply.asked} answered broken JSON") from error
+    return found
+
+
+def _failure(reply: _Reply) -> BadAnswer:
+    if reply.status == 401:
+        return Unauthorized(f"{reply.asked} answered 401: the server's password is missing or wrong")
+    try:
+        body = reply.json()
+    except ValueError:
+        body = None
+    detail, log_ref = _detail(body)
+    said = f"{reply.asked} answered {reply.status}{detail}"
+    if reply.status >= 500:
+        return ServerFault(said, log_ref=log_ref)
+    if 400 <= reply.status < 500 and isinstance(body, dict):
+        return NotFound(said) if reply.status == 404 else Rejected(said)
+    return NotOpenCode(f"{said} with {reply.content_type}: not OpenCode")
+
+
+def decode(body: bytes) -> Any:
+    """JSON in which every string is valid Unicode.
+
+    OpenCode 1.18 stores lone surrogates and gives them back; nothing downstream could print them.
+
+    Raises:
+        ValueError: It is not JSON.
+    """
+    try:
+        data = json.loads(body)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    return _scrubbed(data) if b"\\ud" in body or b"\\uD" in body else data
+
+
+def _scrubbed(data: Any) -> Any:
+    if isinstance(data, str):
+        return data.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(data, list):
+        return [_scrubbed(item) for item in data]
+    if isinstance(data, dict):
+        return {_scrubbed(key): _scrubbed(value) for key, value in data.items()}
+    return data
+
+
+def _detail(body: Any) -> tuple[str, str | None]:
+    """What OpenCode's error body says (``: text``), and its log reference."""
+    if not isinstance(body, dict):
+        return "", None
+    data = body.get("data") if isinstance(body.get("data"), dict) else body
+    assert isinstance(data, dict)
+    text = data.get("message")
+    ref = data.get("ref")
+    log_ref = ref if isinstance(ref, str) else None
+    words = f": {' '.join(text.split())[:200]}" if isinstance(text, str) else ""
+    return words + (f" (log ref {log_ref})" if log_ref else ""), log_ref
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return models.parser(kind)
+
+
+def _id(text: str) -> str:
+    """An id as one path segment, whatever is in it."""
+    return quote(text, safe="")
+
+
+def _transport_error(error: httpx.HTTPError, asked: str) -> OpenCodeError:
+    cause = _root(error)
+    said = " ".join(str(cause or error).split())[:200]
+    if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
+        return NotSent(f"{asked}: no connection in time", reason_code="connect_timeout")
+    if isinstance(error, httpx.ConnectError):
+        return NotSent(f"{asked}: {said}", reason_code=_connect_reason(cause, said))
+    if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
+        return NotSent(f"{asked}: {said}", reason_code="bad_url")
+    if isinstance(error, httpx.TimeoutException):
+        return AnswerLost(f"{asked}: no answer in time", reason_code="answer_timeout")
+    if isinstance(error, httpx.RemoteProtocolError) and "illegal" in said.lower():
+        return NotOpenCode(f"{asked}: answered something that is not HTTP")
+    return AnswerLost(f"{asked}: the connection broke ({said or type(error).__name__})")
+
+
+def _root(error: BaseException) -> BaseException | None:
+    """The operating system's error below httpx's and httpcore's, if there is one."""
+    found: BaseException | None = None
+    seen = error.__cause__ or error.__context__
+    while seen is not None:
+        if isinstance(seen, OSError):
+            found = seen
+        seen = seen.__cause__ or seen.__context__
+    return found
+
+
+def _connect_reason(cause: BaseException | None, said: str) -> str:
+    if isinstance(cause, ssl.SSLError) or "SSL" in said:
+        return "tls_error"
+    if isinstance(cause, socket.gaierror):
+        return "dns_failure"
+    if isinstance(cause, ConnectionRefusedError) or "refused" in said.lower():
+        return "connection_refused"
+    # asyncio joins several refused addresses into one error without an errno.
+    if "all connection attempts failed" in said.lower():
+        return "connection_refused"
+    return "connect_failed"

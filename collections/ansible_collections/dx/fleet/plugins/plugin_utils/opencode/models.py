@@ -1,0 +1,220 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""OpenCode's answers, as far as this collection reads them. Unknown fields are ignored.
+
+Shapes: OpenCode 1.18.33, `GET /doc`; what they mean is noted where it is not obvious.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Optional, Union
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+__all__ = [
+    "Agent",
+    "Health",
+    "Message",
+    "MessageInfo",
+    "Part",
+    "Paths",
+    "PermissionRequest",
+    "Project",
+    "QuestionRequest",
+    "Session",
+    "SessionStatus",
+    "parser",
+]
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Health(_Answer):
+    healthy: Literal[True]
+    version: str
+
+
+class Paths(_Answer):
+    """`GET /path`."""
+
+    home: str
+    directory: str
+
+
+class Project(_Answer):
+    id: str
+    worktree: str
+
+
+class Agent(_Answer):
+    name: str
+    mode: str = "all"
+
+
+class Model(_Answer):
+    id: str
+
+
+class Provider(_Answer):
+    """One of `GET /config/providers`. The server also tells the provider's API key here: never kept."""
+
+    id: str
+    models: dict[str, Model] = {}
+
+
+class Providers(_Answer):
+    providers: list[Provider]
+
+
+class Time(_Answer):
+    """Milliseconds since the epoch."""
+
+    created: float = 0
+    completed: Optional[float] = None
+
+
+class Cache(_Answer):
+    read: int = 0
+    write: int = 0
+
+
+class Tokens(_Answer):
+    input: int = 0
+    output: int = 0
+    reasoning: int = 0
+    cache: Cache = Cache()
+
+
+class Session(_Answer):
+    """A session. ``directory`` is where its tools run; ``cost`` in US dollars over the session's life."""
+
+    id: str
+    directory: str
+    title: str = ""
+    parent: Optional[str] = Field(None, alias="parentID")
+    metadata: dict[str, Any] = {}
+    cost: float = 0
+    time: Time = Time()
+
+
+class CreatedSession(_Answer):
+    """`POST /api/session`: only the id is the same as elsewhere."""
+
+    class Data(_Answer):
+        id: str
+
+    data: Data
+
+
+class SessionStatus(_Answer):
+    """``retry``: the model failed, ``message`` says how, ``next`` (ms since the epoch) is the next try."""
+
+    type: Literal["idle", "busy", "retry"]
+    attempt: int = 0
+    message: str = ""
+    next: float = 0
+
+
+class MessageError(_Answer):
+    name: str
+    data: dict[str, Any] = {}
+
+    def in_words(self) -> str:
+        """``APIError 401: message``, as far as known."""
+        status = self.data.get("statusCode")
+        code = f" {status}" if isinstance(status, int) else ""
+        message = self.data.get("message")
+        return f"{self.name}{code}: {message}" if isinstance(message, str) else f"{self.name}{code}"
+
+
+class MessageInfo(_Answer):
+    """Head of a message. An assistant message is one step of the agent, not its whole turn."""
+
+    id: str
+    session: str = Field(alias="sessionID")
+    role: Literal["user", "assistant"]
+    time: Time = Time()
+    agent: Optional[str] = None
+    mode: Optional[str] = None
+    provider: Optional[str] = Field(None, alias="providerID")
+    model: Union[str, dict[str, Any], None] = Field(None, alias="modelID")
+    cost: float = 0
+    tokens: Tokens = Tokens()
+    finish: Optional[str] = None
+    error: Optional[MessageError] = None
+    summary: Any = None
+
+
+class ToolState(_Answer):
+    status: str
+    input: Any = None
+    title: Optional[str] = None
+    metadata: dict[str, Any] = {}
+    error: Optional[str] = None
+
+    def exit_code(self) -> int | None:
+        """Exit code of a shell command; None for other tools, and after a time-out or an abort."""
+        code = self.metadata.get("exit")
+        return code if isinstance(code, int) and not isinstance(code, bool) else None
+
+
+class Part(_Answer):
+    id: str
+    message: str = Field("", alias="messageID")
+    session: str = Field("", alias="sessionID")
+    type: str
+    text: str = ""
+    synthetic: bool = False
+    tool: str = ""
+    state: Optional[ToolState] = None
+
+    def title(self) -> str:
+        """What a tool call does, in its own words: the command of a shell call, else path or title."""
+        if self.state is None:
+            return ""
+        if isinstance(self.state.input, dict):
+            for key in ("command", "filePath", "path", "pattern", "url", "description"):
+                value = self.state.input.get(key)
+                if isinstance(value, str) and value:
+                    return value
+        return self.state.title or ""
+
+
+class Message(_Answer):
+    info: MessageInfo
+    parts: list[Part] = []
+
+
+class PermissionRequest(_Answer):
+    """A tool call that waits for a yes; the session is plain ``busy`` meanwhile."""
+
+    id: str
+    session: str = Field(alias="sessionID")
+    permission: str
+    patterns: list[str] = []
+    metadata: dict[str, Any] = {}
+
+
+class QuestionOption(_Answer):
+    label: str = ""
+
+
+class Question(_Answer):
+    question: str
+    options: list[QuestionOption] = []
+
+
+class QuestionRequest(_Answer):
+    """A question of the agent to a person; the session is plain ``busy`` meanwhile."""
+
+    id: str
+    session: str = Field(alias="sessionID")
+    questions: list[Question] = []
+
+
+def parser(kind: Any) -> TypeAdapter[Any]:
+    """A validator of a model, a list or a dict of them."""
+    return TypeAdapter(kind)

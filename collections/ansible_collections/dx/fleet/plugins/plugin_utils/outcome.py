@@ -1,0 +1,173 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What became of a dispatch: states, evidence, exit codes. Plain data, no I/O.
+
+An outcome is graded only by what was seen: messages and statuses read back from the server, never by
+the absence of an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from enum import Enum
+from typing import Any
+
+__all__ = ["ExitCode", "Evidence", "Outcome", "State", "ToolRun", "exit_code"]
+
+
+class State(str, Enum):
+    """State of a dispatch. Every member but ``planned`` and ``running`` is final."""
+
+    PLANNED = "planned"  # check mode: nothing was sent
+    RUNNING = "running"  # sent and not waited for
+    VERIFIED = "verified"
+    COMPLETED = "completed"
+    NO_OP = "no_op"
+    FAILED = "failed"
+    NEEDS_INPUT = "needs_input"
+    ABORTED = "aborted"
+    STALLED = "stalled"
+    TIMED_OUT = "timed_out"
+    LOST = "lost"
+    REFUSED = "refused"
+    UNREACHABLE = "unreachable"
+
+    @property
+    def good(self) -> bool:
+        """True where nothing is left for a person to do."""
+        return ExitCode.of(self) is ExitCode.DONE
+
+
+class ExitCode(int, Enum):
+    """Exit codes of ``dx-dispatch``."""
+
+    DONE = 0
+    OWN_FAULT = 1
+    USAGE = 2
+    FAILED = 3
+    REFUSED = 4
+    UNREACHABLE = 5
+    NEEDS_INPUT = 6
+    TIMED_OUT = 7
+    ABORTED = 8
+    NO_OP = 9
+    DETACHED = 130
+
+    @classmethod
+    def of(cls, state: State) -> ExitCode:
+        """The exit code that one VM's state stands for."""
+        return _EXIT_CODES[state]
+
+
+_EXIT_CODES: Mapping[State, ExitCode] = {
+    State.PLANNED: ExitCode.DONE,
+    State.RUNNING: ExitCode.DONE,
+    State.VERIFIED: ExitCode.DONE,
+    State.COMPLETED: ExitCode.DONE,
+    State.NO_OP: ExitCode.NO_OP,
+    State.FAILED: ExitCode.FAILED,
+    State.LOST: ExitCode.FAILED,
+    State.REFUSED: ExitCode.REFUSED,
+    State.UNREACHABLE: ExitCode.UNREACHABLE,
+    State.NEEDS_INPUT: ExitCode.NEEDS_INPUT,
+    State.TIMED_OUT: ExitCode.TIMED_OUT,
+    State.STALLED: ExitCode.TIMED_OUT,
+    State.ABORTED: ExitCode.ABORTED,
+}
+
+
+def exit_code(states: Iterable[State]) -> ExitCode:
+    """The exit code of a run over several VMs: what they share, else ``FAILED`` (mixed).
+
+    Raises:
+        ValueError: There is no state at all; the caller then has an error of its own to report.
+    """
+    codes = {ExitCode.of(state) for state in states}
+    if not codes:
+        raise ValueError("no state to grade")
+    return codes.pop() if len(codes) == 1 else ExitCode.FAILED
+
+
+@dataclass(frozen=True)
+class ToolRun:
+    """One tool call of the agent as the server reports it.
+
+    ``exit`` is the exit code of a shell command, None for other tools, after a timeout or an abort.
+    """
+
+    tool: str
+    title: str
+    status: str
+    exit: int | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was read back about a dispatch; None where it is unknown.
+
+    ``cost`` is in US dollars, ``tokens`` are counts by kind, ``request`` is the pending permission or
+    question, ``tools`` are in the order in which they were called (the last 100 of ``tool_count``).
+    """
+
+    session: str | None = None
+    directory: str | None = None
+    server_version: str | None = None
+    agent: str | None = None
+    model: str | None = None
+    steps: int | None = None
+    tools: tuple[ToolRun, ...] | None = None
+    tool_count: int | None = None
+    text: str | None = None
+    error: str | None = None
+    request: Mapping[str, Any] | None = None
+    tokens: Mapping[str, int] | None = None
+    cost: float | None = None
+    head_before: str | None = None
+    head_after: str | None = None
+    dirty_files: tuple[str, ...] | None = None
+    diffstat: str | None = None
+    verify_rc: int | None = None
+    tests: Mapping[str, int] | None = None
+    duration_s: float | None = None
+    started_at: str | None = None
+    ended_at: str | None = None
+    noticed_at: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The answer to "what became of it": one per VM of a run.
+
+    ``started_at`` is ISO 8601 in UTC; ``next_action`` is the exact command to run next, or None.
+    """
+
+    state: State
+    reason_code: str
+    message_to_human: str
+    next_action: str | None = None
+    vm: str | None = None
+    repo: str | None = None
+    dispatch: str | None = None
+    session: str | None = None
+    message: str | None = None
+    bead: str | None = None
+    started_at: str | None = None
+    duration_s: float | None = None
+    evidence: Evidence = field(default_factory=Evidence)
+    audit: Mapping[str, Any] | None = None
+
+    def with_(self, **changes: Any) -> Outcome:
+        """A copy with some fields replaced."""
+        return replace(self, **changes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready form; every key is present, unknown ones are None."""
+        data = asdict(self)
+        data["state"] = self.state.value
+        evidence = data["evidence"]
+        for key in ("tools", "dirty_files"):
+            if evidence[key] is not None:
+                evidence[key] = list(evidence[key])
+        return data

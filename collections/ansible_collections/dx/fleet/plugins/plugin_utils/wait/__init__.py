@@ -1,0 +1,78 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Following sessions to their outcome: any number, over any number of servers, in one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+
+from ..errors import WaitError
+from ..opencode.client import OpenCode
+from ..opencode.errors import NotFound, OpenCodeError, Rejected, ServerFault
+from ..outcome import Outcome
+from ..progress import Emit, silent
+from .follower import Follower, Target
+from .limits import Limits
+from .server_watch import ServerWatch
+
+__all__ = ["Limits", "Target", "directory_of", "wait_for"]
+
+
+async def wait_for(
+    targets: Mapping[str, Sequence[Target]],
+    servers: Mapping[str, OpenCode],
+    limits: Limits,
+    *,
+    emit: Emit = silent,
+) -> list[Outcome]:
+    """Wait until every session has an outcome.
+
+    Args:
+        targets: Sessions by the name of their server.
+        servers: The servers by name; they are opened and closed here.
+        limits: When to stop a session.
+        emit: Told of each change.
+
+    Returns:
+        The outcomes in the order of the targets, server by server.
+    """
+    async with AsyncExitStack() as stack:
+        for server in servers.values():
+            await stack.enter_async_context(server)
+        found = await asyncio.gather(
+            *(_wait_on(servers[name], members, limits, emit) for name, members in targets.items())
+        )
+    return [outcome for outcomes in found for outcome in outcomes]
+
+
+async def _wait_on(
+    server: OpenCode, targets: Sequence[Target], limits: Limits, emit: Emit
+) -> list[Outcome]:
+    now = time.monotonic()
+    followers = {target.session: Follower(target, emit, moved_at=now) for target in targets}
+    outcomes = await ServerWatch(server, followers, limits).run()
+    return [outcomes[target.session] for target in targets]
+
+
+async def directory_of(server: OpenCode, vm: str, session: str) -> str:
+    """The directory in which a session works.
+
+    Raises:
+        WaitError: ``unknown_session``, or why the server can't be asked.
+    """
+    try:
+        return (await server.session(session)).directory
+    except (NotFound, Rejected, ServerFault) as error:  # a malformed id is a 500 in OpenCode 1.18
+        raise WaitError(
+            f"{vm} has no session {session!r}",
+            reason_code="unknown_session",
+            next_action=f"dx-dispatch --status {vm}",
+        ) from error
+    except OpenCodeError as error:
+        raise WaitError(
+            f"{vm}: {error.message}", reason_code=error.reason_code, next_action=f"dx-dispatch --status {vm}"
+        ) from error

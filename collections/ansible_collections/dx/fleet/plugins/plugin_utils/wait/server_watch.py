@@ -1,0 +1,350 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All followed sessions of one server: its event stream, and the truth read back by REST.
+
+An event never decides anything. It tells a person what happens and says which session to look at; what
+became of a session is read from the server. So a lost, late or doubled event costs at most one interval.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from ..opencode.client import OpenCode
+from ..opencode.errors import NotFound, OpenCodeError
+from ..opencode.models import PermissionRequest, QuestionRequest, SessionStatus
+from ..outcome import Evidence, Outcome, State
+from ..task import shortened
+from ..turn import Verdict, evidence_of, judge, read_turn
+from .follower import Follower
+from .limits import Limits
+
+__all__ = ["ServerWatch"]
+
+LOOK_EVERY_S = 1.5  # a pending question is found within 2 s even if its event was lost
+LOOKS_PER_SECOND = 4  # and the rate stays bounded over many directories
+COUNT_EVERY_S = 10.0
+STREAM_SILENCE_S = 25.0  # the server sends a heartbeat every 10 s (OpenCode 1.18)
+SETTLE_S = 2.0
+START_S = 15.0
+ABORT_S = 10.0
+
+
+@dataclass
+class _Doubt:
+    """A verdict on an idle session that a server about to go on would overturn."""
+
+    reason_code: str
+    since: float
+
+
+class ServerWatch:
+    """Follows sessions of one server until each has an outcome.
+
+    Args:
+        server: The server; it is only used while :meth:`run` runs.
+        followers: The sessions, by id.
+        limits: When to stop one.
+        again: The command by which a person re-attaches to a session.
+    """
+
+    def __init__(self, server: OpenCode, followers: dict[str, Follower], limits: Limits) -> None:
+        self._server = server
+        self._pending = dict(followers)
+        self._limits = limits
+        self._outcomes: dict[str, Outcome] = {}
+        self._started = time.monotonic()
+        self._dirty: set[str] = set()
+        self._kick = asyncio.Event()
+        self._doubts: dict[str, _Doubt] = {}
+        self._counted: dict[str, float] = {}
+        self._parents: dict[str, str] = {}
+        self._trouble: tuple[float, OpenCodeError] | None = None
+
+    async def run(self) -> dict[str, Outcome]:
+        """The outcome of each session, by id."""
+        stream = asyncio.create_task(self._follow_stream())
+        try:
+            while self._pending:
+                await self._look_once()
+        finally:
+            stream.cancel()
+            await asyncio.gather(stream, return_exceptions=True)
+        return self._outcomes
+
+    # -- the stream ----------------------------------------------------------------------------------
+
+    async def _follow_stream(self) -> None:
+        pause_s = 0.1
+        while True:
+            try:
+                async with self._server.events(STREAM_SILENCE_S) as events:
+                    pause_s = 0.1
+                    async for event in events:
+                        self._take_event(event)
+            except OpenCodeError:
+                pass  # what it means for the sessions is decided by the looks, which fail as well
+            self._look_at(self._pending)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, 2.0)
+
+    def _take_event(self, event: dict[str, Any]) -> None:
+        payload = event.get("payload")
+        if not isinstance(payload, dict) or payload.get("type") == "sync":  # each durable event comes twice
+            return
+        kind, properties = str(payload.get("type")), payload.get("properties")
+        if kind == "server.connected":
+            self._look_at(self._pending)
+        if not isinstance(properties, dict):
+            return
+        self._learn_parent(kind, properties)
+        root = self._root(_session_of(properties))
+        follower = self._pending.get(root)
+        if follower is not None and follower.take(kind, properties, time.monotonic()):
+            self._look_at([root])
+
+    def _learn_parent(self, kind: str, properties: dict[str, Any]) -> None:
+        info = properties.get("info")
+        if kind.startswith("session.") and isinstance(info, dict) and isinstance(info.get("parentID"), str):
+            self._parents[str(info.get("id"))] = info["parentID"]
+
+    def _root(self, session: str) -> str:
+        """The followed session that a session (a subagent's, perhaps) belongs to."""
+        for _ in range(8):
+            if session in self._pending or session not in self._parents:
+                break
+            session = self._parents[session]
+        return session
+
+    def _look_at(self, sessions: Iterable[str]) -> None:
+        self._dirty.update(sessions)
+        self._kick.set()
+
+    # -- the truth -----------------------------------------------------------------------------------
+
+    async def _look_once(self) -> None:
+        """Wait for a reason to look, look, and act on limits."""
+        try:
+            async with asyncio.timeout(self._interval_s()):
+                await self._kick.wait()
+            sessions = [session for session in self._dirty if session in self._pending]
+        except TimeoutError:
+            sessions = list(self._pending)
+        self._kick.clear()
+        self._dirty.clear()
+        try:
+            await self._look(sessions)
+            self._trouble = None
+        except OpenCodeError as error:
+            self._in_trouble(error)
+        for session in list(self._pending):
+            await self._apply_limits(session)
+
+    def _interval_s(self) -> float:
+        directories = {follower.target.directory for follower in self._pending.values()}
+        interval = max(LOOK_EVERY_S, len(directories) / LOOKS_PER_SECOND)
+        if self._trouble is not None:
+            interval = 0.5
+        if self._limits.timeout_s is not None:
+            interval = min(interval, max(self._started + self._limits.timeout_s - time.monotonic(), 0.01))
+        return interval
+
+    async def _look(self, sessions: list[str]) -> None:
+        by_directory: dict[str, list[str]] = {}
+        for session in sessions:
+            by_directory.setdefault(self._pending[session].target.directory, []).append(session)
+        for directory, members in by_directory.items():
+            statuses, permissions, questions = await asyncio.gather(
+                self._server.statuses(directory),
+                self._server.permissions(directory),
+                self._server.questions(directory),
+            )
+            waiting = await self._by_root([*permissions, *questions])
+            for session in members:
+                await self._look_at_session(session, statuses.get(session), waiting.get(session))
+
+    async def _by_root(
+        self, requests: list[PermissionRequest | QuestionRequest]
+    ) -> dict[str, PermissionRequest | QuestionRequest]:
+        """Pending requests by the followed session; a subagent's belong to the session that began it."""
+        found: dict[str, PermissionRequest | QuestionRequest] = {}
+        for request in requests:
+            session = request.session
+            for _ in range(8):
+                if session in self._pending:
+                    found[session] = request
+                    break
+                if session not in self._parents:
+                    try:
+                        self._parents[session] = (await self._server.session(session)).parent or ""
+                    except NotFound:
+                        self._parents[session] = ""
+                session = self._parents[session]
+                if not session:
+                    break
+        return found
+
+    async def _look_at_session(
+        self,
+        session: str,
+        status: SessionStatus | None,
+        request: PermissionRequest | QuestionRequest | None,
+    ) -> None:
+        follower = self._pending[session]
+        if status is not None and status.type != "idle":
+            self._doubts.pop(session, None)
+            follower.take_status(status)
+            if request is not None:  # of an idle session it would be a left-over
+                await self._needs_input(session, request)
+            else:
+                await self._count(session)
+            return
+        turn = await read_turn(self._server, session, follower.target.message)
+        verdict = judge(turn)
+        if verdict.settled or self._doubted_long_enough(session, verdict):
+            if follower.error and verdict.reason_code in ("no_answer", "prompt_not_stored"):
+                verdict = replace(verdict, message=f"the agent never began: {follower.error}")
+            await self._finish(session, verdict)
+
+    async def _count(self, session: str) -> None:
+        """Read the turn back now and then, so that limits hold even where events were lost."""
+        now = time.monotonic()
+        if now - self._counted.get(session, self._started) < max(COUNT_EVERY_S, len(self._pending)):
+            return
+        self._counted[session] = now
+        follower = self._pending[session]
+        follower.take_messages(await read_turn(self._server, session, follower.target.message), now)
+
+    def _doubted_long_enough(self, session: str, verdict: Verdict) -> bool:
+        now = time.monotonic()
+        doubt = self._doubts.get(session)
+        if doubt is None or doubt.reason_code != verdict.reason_code:
+            doubt = self._doubts[session] = _Doubt(verdict.reason_code, now)
+        begins_late = verdict.reason_code in ("prompt_not_stored", "no_answer")
+        if begins_late and self._pending[session].error is None:
+            return now - doubt.since >= START_S
+        return now - doubt.since >= SETTLE_S
+
+    def _in_trouble(self, error: OpenCodeError) -> None:
+        """Give up the server's sessions once it has been gone, or silent, for too long."""
+        now = time.monotonic()
+        since = self._trouble[0] if self._trouble is not None else now
+        if self._trouble is None:
+            for follower in self._pending.values():
+                follower.tell("connection", f"Lost the server ({error.reason_code}); trying again")
+        self._trouble = (since, error)
+        silent = error.reason_code in ("answer_timeout", "connect_timeout", "dns_failure")
+        if now - since < (self._limits.server_silent_s if silent else self._limits.server_gone_s):
+            return
+        state, reason = (State.UNREACHABLE, "server_silent") if silent else (State.LOST, "server_gone")
+        for session in list(self._pending):
+            words = f"the server went away while the task ran: {error.message}"
+            self._settle(session, Verdict(state, reason, words), Evidence())
+
+    # -- ends ----------------------------------------------------------------------------------------
+
+    async def _needs_input(self, session: str, request: PermissionRequest | QuestionRequest) -> None:
+        if isinstance(request, PermissionRequest):
+            wanted = f"permission {request.permission}: {', '.join(request.patterns)}"
+            kind = "permission_pending"
+        else:
+            wanted = f"question: {'; '.join(question.question for question in request.questions)}"
+            kind = "question_pending"
+        words = f"the agent waits for {shortened(wanted, 200)}"
+        self._pending[session].tell("needs_input", words)
+        evidence = Evidence(request=request.model_dump(mode="json"))
+        await self._finish(session, Verdict(State.NEEDS_INPUT, kind, words), evidence)
+
+    async def _apply_limits(self, session: str) -> None:
+        follower = self._pending[session]
+        verdict = self._exceeded(follower)
+        if verdict is None:
+            return
+        if verdict.reason_code == "stall_timeout" and await self._moved_after_all(follower):
+            return
+        follower.tell("limit", f"Stopping: {verdict.message}")
+        if not await self._aborted(follower):
+            verdict = replace(verdict, message=f"{verdict.message}; the abort is not confirmed")
+        await self._finish(session, verdict)
+
+    def _exceeded(self, follower: Follower) -> Verdict | None:
+        limits, now = self._limits, time.monotonic()
+        if limits.timeout_s is not None and now - self._started >= limits.timeout_s:
+            return Verdict(State.TIMED_OUT, "timeout", f"not finished after {limits.timeout_s:g} s")
+        if limits.stall_timeout_s is not None and now - follower.moved_at >= limits.stall_timeout_s:
+            return Verdict(
+                State.STALLED, "stall_timeout", f"nothing moved for {limits.stall_timeout_s:g} s"
+            )
+        if limits.max_steps is not None and len(follower.steps) > limits.max_steps:
+            return Verdict(State.ABORTED, "max_steps", f"more than {limits.max_steps} steps")
+        if limits.max_cost is not None and follower.cost > limits.max_cost:
+            return Verdict(State.ABORTED, "max_cost", f"cost {follower.cost:g}, more than {limits.max_cost:g}")
+        return None
+
+    async def _moved_after_all(self, follower: Follower) -> bool:
+        """Whether the turn moved although no event said so."""
+        before = follower.moved_at
+        try:
+            turn = await read_turn(self._server, follower.target.session, follower.target.message)
+        except OpenCodeError:
+            return False
+        follower.take_messages(turn, time.monotonic())
+        return follower.moved_at > before
+
+    async def _aborted(self, follower: Follower) -> bool:
+        """Abort the session; True once the server says that it is idle."""
+        target = follower.target
+        deadline = time.monotonic() + ABORT_S
+        while time.monotonic() < deadline:
+            try:
+                await self._server.abort(target.session)
+                statuses = await self._server.statuses(target.directory)
+            except OpenCodeError:
+                await asyncio.sleep(0.5)
+                continue
+            if target.session not in statuses:
+                return True
+            await asyncio.sleep(0.1)
+        return False
+
+    async def _finish(self, session: str, verdict: Verdict, evidence: Evidence | None = None) -> None:
+        evidence = evidence or Evidence()
+        target = self._pending[session].target
+        try:
+            turn = await read_turn(self._server, session, target.message)
+            evidence = evidence_of(turn, evidence)
+        except OpenCodeError as error:
+            evidence = replace(evidence, error=f"the messages can't be read: {error.message}")
+        self._settle(session, verdict, evidence)
+
+    def _settle(self, session: str, verdict: Verdict, evidence: Evidence) -> None:
+        follower = self._pending.pop(session)
+        target = follower.target
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._outcomes[session] = Outcome(
+            state=verdict.state,
+            reason_code=verdict.reason_code,
+            message_to_human=f"{target.vm}: {verdict.message}",
+            vm=target.vm,
+            repo=target.repo,
+            dispatch=target.dispatch,
+            session=session,
+            message=target.message,
+            started_at=evidence.started_at,
+            duration_s=evidence.duration_s,
+            evidence=replace(evidence, session=session, directory=target.directory, noticed_at=now),
+        )
+
+
+def _session_of(properties: dict[str, Any]) -> str:
+    """The session that an event is about; its place differs between the events of OpenCode 1.18."""
+    for holder in (properties, properties.get("info"), properties.get("part")):
+        if isinstance(holder, dict) and isinstance(holder.get("sessionID"), str):
+            return str(holder["sessionID"])
+    return ""
