@@ -21,8 +21,8 @@ _FIRST = 11
 class Addresses:
     """The addresses 127.0.0.11, .12, ... port 4105, as far as they are free.
 
-    Only one lab at a time has them; a file lock says which, and ends with its process. Another lab, or a machine that
-    has 127.0.0.1 only (macOS), gets free ports of 127.0.0.1.
+    Only one lab at a time has them; a file lock says which, and ends with its process. Another lab, or a
+    machine that has 127.0.0.1 only (macOS), gets free ports of 127.0.0.1.
     """
 
     def __init__(self, lock: Path | None = None) -> None:

@@ -70,7 +70,7 @@ def _package_names() -> list[str]:
 
 
 def _has_avx2() -> bool:
-    """The plain x64 builds die by SIGILL without it; elsewhere (arm64, macOS) there is nothing to find out."""
+    """The plain x64 builds die by SIGILL without it; elsewhere there is nothing to find out."""
     try:
         flags = Path("/proc/cpuinfo").read_text()
     except OSError:

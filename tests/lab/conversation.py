@@ -1,7 +1,7 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From the messages of one chat completion call to the reply of the scripted model. Pure; no I/O, no memory."""
+"""From the messages of one chat completion call to the scripted model's reply. Pure; no I/O, no memory."""
 
 from __future__ import annotations
 
@@ -113,7 +113,23 @@ def _finish(step: Step) -> Literal["stop", "tool_calls", "length"] | None:
 
 _MAKE = re.compile(r"\bmake[ \t]+([A-Za-z][\w.-]*)")
 _NO_TARGETS = frozenset(
-    "a an all any certain each every it me no sure that the them these this those up use your".split()
+    (
+        "a",
+        "an",
+        "all",
+        "any",
+        "certain",
+        "each",
+        "every",
+        "it",
+        "no",
+        "sure",
+        "that",
+        "the",
+        "them",
+        "this",
+        "use",
+    )
 )
 
 

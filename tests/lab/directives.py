@@ -21,8 +21,8 @@ Steps (each is one model call; a turn has as many calls as steps, and a final an
 ``@loop``
     The same harmless tool call for ever, one per step. Nothing after it is reached.
 ``@say TEXT``
-    Text. Before a tool step it is sent with that step's call, else it is the final answer; several lines join.
-    A turn without it ends with ``Done.`` and one line per tool result.
+    Text. Before a tool step it is sent with that step's call, else it is the final answer; several lines
+    join. A turn without it ends with ``Done.`` and one line per tool result.
 ``@unicode``
     Like ``@say`` with an emoji, U+2028, U+0085, combining characters and other awkward text.
 ``@recall``
@@ -37,13 +37,13 @@ How the step that follows in the prompt (else the final answer) is given:
 ``@nofinish``
     It ends cleanly, but without any ``finish_reason``; and so do all calls after it.
 
-What happens instead of the step that follows (else of the final answer); ``times=K`` limits it to the first K calls
-for that prompt, which is the only thing that the model remembers:
+What happens instead of the step that follows (else of the final answer); ``times=K`` limits it to the first K
+calls for that prompt, which is the only thing that the model remembers:
 
 ``@status CODE [retry-after=N] [times=K]``
     An HTTP error.
 ``@silent [SECONDS] [times=K]``
-    The call is accepted and nothing is sent, till the client goes away; with SECONDS the step follows after them.
+    The call is accepted and nothing is sent, till the client goes away; with SECONDS the step follows then.
 ``@drop [times=K]``
     The connection is reset in the middle of the stream.
 ``@badjson [times=K]``
@@ -54,8 +54,8 @@ For every answer to the prompt:
 ``@usage IN OUT``
     The token usage that is reported (else 100 and 20).
 
-A text without directives that says ``make TARGET`` runs that and reports what came of it; any other is answered by
-``Done:`` and its first 80 characters.
+A text without directives that says ``make TARGET`` runs that and reports what came of it; any other is
+answered by ``Done:`` and its first 80 characters.
 """
 
 from __future__ import annotations
@@ -67,7 +67,10 @@ from typing import Literal
 
 __all__ = ["AWKWARD_TEXT", "DirectiveError", "Gate", "Pace", "Script", "Step", "ToolCall", "Usage", "parse"]
 
-AWKWARD_TEXT = "Gr\u00fc\u00dfe \U0001f469\u200d\U0001f4bb\U0001f3f4 e\u0301 a\u2028b\u2029c\u0085d \u202eabc\u202c \ufeff\u4f60\u597d \u0001<b>&amp;</b> \\ \" '"
+AWKWARD_TEXT = (
+    "Gr\u00fc\u00dfe \U0001f469\u200d\U0001f4bb\U0001f3f4 e\u0301 a\u2028b\u2029c\u0085d "
+    "\u202eabc\u202c \ufeff\u4f60\u597d \u0001<b>&amp;</b> \\ \" '"
+)
 
 
 class DirectiveError(ValueError):

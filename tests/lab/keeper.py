@@ -3,10 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The process that holds a lab: it runs the model, the servers and their control, and leaves nothing behind.
 
-``python -m tests.lab.keeper`` reads a :class:`LabPlan` as one line of JSON from its standard input and answers with one
-line: ``{"state": {...}}`` when everything is up, or ``{"error": text}``. Then it waits. Unless the plan says ``detached``,
-the end of its standard input means that whoever wanted the lab is gone, be it by ``kill -9``: the lab ends. So it does
-on SIGTERM, SIGINT and ``POST /lab/shutdown``.
+``python -m tests.lab.keeper`` reads a :class:`LabPlan` as one line of JSON from its standard input and
+answers with one line: ``{"state": {...}}`` when everything is up, or ``{"error": text}``. Then it waits.
+Unless the plan says ``detached``, the end of its standard input means that whoever wanted the lab is gone,
+be it by ``kill -9``: the lab ends. So it does on SIGTERM, SIGINT and ``POST /lab/shutdown``.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from .sample_repos import clone, make_remotes
 __all__ = ["main"]
 
 _MAX_PROMPT_BYTES = 1 << 30
+_STOP_TIMEOUT_S = 10.0
 
 
 class Keeper:
@@ -57,12 +58,13 @@ class Keeper:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._stopping.set)
         loop.add_signal_handler(signal.SIGCHLD, self._notice_children)
-        if not self._plan.detached:
-            loop.add_reader(sys.stdin.fileno(), self._watch_parent)
+        parent = _Parent(self._stopping.set)
         try:
             await self._until_stopping(self._up())
-            if not self._stopping.is_set():
-                _tell({"state": self._state.to_dict()} if self._state else {"error": "no state"})
+            if self._state is not None and not self._stopping.is_set():
+                _tell({"state": self._state.to_dict()})
+                if self._plan.detached:
+                    parent.forget()
             await self._stopping.wait()
             return 0
         except (ServerStartError, OSError) as error:
@@ -125,11 +127,21 @@ class Keeper:
 
     async def _down(self) -> None:
         """End everything. Bounded: whatever does not end by itself is killed."""
-        await asyncio.gather(*(server.stop() for server in self._servers.values()))
-        await asyncio.to_thread(kill_lab, self._plan.lab_id)
+        self._stopping.set()
+        for server in self._servers.values():
+            server.signal(signal.SIGCONT)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_TIMEOUT_S):
+                await asyncio.gather(*(server.stop() for server in self._servers.values()))
+        self._kill_all()
         await self._runner.cleanup()
+        # Once more, for what a control request that was under way may have started.
+        self._kill_all()
         self._addresses.release()
         shutil.rmtree(self._root, ignore_errors=True)
+
+    def _kill_all(self) -> None:
+        kill_lab(self._plan.lab_id, descendants=True)
 
     async def _until_stopping(self, work: Coroutine[Any, Any, None]) -> None:
         """Do the work, but drop it when the lab is to end."""
@@ -146,11 +158,6 @@ class Keeper:
             task.result()
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
-
-    def _watch_parent(self) -> None:
-        if not os.read(sys.stdin.fileno(), 4096):
-            asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
-            self._stopping.set()
 
     def _notice_children(self) -> None:
         for server in self._servers.values():
@@ -183,13 +190,42 @@ class Keeper:
     async def _control(self, request: web.Request) -> web.Response:
         server = self._servers.get(request.match_info["vm"])
         verb = request.match_info["verb"]
-        if server is None or verb not in _VERBS:
+        if server is None or verb not in _VERBS or self._stopping.is_set():
             raise web.HTTPNotFound
         try:
             await _VERBS[verb](server)
         except ServerStartError as error:
             return web.json_response({"error": str(error)}, status=500)
         return web.json_response({"alive": server.alive, "pid": server.pid})
+
+
+class _Parent:
+    """Notices that the parent is gone: its end of the pipe is closed, or its process has ended.
+
+    The second, where the system can tell (Linux), for a parent killed while a fork of it has the pipe.
+    """
+
+    def __init__(self, gone: Callable[[], None]) -> None:
+        self._gone = gone
+        self._loop = asyncio.get_running_loop()
+        self._watched = [sys.stdin.fileno()]
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):
+                self._watched.append(os.pidfd_open(os.getppid()))
+        for descriptor in self._watched:
+            self._loop.add_reader(descriptor, self._notice, descriptor)
+
+    def forget(self) -> None:
+        """Its end is no longer of interest."""
+        for descriptor in self._watched:
+            self._loop.remove_reader(descriptor)
+
+    def _notice(self, descriptor: int) -> None:
+        # A pidfd becomes readable by the end of its process, and has nothing to read.
+        if descriptor == sys.stdin.fileno() and os.read(descriptor, 4096):
+            return
+        self.forget()
+        self._gone()
 
 
 async def _restart(server: OpenCodeServer) -> None:

@@ -22,13 +22,14 @@ import psutil
 
 from .binaries import CHECKOUT, find_opencode
 from .plan import DEFAULT_VMS, LAB_ID_VARIABLE, LabPlan, LabState, VMState, password_variable
-from .processes import lab_processes
+from .processes import kill_lab, lab_processes
 from .scripted_model import ScriptedModel
 
 __all__ = ["Lab", "LabError", "LabVM"]
 
 _CONTROL_TIMEOUT_S = 90.0
 _DOWN_TIMEOUT_S = 30.0
+_ID_FILE = "lab-id"
 
 
 class LabError(RuntimeError):
@@ -116,7 +117,7 @@ class Lab:
 
     Args:
         vms: names of the VMs; the shipped three by default.
-        root: where everything of it goes, a new temporary directory by default. It is made, and removed at the end.
+        root: where everything of it goes, a new temporary directory by default; removed at the end.
         password: of all servers, or VM -> password.
     """
 
@@ -153,15 +154,15 @@ class Lab:
             BinaryMissingError: there is no OpenCode.
             LabError: a server did not come up, or the root is not empty.
         """
-        root = _new_root(self._root)
-        plan = LabPlan(
-            secrets.token_hex(8), str(root), self._names, str(find_opencode()), self._passwords, detached
-        )
+        binary = find_opencode()
+        lab_id = secrets.token_hex(8)
+        root = _new_root(self._root, lab_id)
         try:
-            self._keeper = _spawn_keeper(plan, root)
-            self._become(_first_answer(self._keeper, plan))
+            plan = LabPlan(lab_id, str(root), self._names, str(binary), self._passwords, detached)
+            self._keeper = _spawn_keeper(plan)
+            self._become(_first_answer(self._keeper, root))
         except BaseException:
-            self._end_keeper(plan.lab_id, root)
+            self._end_keeper(lab_id, root)
             raise
 
     @classmethod
@@ -181,6 +182,17 @@ class Lab:
         lab = cls([vm.name for vm in state.vms], root)
         lab._become(state)
         return lab
+
+    @staticmethod
+    def discard(root: Path) -> None:
+        """Remove what a lab that ended without its keeper (by a reboot, say) left in that root.
+
+        Its processes are killed as well. Nothing, if that directory never was a lab.
+        """
+        marker = root / _ID_FILE
+        if marker.is_file():
+            kill_lab(marker.read_text().strip())
+            shutil.rmtree(root, ignore_errors=True)
 
     def down(self) -> None:
         """End everything and remove the root; nothing if it is down."""
@@ -208,7 +220,7 @@ class Lab:
 
     @property
     def env(self) -> dict[str, str]:
-        """What to add to the environment of a child that shall use this lab: a home of its own, no real Slack."""
+        """What to add to the environment of a child that uses this lab: a home of its own, no real Slack."""
         home = self.root / "controller"
         home.mkdir(exist_ok=True)
         passwords = {password_variable(vm.name): vm.password for vm in self.vms.values() if vm.password}
@@ -241,37 +253,33 @@ class Lab:
     def _end_keeper(self, lab_id: str, root: Path, pid: int | None = None) -> None:
         """Ask the keeper to end; if it does not, or is gone, do its work."""
         if self._keeper is not None:
-            if self._keeper.stdin is not None:
-                self._keeper.stdin.close()
-            self._keeper.terminate()
-            try:
-                self._keeper.wait(_DOWN_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                self._keeper.kill()
-                self._keeper.wait()
+            _end_own(self._keeper)
         elif pid is not None:
             _end_detached(pid, lab_id)
-        for process in lab_processes(lab_id):
-            process.kill()
+        kill_lab(lab_id, descendants=False)
         shutil.rmtree(root, ignore_errors=True)
 
 
-def _new_root(wanted: Path | None) -> Path:
+def _new_root(wanted: Path | None, lab_id: str) -> Path:
     if wanted is None:
-        return Path(tempfile.mkdtemp(prefix="dx-lab-")).resolve()
-    wanted.mkdir(parents=True, exist_ok=True)
-    if any(wanted.iterdir()):
-        raise LabError(f"{wanted} is not empty")
-    return wanted.resolve()
+        root = Path(tempfile.mkdtemp(prefix="dx-lab-"))
+    else:
+        root = wanted
+        root.mkdir(parents=True, exist_ok=True)
+        if any(root.iterdir()):
+            raise LabError(f"{root} is not empty")
+    (root / _ID_FILE).write_text(f"{lab_id}\n")
+    return root.resolve()
 
 
-def _spawn_keeper(plan: LabPlan, root: Path) -> subprocess.Popen[str]:
+def _spawn_keeper(plan: LabPlan) -> subprocess.Popen[str]:
+    path = os.pathsep.join(filter(None, (str(CHECKOUT), os.environ.get("PYTHONPATH"))))
     # A session of its own: a Ctrl-C at the terminal ends the lab through its parent, in order.
-    with (root / "keeper.log").open("wb") as log:
+    with (Path(plan.root) / "keeper.log").open("wb") as log:
         keeper = subprocess.Popen(
             [sys.executable, "-m", f"{__package__}.keeper"],
             cwd=CHECKOUT,
-            env=os.environ | {LAB_ID_VARIABLE: plan.lab_id, "PYTHONPATH": str(CHECKOUT)},
+            env=os.environ | {LAB_ID_VARIABLE: plan.lab_id, "PYTHONPATH": path},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -284,24 +292,28 @@ def _spawn_keeper(plan: LabPlan, root: Path) -> subprocess.Popen[str]:
     return keeper
 
 
-def _first_answer(keeper: subprocess.Popen[str], plan: LabPlan) -> LabState:
+def _first_answer(keeper: subprocess.Popen[str], root: Path) -> LabState:
     assert keeper.stdout is not None
     with keeper.stdout:
         line = keeper.stdout.readline()
     if not line:
-        raise LabError(_log_tail(Path(plan.root) / "keeper.log"))
+        log = (root / "keeper.log").read_text(errors="replace") if root.exists() else ""
+        raise LabError(f"the lab's keeper ended early:\n{log[-2000:]}")
     answer: dict[str, Any] = json.loads(line)
     if "error" in answer:
         raise LabError(answer["error"])
     return LabState.from_dict(answer["state"])
 
 
-def _log_tail(log: Path) -> str:
+def _end_own(keeper: subprocess.Popen[str]) -> None:
+    keeper.terminate()
+    if keeper.stdin is not None:
+        keeper.stdin.close()
     try:
-        tail = log.read_text(errors="replace")[-2000:]
-    except OSError:
-        tail = ""
-    return f"the lab's keeper ended early:\n{tail}"
+        keeper.wait(_DOWN_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        keeper.kill()
+        keeper.wait()
 
 
 def _end_detached(pid: int, lab_id: str) -> None:

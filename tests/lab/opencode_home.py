@@ -53,7 +53,7 @@ def server_environment(home: Path, lab_id: str, vm: str, password: str | None, t
 
 
 def make_tools(directory: Path) -> Path:
-    """A directory for the servers' PATH with ``python3``, which must not depend on version managers in the real home."""
+    """A directory for the servers' PATH with a ``python3`` that needs no version manager of the real home."""
     directory.mkdir(parents=True, exist_ok=True)
     python = directory / "python3"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')

@@ -66,23 +66,12 @@ class OpenCodeServer:
             return
         self._ready = False
         self._exited.clear()
-        command = [str(self._binary), "serve", "--hostname", self.state.host, "--port", str(self.state.port)]
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*command, "--print-logs"],
-                cwd=self.state.home,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=die_with_parent,
-            )
+        self._process = self._spawn()
         try:
             async with asyncio.timeout(_START_TIMEOUT_S):
                 while not await self._is_healthy():
                     if not self.alive:
-                        raise ServerStartError(self._trouble(f"ended with {self._process.returncode}"))
+                        raise ServerStartError(self._trouble("ended"))
                     await asyncio.sleep(_PROBE_PAUSE_S)
         except TimeoutError:
             raise ServerStartError(
@@ -91,7 +80,7 @@ class OpenCodeServer:
         self._ready = True
 
     async def stop(self) -> None:
-        """End all runs with their children, then the server. OpenCode itself leaves children running on SIGTERM."""
+        """End all runs with their children, then the server; by SIGTERM alone it leaves them running."""
         await self.dispose()
         self.signal(signal.SIGTERM)
         try:
@@ -106,9 +95,11 @@ class OpenCodeServer:
             return
         timeout = aiohttp.ClientTimeout(total=_DISPOSE_TIMEOUT_S)
         try:
-            async with aiohttp.ClientSession(auth=self._auth(), timeout=timeout) as http:
-                async with http.post(f"{self.state.url}/global/dispose"):
-                    pass
+            async with (
+                aiohttp.ClientSession(auth=self._auth(), timeout=timeout) as http,
+                http.post(f"{self.state.url}/global/dispose"),
+            ):
+                pass
         except (aiohttp.ClientError, TimeoutError, OSError):
             # It hangs or is gone; its children are found by other means.
             return
@@ -126,14 +117,31 @@ class OpenCodeServer:
         else:
             self._process.send_signal(number)
 
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        # From the thread that lives as long as the process: the kernel takes its end for the parent's death.
+        address = ("--hostname", self.state.host, "--port", str(self.state.port))
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [str(self._binary), "serve", *address, "--print-logs"],
+                cwd=self.state.home,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=die_with_parent,
+            )
+
     async def _is_healthy(self) -> bool:
-        # The port accepts connections about 1 s before the server is ready, and requests of that time are never
-        # answered: hence a short timeout and a new connection per try.
+        # The port accepts connections about 1 s before the server is ready, and requests of that time are
+        # never answered: hence a short timeout and a new connection per try.
         timeout = aiohttp.ClientTimeout(total=_PROBE_TIMEOUT_S)
         try:
-            async with aiohttp.ClientSession(auth=self._auth(), timeout=timeout) as http:
-                async with http.get(f"{self.state.url}/global/health") as answer:
-                    return answer.status == 200 and bool((await answer.json()).get("healthy"))
+            async with (
+                aiohttp.ClientSession(auth=self._auth(), timeout=timeout) as http,
+                http.get(f"{self.state.url}/global/health") as answer,
+            ):
+                return answer.status == 200 and bool((await answer.json()).get("healthy"))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             return False
 
@@ -143,4 +151,4 @@ class OpenCodeServer:
     def _trouble(self, what: str) -> str:
         lines = self.log.read_text(errors="replace").splitlines()[-20:]
         tail = "\n".join(f"    {line}" for line in lines) or "    (its log is empty)"
-        return f"the OpenCode server of {self.state.name} at {self.state.url} {what}; the end of its log:\n{tail}"
+        return f"the OpenCode server of {self.state.name} at {self.state.url} {what}; its log ends:\n{tail}"

@@ -1,7 +1,7 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a lab is made of, as it goes between the process that asks for it and the keeper. Plain data, no I/O."""
+"""What a lab is made of, as it goes between the keeper and the process that asks for it. Plain data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DEFAULT_VMS = ("homedesktop", "macmini", "epyc6")
 """The fleet, in the order of its addresses: 127.0.0.11, .12, .13."""
 
 LAB_ID_VARIABLE = "DX_LAB_ID"
-"""Every process of a lab has this in its environment, so that all of them can be found, wherever they went."""
+"""Every process of a lab has this in its environment, so that all of them can be found."""
 
 VM_VARIABLE = "DX_LAB_VM"
 """Every process of a VM has this in its environment as well."""
@@ -33,7 +33,7 @@ VM_VARIABLE = "DX_LAB_VM"
 
 @dataclass(frozen=True)
 class LabPlan:
-    """What is asked for. ``passwords``: VM -> its server's password. ``detached``: lives on without its parent."""
+    """What is asked for. ``passwords``: VM -> its server's. ``detached``: it lives on without its parent."""
 
     lab_id: str
     root: str
@@ -98,5 +98,5 @@ class LabState:
 
 
 def password_variable(vm: str) -> str:
-    """The environment variable that holds a VM's password, as ``password_env`` of the endpoints file names it."""
+    """The variable that holds a VM's password, as ``password_env`` of the endpoints file names it."""
     return f"DX_LAB_PASSWORD_{vm.upper().replace('-', '_')}"

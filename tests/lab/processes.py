@@ -23,7 +23,7 @@ _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def adopt_orphans() -> None:
-    """From now on descendants that lose their parent become children of this process (Linux; else nothing)."""
+    """From now on descendants that lose their parent become this process' children (Linux; else nothing)."""
     if _libc is not None:
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
@@ -54,16 +54,16 @@ def lab_processes(lab_id: str, vm: str | None = None) -> list[psutil.Process]:
     return found
 
 
-def kill_lab(lab_id: str, *, rounds: int = 20) -> list[psutil.Process]:
-    """Kill all processes of a lab and all descendants of this process; returns those that would not die.
+def kill_lab(lab_id: str, *, descendants: bool = False, rounds: int = 20) -> list[psutil.Process]:
+    """Kill all processes of a lab; returns those that would not die.
 
-    Several rounds, since a process may start another one while it is looked for.
+    With ``descendants`` also all of this process, for those that have thrown their environment away. Several
+    rounds, since a process may start another one while it is looked for.
     """
     victims: list[psutil.Process] = []
     for _ in range(rounds):
-        victims = [
-            p for p in {*lab_processes(lab_id), *psutil.Process().children(recursive=True)} if _lives(p)
-        ]
+        own = psutil.Process().children(recursive=True) if descendants else []
+        victims = [process for process in {*lab_processes(lab_id), *own} if _lives(process)]
         if not victims:
             break
         for victim in victims:

@@ -1,7 +1,7 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fixtures: ``lab``, started once for the session when the first test wants it, and ``model``, cleared per test."""
+"""Fixtures: ``lab``, started for the session when the first test wants it; ``model``, cleared per test."""
 
 from __future__ import annotations
 

@@ -18,9 +18,10 @@ __all__ = ["Call", "ScriptedModel"]
 class Call:
     """One call that reached the model.
 
-    ``time`` is in epoch seconds. ``vm`` is the caller's name. ``kind`` is ``turn`` or ``title``. ``starts_turn``
-    says that nothing followed the last user message yet. ``answered`` is ``ok``, ``no finish``, ``status 429``,
-    ``drop``, ``badjson``, ``silent`` (with ``, client went away`` if it did), or empty while it is under way.
+    ``time`` is in epoch seconds. ``vm`` is the caller's name. ``kind`` is ``turn`` or ``title``.
+    ``starts_turn`` says that nothing followed the last user message yet. ``answered`` is ``ok``,
+    ``no finish``, ``status 429``, ``drop``, ``badjson``, ``silent`` (with ``, client went away`` if it did),
+    or empty while it is under way.
     """
 
     number: int
