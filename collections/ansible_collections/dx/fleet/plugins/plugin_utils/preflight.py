@@ -203,9 +203,10 @@ async def _check_capacity(server: OpenCode, request: Request) -> None:
 async def _check_agent_and_model(server: OpenCode, request: Request, directory: str) -> None:
     """OpenCode 1.18 accepts a prompt with an unknown agent or model (204), then does nothing."""
     if request.agent is not None:
-        # A subagent can't lead a session.
-        agents = [agent.name for agent in await server.agents(directory) if agent.mode != "subagent"]
-        _check_known(request.vm, "agent", request.agent, agents)
+        agents = await server.agents(directory)
+        # A subagent can't lead a session; OpenCode's own hidden ones title and summarise.
+        fit = [agent.name for agent in agents if agent.mode != "subagent" and not agent.hidden]
+        _check_known(request.vm, "agent", request.agent, fit)
     if request.model is not None:
         _check_known(request.vm, "model", request.model, await server.model_names(directory))
 

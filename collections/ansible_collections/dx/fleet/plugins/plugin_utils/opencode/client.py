@@ -21,7 +21,10 @@ from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+import anyio._backends._asyncio  # noqa: F401 - see _READY
+import httpcore  # noqa: F401
 import httpx
+import httpx_sse
 from pydantic import TypeAdapter, ValidationError
 
 from . import models
@@ -204,8 +207,6 @@ class OpenCode:
         Raises:
             OpenCodeError: The stream can't be opened, broke, or fell silent (``AnswerLost``).
         """
-        import httpx_sse  # only who follows events needs it
-
         timeout = httpx.Timeout(silence_s, connect=CONNECT_TIMEOUT_S)
         asked = f"GET {self.url}/global/event"
         try:
@@ -365,7 +366,26 @@ def _detail(body: Any) -> tuple[str, str | None]:
 
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return models.parser(kind)
+    return TypeAdapter(kind)
+
+
+# Every task is a fresh fork: what httpx imports, and pydantic builds, at first use is done here once instead.
+_READY = [
+    _adapter(kind)
+    for kind in (
+        models.Health,
+        models.Message,
+        models.Paths,
+        models.Session,
+        models.CreatedSession,
+        list[Any],
+        list[models.Message],
+        list[models.PermissionRequest],
+        list[models.Project],
+        list[models.QuestionRequest],
+        dict[str, models.SessionStatus],
+    )
+]
 
 
 def _id(text: str) -> str:

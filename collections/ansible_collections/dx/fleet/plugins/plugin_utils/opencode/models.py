@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Optional, Union
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
     "Agent",
@@ -24,12 +24,11 @@ __all__ = [
     "QuestionRequest",
     "Session",
     "SessionStatus",
-    "parser",
 ]
 
 
 class _Answer(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
 
 class Health(_Answer):
@@ -52,6 +51,7 @@ class Project(_Answer):
 class Agent(_Answer):
     name: str
     mode: str = "all"
+    hidden: bool = False
 
 
 class Model(_Answer):
@@ -214,7 +214,3 @@ class QuestionRequest(_Answer):
     session: str = Field(alias="sessionID")
     questions: list[Question] = []
 
-
-def parser(kind: Any) -> TypeAdapter[Any]:
-    """A validator of a model, a list or a dict of them."""
-    return TypeAdapter(kind)

@@ -160,21 +160,19 @@ class ServerWatch:
         for session in sessions:
             by_directory.setdefault(self._pending[session].target.directory, []).append(session)
         for directory, members in by_directory.items():
-            statuses, permissions, questions = await asyncio.gather(
-                self._server.statuses(directory),
-                self._server.permissions(directory),
-                self._server.questions(directory),
-            )
-            waiting = await self._by_root([*permissions, *questions])
+            statuses = await self._server.statuses(directory)
+            works = any(status.type != "idle" for status in statuses.values())
+            waiting = await self._waiting(directory) if works else {}
             for session in members:
                 await self._look_at_session(session, statuses.get(session), waiting.get(session))
 
-    async def _by_root(
-        self, requests: list[PermissionRequest | QuestionRequest]
-    ) -> dict[str, PermissionRequest | QuestionRequest]:
+    async def _waiting(self, directory: str) -> dict[str, PermissionRequest | QuestionRequest]:
         """Pending requests by the followed session; a subagent's belong to the session that began it."""
+        permissions, questions = await asyncio.gather(
+            self._server.permissions(directory), self._server.questions(directory)
+        )
         found: dict[str, PermissionRequest | QuestionRequest] = {}
-        for request in requests:
+        for request in [*permissions, *questions]:
             session = request.session
             for _ in range(8):
                 if session in self._pending:
@@ -210,7 +208,7 @@ class ServerWatch:
         if verdict.settled or self._doubted_long_enough(session, verdict):
             if follower.error and verdict.reason_code in ("no_answer", "prompt_not_stored"):
                 verdict = replace(verdict, message=f"the agent never began: {follower.error}")
-            await self._finish(session, verdict)
+            self._settle(session, verdict, evidence_of(turn, Evidence()))
 
     async def _count(self, session: str) -> None:
         """Read the turn back now and then, so that limits hold even where events were lost."""
