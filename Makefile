@@ -1,0 +1,79 @@
+# Everything the project needs, from nothing: each target sets up what it uses, once, into ignored folders.
+# After that no step needs the network.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+VENV := .venv
+PY := $(VENV)/bin/python
+LINT := .tools/lint
+LOWEST := .tools/lowest
+NPM := .tools/npm
+PYTEST := $(PY) -m pytest
+CODE := collections/ansible_collections/dx/fleet
+TYPED := -p ansible_collections.dx.fleet.plugins.plugin_utils -p ansible_collections.dx.fleet.plugins.module_utils -p tests.lab
+
+.PHONY: help setup demo test test-lowest lint format bench lock clean
+
+help:  ## Show what can be made
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(VENV)/.ready $(NPM)/.ready  ## Set up what the other targets need
+
+demo: setup  ## Run one task on three real OpenCode servers
+	@$(PY) -m tests.lab.demo
+
+test: setup  ## Run all tests, with coverage
+	@rm -rf .coverage && mkdir -p .coverage
+	@$(PYTEST) --cov --cov-report=term $(ARGS)
+
+test-lowest: $(LOWEST)/.ready  ## Run the unit tests on the lowest versions of the dependencies
+	@$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider tests/unit
+
+lint: $(LINT)/.ready  ## Run ruff, mypy and ansible-lint
+	@$(LINT)/bin/ruff check .
+	@$(LINT)/bin/ruff format --check .
+	@$(LINT)/bin/mypy $(TYPED)
+	@cd $(CODE) && PATH="$(CURDIR)/$(LINT)/bin:$$PATH" ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/collections" \
+	    ansible-lint --profile production --offline -q && echo "ansible-lint: clean"
+
+format: $(LINT)/.ready  ## Format the code
+	@$(LINT)/bin/ruff format .
+	@$(LINT)/bin/ruff check --fix .
+
+bench: setup  ## Measure; prints a table and writes bench-results/
+	@$(PY) -m tests.bench $(ARGS)
+
+lock: $(LINT)/.ready  ## Resolve the dependencies anew into requirements/
+	@$(LINT)/bin/python -m pip install -q uv
+	@tools/lock $(LINT)/bin/uv
+
+clean:  ## Remove everything that make made
+	@rm -rf .venv .tools .lab .coverage build dist bench-results .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.ready: requirements/dev.lock pyproject.toml tools/python
+	@echo "setup: Python environment $(VENV) ..."
+	@tools/python -m venv $(VENV)
+	@$(PY) -m pip install -q --disable-pip-version-check -r requirements/dev.lock
+	@$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(LINT)/.ready: requirements/lint.lock tools/python
+	@echo "setup: linters $(LINT) ..."
+	@tools/python -m venv $(LINT)
+	@$(LINT)/bin/python -m pip install -q --disable-pip-version-check -r requirements/lint.lock
+	@touch $@
+
+$(LOWEST)/.ready: requirements/lowest.lock tools/python
+	@echo "setup: lowest versions $(LOWEST) ..."
+	@tools/python -m venv $(LOWEST)
+	@$(LOWEST)/bin/python -m pip install -q --disable-pip-version-check -r requirements/lowest.lock
+	@touch $@
+
+$(NPM)/.ready: tests/lab/npm/package.json tests/lab/npm/package-lock.json tools/npm
+	@echo "setup: OpenCode $(NPM) ..."
+	@mkdir -p $(NPM) && cp tests/lab/npm/package.json tests/lab/npm/package-lock.json $(NPM)/
+	@tools/npm $(NPM) ci --no-audit --no-fund --silent
+	@ls $(NPM)/node_modules/opencode-*/bin/opencode >/dev/null
+	@touch $@
