@@ -66,7 +66,5 @@ def _outcome(request: Request, plan: Plan, state: State, reason: str, words: str
         dispatch=request.dispatch,
         session=plan.session,
         message=plan.message,
-        evidence=Evidence(
-            session=plan.session, directory=plan.directory, server_version=plan.server_version
-        ),
+        evidence=Evidence(session=plan.session, directory=plan.directory, server_version=plan.server_version),
     )

@@ -12,8 +12,8 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_action import Fle
 from ansible_collections.dx.fleet.plugins.plugin_utils.errors import UsageError
 
 with suppress(ImportError):  # FleetAction.run says what is missing
-    from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.client import OpenCode
     from ansible_collections.dx.fleet.plugins.plugin_utils.advice import advise
+    from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.client import OpenCode
     from ansible_collections.dx.fleet.plugins.plugin_utils.wait import Limits, Target, directory_of, wait_for
 
 
@@ -62,8 +62,11 @@ def _wanted(args: Mapping[str, Any], vm: str) -> list[Mapping[str, Any]]:
     """
     if args["sessions"]:
         inherited = {key: args[key] for key in ("url", "username", "password", "password_env")}
-        return [inherited | {key: value for key, value in each.items() if value is not None or key not in inherited}
-                for each in args["sessions"]]
+        return [
+            inherited
+            | {key: value for key, value in each.items() if value is not None or key not in inherited}
+            for each in args["sessions"]
+        ]
     if not args["session"]:
         raise UsageError(
             "there is no session to wait for", reason_code="session_missing", next_action="set session"

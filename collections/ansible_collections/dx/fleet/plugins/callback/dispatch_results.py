@@ -17,7 +17,6 @@ description:
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
-
 from ansible_collections.dx.fleet.plugins.plugin_utils.cli.playbook_run import collected
 
 

@@ -52,7 +52,6 @@ from typing import Any
 
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
-
 from ansible_collections.dx.fleet.plugins.plugin_utils.errors import FleetError
 
 try:

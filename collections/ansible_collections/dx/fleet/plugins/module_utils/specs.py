@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-Spec = t.Dict[str, t.Dict[str, t.Any]]
+Spec = dict[str, dict[str, t.Any]]
 
 CONNECTION: Spec = {
     "url": {"type": "str"},

@@ -104,7 +104,9 @@ class FleetAction(ActionBase):  # type: ignore[misc]
                 next_action="use the inventory plugin dx.fleet.vm_endpoints, or set url",
             )
         try:
-            return OpenCode(url, password=_password(self.vm, args), username=args.get("username") or "opencode")
+            return OpenCode(
+                url, password=_password(self.vm, args), username=args.get("username") or "opencode"
+            )
         except ValueError as error:
             raise ConfigError(
                 f"{self.vm}: {url!r} is not a URL: {error}",
@@ -155,4 +157,3 @@ def _password(vm: str, args: Mapping[str, Any]) -> str | None:
             next_action=f"export {variable}",
         )
     return password
-

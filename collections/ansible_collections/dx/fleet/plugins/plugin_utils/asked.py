@@ -26,7 +26,9 @@ def request_from(args: Mapping[str, Any], vm: str) -> Request:
     """
     task = args["task"] or ""
     if not task and not args["id"]:
-        raise UsageError("there is neither a task nor an id", reason_code="empty_task", next_action="set task")
+        raise UsageError(
+            "there is neither a task nor an id", reason_code="empty_task", next_action="set task"
+        )
     if not args["enabled"]:
         raise PreflightError(
             f"{vm} is disabled in vm-endpoints.json",

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from enum import Enum
+from enum import IntEnum, StrEnum
 from typing import Any
 
-__all__ = ["ExitCode", "Evidence", "Outcome", "State", "ToolRun", "exit_code"]
+__all__ = ["Evidence", "ExitCode", "Outcome", "State", "ToolRun", "exit_code"]
 
 
-class State(str, Enum):
+class State(StrEnum):
     """State of a dispatch. Every member but ``planned`` and ``running`` is final."""
 
     PLANNED = "planned"  # check mode: nothing was sent
@@ -40,7 +40,7 @@ class State(str, Enum):
         return ExitCode.of(self) is ExitCode.DONE
 
 
-class ExitCode(int, Enum):
+class ExitCode(IntEnum):
     """Exit codes of ``dx-dispatch``."""
 
     DONE = 0

@@ -12,7 +12,7 @@ from typing import Any
 from .errors import PreflightError
 from .opencode.client import OpenCode
 from .opencode.errors import OpenCodeError
-from .opencode.models import Session
+from .opencode.models import Pending, Session
 from .preflight import PATIENCE_S, check_server
 
 __all__ = ["SessionInfo", "Survey", "survey"]
@@ -98,7 +98,11 @@ async def _live_state(
         )
         working = {session: status.type for session, status in statuses.items() if status.type != "idle"}
         states |= working
-        for request, kept in [*((each, permissions) for each in asked), *((each, questions) for each in questioned)]:
+        pending: list[tuple[Pending, list[dict[str, Any]]]] = [
+            *((each, permissions) for each in asked),
+            *((each, questions) for each in questioned),
+        ]
+        for request, kept in pending:
             if request.session in working:  # those of an aborted session stay listed for ever
                 states[request.session] = "needs_input"
                 kept.append({"directory": directory, **request.model_dump(mode="json")})

@@ -49,5 +49,7 @@ def check_task(text: str) -> str:
 def shortened(text: str, width: int = 100) -> str:
     """One printable line of at most ``width`` characters."""
     line = " ".join(text.split())
-    line = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)
+    line = "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line
+    )
     return line if len(line) <= width else line[: width - 1] + "…"

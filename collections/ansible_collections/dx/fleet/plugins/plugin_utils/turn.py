@@ -112,17 +112,19 @@ def _of_error(error: MessageError) -> Verdict:
     words = shortened(error.in_words(), 200)
     if error.name == "MessageAbortedError":
         return Verdict(State.ABORTED, "aborted", "the session was aborted")
-    status = error.data.get("statusCode")
-    reason = {
-        ("APIError", 401): "model_unauthorized",
-        ("APIError", 403): "model_unauthorized",
-        ("APIError", 429): "model_rate_limited",
-    }.get((error.name, status if isinstance(status, int) else None)) or {
+    status = str(error.data.get("statusCode"))
+    by_status: dict[tuple[str, str], str] = {
+        ("APIError", "401"): "model_unauthorized",
+        ("APIError", "403"): "model_unauthorized",
+        ("APIError", "429"): "model_rate_limited",
+    }
+    by_name = {
         "ContextOverflowError": "context_overflow",
         "ContentFilterError": "content_filter",
         "MessageOutputLengthError": "answer_cut",
         "ProviderAuthError": "model_unauthorized",
-    }.get(error.name, "model_error")
+    }
+    reason = by_status.get((error.name, status)) or by_name.get(error.name, "model_error")
     return Verdict(State.FAILED, reason, f"the model failed: {words}")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import identity
 from ..advice import reattach_command
-from ..errors import ConfigError, FleetError, UsageError
+from ..errors import FleetError, UsageError
 from ..fleet import VM, Fleet
 from ..outcome import Evidence, ExitCode, Outcome, State, ToolRun, exit_code
 from ..task import MAX_TASK_BYTES, check_task
@@ -243,7 +243,9 @@ def _say_survey(name: str, survey: dict[str, Any]) -> None:
     _say(f"[{name}] OpenCode {survey['version']} at {survey['url']}: {counts or 'no session'}")
     for session in survey["sessions"]:
         if session["state"] != "idle":
-            _say(f"    {session['state']:<12} {session['session']}  {session['title']}  {session['directory']}")
+            _say(
+                f"    {session['state']:<12} {session['session']}  {session['title']}  {session['directory']}"
+            )
 
 
 # -- shared --------------------------------------------------------------------------------------------------

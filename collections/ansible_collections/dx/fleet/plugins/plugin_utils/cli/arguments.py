@@ -156,7 +156,9 @@ def _repo_and_task(words: list[str], arguments: Arguments) -> tuple[str | None, 
 def _check(arguments: Arguments) -> None:
     modes = [name for name, chosen in (("--list", arguments.list), ("--status", arguments.status)) if chosen]
     if len(modes) > 1:
-        raise UsageError("--list and --status don't go together", reason_code="usage", next_action="choose one")
+        raise UsageError(
+            "--list and --status don't go together", reason_code="usage", next_action="choose one"
+        )
     if modes and (arguments.id or arguments.session or len(arguments.words) > (1 if arguments.status else 0)):
         raise UsageError(
             f"{modes[0]} takes no task", reason_code="usage", next_action=f"dx-dispatch {modes[0]}"
@@ -179,24 +181,55 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("words", nargs="*", metavar="VM REPO TASK", help="VM (default: the file's default_vm), repo name, task text; - reads the task from standard input")
+    add(
+        "words",
+        nargs="*",
+        metavar="VM REPO TASK",
+        help="VM (default: default_vm of the file), repo name, task; - reads the task from standard input",
+    )
     add("--all", action="store_true", help="dispatch to every enabled VM in parallel")
     add("--session", metavar="SES", help="continue this OpenCode session instead of a new one")
-    add("--id", metavar="ID", help="name of the dispatch; the same id again joins or reports it, and sends nothing twice")
+    add(
+        "--id",
+        metavar="ID",
+        help="name of the dispatch; the same id again joins or reports it, and sends nothing twice",
+    )
     add("--agent", metavar="NAME", help="OpenCode agent, such as build or plan")
     add("--model", metavar="PROVIDER/MODEL", help="model for the task")
     add("--title", metavar="TEXT", help="title of the session (default: the task, shortened)")
     add("--no-wait", action="store_true", help="return as soon as the task is sent")
-    add("--timeout", type=_seconds, metavar="S", help="stop the task after so many seconds (default 3600; 0: never)")
-    add("--stall-timeout", type=_seconds, metavar="S", help="stop it when nothing moves for so long (default 600; 0: never)")
+    add(
+        "--timeout",
+        type=_seconds,
+        metavar="S",
+        help="stop the task after so many seconds (default 3600; 0: never)",
+    )
+    add(
+        "--stall-timeout",
+        type=_seconds,
+        metavar="S",
+        help="stop it when nothing moves for so long (default 600; 0: never)",
+    )
     add("--max-cost", type=_amount, metavar="USD", help="stop it above this cost")
-    add("--max-steps", type=_count, metavar="N", help="stop it above so many steps of the agent (default 300; 0: never)")
+    add(
+        "--max-steps",
+        type=_count,
+        metavar="N",
+        help="stop it above so many steps of the agent (default 300; 0: never)",
+    )
     add("--dry-run", action="store_true", help="look at everything, send nothing")
     add("--slack", action=argparse.BooleanOptionalAction, default=None, help="tell the dispatch in Slack")
     add("--json", action="store_true", help="print one JSON document and nothing else on standard output")
     add("--list", action="store_true", help="list the VMs and what they answer to")
     add("--status", action="store_true", help="ask every VM (or one) what it is doing")
-    add("-i", "--inventory", type=Path, metavar="FILE", help="vm-endpoints file or Ansible inventory to use (default: $DX_VM_ENDPOINTS, else ~/.agent-skills/vm-endpoints.json)")
+    add(
+        "-i",
+        "--inventory",
+        type=Path,
+        metavar="FILE",
+        help="vm-endpoints file or inventory (default: $DX_VM_ENDPOINTS,"
+        " else ~/.agent-skills/vm-endpoints.json)",
+    )
     add("-v", "--verbose", action="count", default=0, help="Ansible's verbosity")
     return parser
 

@@ -96,7 +96,9 @@ def run_playbook(
 def _configure(hosts: int) -> None:
     """Set what this run needs of Ansible, before it is imported; the rest is the user's ansible.cfg."""
     own_root = Path(__file__).parents[6]
-    others = os.environ.get("ANSIBLE_COLLECTIONS_PATH") or "~/.ansible/collections:/usr/share/ansible/collections"
+    others = (
+        os.environ.get("ANSIBLE_COLLECTIONS_PATH") or "~/.ansible/collections:/usr/share/ansible/collections"
+    )
     os.environ.update(
         ANSIBLE_COLLECTIONS_PATH=f"{own_root}:{others}",
         ANSIBLE_STDOUT_CALLBACK=CALLBACK,

@@ -172,5 +172,7 @@ def _facts(outcome: Outcome) -> Iterator[str]:
 
 def printable(text: str, out: TextIO) -> str:
     """The text as this stream's encoding can show it, without control characters."""
-    clean = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    clean = "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
+    )
     return clean.encode(out.encoding or "utf-8", "replace").decode(out.encoding or "utf-8", "replace")

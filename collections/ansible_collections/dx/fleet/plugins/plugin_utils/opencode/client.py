@@ -13,12 +13,12 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Hashable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
 import anyio._backends._asyncio  # noqa: F401 - see _READY
@@ -95,7 +95,9 @@ class OpenCode:
         that time (OpenCode 1.18); hence short tries on new connections.
         """
         timeout = httpx.Timeout(timeout_s)
-        return await self._get("/global/health", models.Health, timeout=timeout, headers={"connection": "close"})
+        return await self._get(
+            "/global/health", models.Health, timeout=timeout, headers={"connection": "close"}
+        )
 
     async def paths(self) -> models.Paths:
         """`GET /path`: the server's home and its own directory."""
@@ -301,7 +303,7 @@ def _parsed(reply: _Reply, kind: type[T]) -> T:
             f"{reply.asked} answered {reply.status} with {reply.content_type}, not with JSON: {stranger}"
         )
     try:
-        found: T = _adapter(kind).validate_python(reply.json())
+        found: T = _adapter(cast(Hashable, kind)).validate_python(reply.json())
     except ValidationError as error:
         where = ".".join(map(str, error.errors(include_url=False)[0]["loc"])) or "the answer"
         raise NotOpenCode(f"{reply.asked} answered JSON of another shape ({where}): {stranger}") from error
@@ -365,8 +367,8 @@ def _detail(body: Any) -> tuple[str, str | None]:
 
 
 @cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+    return TypeAdapter(cast(Any, kind))
 
 
 # Every task is a fresh fork: what httpx imports, and pydantic builds, at first use is done here once instead.

@@ -19,6 +19,7 @@ __all__ = [
     "MessageInfo",
     "Part",
     "Paths",
+    "Pending",
     "PermissionRequest",
     "Project",
     "QuestionRequest",
@@ -188,14 +189,27 @@ class Message(_Answer):
     parts: list[Part] = []
 
 
-class PermissionRequest(_Answer):
-    """A tool call that waits for a yes; the session is plain ``busy`` meanwhile."""
+class Pending(_Answer):
+    """What waits for a person; its session is plain ``busy`` meanwhile."""
 
     id: str
     session: str = Field(alias="sessionID")
+
+    def in_words(self) -> str:
+        """What is wanted."""
+        raise NotImplementedError
+
+
+class PermissionRequest(Pending):
+    """A tool call that waits for a yes."""
+
     permission: str
     patterns: list[str] = []
     metadata: dict[str, Any] = {}
+
+    def in_words(self) -> str:
+        """``permission KIND: PATTERNS``."""
+        return f"permission {self.permission}: {', '.join(self.patterns)}"
 
 
 class QuestionOption(_Answer):
@@ -207,10 +221,11 @@ class Question(_Answer):
     options: list[QuestionOption] = []
 
 
-class QuestionRequest(_Answer):
-    """A question of the agent to a person; the session is plain ``busy`` meanwhile."""
+class QuestionRequest(Pending):
+    """A question of the agent."""
 
-    id: str
-    session: str = Field(alias="sessionID")
     questions: list[Question] = []
 
+    def in_words(self) -> str:
+        """``question: TEXT``."""
+        return f"question: {'; '.join(question.question for question in self.questions)}"

@@ -49,9 +49,7 @@ async def wait_for(
     return [outcome for outcomes in found for outcome in outcomes]
 
 
-async def _wait_on(
-    server: OpenCode, targets: Sequence[Target], limits: Limits, emit: Emit
-) -> list[Outcome]:
+async def _wait_on(server: OpenCode, targets: Sequence[Target], limits: Limits, emit: Emit) -> list[Outcome]:
     now = time.monotonic()
     followers = {target.session: Follower(target, emit, moved_at=now) for target in targets}
     outcomes = await ServerWatch(server, followers, limits).run()

@@ -120,7 +120,9 @@ class Follower:
             self.tell("tool_started", words)
         elif status == "completed":
             code = _mapping(state.get("metadata")).get("exit")
-            self.tell("tool_finished", f"{words} -> exit {code}" if isinstance(code, int) else f"{words} -> done")
+            self.tell(
+                "tool_finished", f"{words} -> exit {code}" if isinstance(code, int) else f"{words} -> done"
+            )
         elif status == "error":
             self.tell("tool_failed", f"{words} -> {shortened(str(state.get('error')), 100)}")
 

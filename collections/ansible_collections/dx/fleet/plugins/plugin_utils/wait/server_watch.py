@@ -18,7 +18,7 @@ from typing import Any
 
 from ..opencode.client import OpenCode
 from ..opencode.errors import NotFound, OpenCodeError
-from ..opencode.models import PermissionRequest, QuestionRequest, SessionStatus
+from ..opencode.models import Pending, PermissionRequest, SessionStatus
 from ..outcome import Evidence, Outcome, State
 from ..task import shortened
 from ..turn import Verdict, evidence_of, judge, read_turn
@@ -166,13 +166,14 @@ class ServerWatch:
             for session in members:
                 await self._look_at_session(session, statuses.get(session), waiting.get(session))
 
-    async def _waiting(self, directory: str) -> dict[str, PermissionRequest | QuestionRequest]:
+    async def _waiting(self, directory: str) -> dict[str, Pending]:
         """Pending requests by the followed session; a subagent's belong to the session that began it."""
         permissions, questions = await asyncio.gather(
             self._server.permissions(directory), self._server.questions(directory)
         )
-        found: dict[str, PermissionRequest | QuestionRequest] = {}
-        for request in [*permissions, *questions]:
+        found: dict[str, Pending] = {}
+        pending: list[Pending] = [*permissions, *questions]
+        for request in pending:
             session = request.session
             for _ in range(8):
                 if session in self._pending:
@@ -192,7 +193,7 @@ class ServerWatch:
         self,
         session: str,
         status: SessionStatus | None,
-        request: PermissionRequest | QuestionRequest | None,
+        request: Pending | None,
     ) -> None:
         follower = self._pending[session]
         if status is not None and status.type != "idle":
@@ -247,14 +248,9 @@ class ServerWatch:
 
     # -- ends ----------------------------------------------------------------------------------------
 
-    async def _needs_input(self, session: str, request: PermissionRequest | QuestionRequest) -> None:
-        if isinstance(request, PermissionRequest):
-            wanted = f"permission {request.permission}: {', '.join(request.patterns)}"
-            kind = "permission_pending"
-        else:
-            wanted = f"question: {'; '.join(question.question for question in request.questions)}"
-            kind = "question_pending"
-        words = f"the agent waits for {shortened(wanted, 200)}"
+    async def _needs_input(self, session: str, request: Pending) -> None:
+        kind = "permission_pending" if isinstance(request, PermissionRequest) else "question_pending"
+        words = f"the agent waits for {shortened(request.in_words(), 200)}"
         self._pending[session].tell("needs_input", words)
         evidence = Evidence(request=request.model_dump(mode="json"))
         await self._finish(session, Verdict(State.NEEDS_INPUT, kind, words), evidence)
@@ -276,13 +272,13 @@ class ServerWatch:
         if limits.timeout_s is not None and now - self._started >= limits.timeout_s:
             return Verdict(State.TIMED_OUT, "timeout", f"not finished after {limits.timeout_s:g} s")
         if limits.stall_timeout_s is not None and now - follower.moved_at >= limits.stall_timeout_s:
-            return Verdict(
-                State.STALLED, "stall_timeout", f"nothing moved for {limits.stall_timeout_s:g} s"
-            )
+            return Verdict(State.STALLED, "stall_timeout", f"nothing moved for {limits.stall_timeout_s:g} s")
         if limits.max_steps is not None and len(follower.steps) > limits.max_steps:
             return Verdict(State.ABORTED, "max_steps", f"more than {limits.max_steps} steps")
         if limits.max_cost is not None and follower.cost > limits.max_cost:
-            return Verdict(State.ABORTED, "max_cost", f"cost {follower.cost:g}, more than {limits.max_cost:g}")
+            return Verdict(
+                State.ABORTED, "max_cost", f"cost {follower.cost:g}, more than {limits.max_cost:g}"
+            )
         return None
 
     async def _moved_after_all(self, follower: Follower) -> bool:
