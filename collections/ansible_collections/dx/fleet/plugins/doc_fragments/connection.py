@@ -1,0 +1,49 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How the OpenCode server of a host is reached."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """``dx.fleet.connection`` and ``dx.fleet.connection.patience``."""
+
+    DOCUMENTATION = r"""
+options:
+  url:
+    description:
+      - Base URL of the OpenCode server, such as V(http://epyc6:4105).
+      - Default is the host variable C(opencode_url), which the inventory plugin
+        P(dx.fleet.vm_endpoints#inventory) sets.
+    type: str
+  username:
+    description:
+      - User name for a server that wants a password.
+      - Default is the host variable C(opencode_username), else V(opencode), as of OpenCode itself.
+    type: str
+  password:
+    description:
+      - Password of the server. O(password_env) keeps it out of playbooks and logs.
+    type: str
+  password_env:
+    description:
+      - Name of the environment variable of the controller that holds the server's password.
+      - Default is the host variable C(opencode_password_env).
+      - It is an error if that variable is not set. O(password) goes before it.
+    type: str
+notes:
+  - An option that a task leaves out is taken from the host variable that its description names.
+requirements:
+  - httpx, httpx-sse and pydantic, on the controller
+"""
+
+    PATIENCE = r"""
+options:
+  preflight_timeout:
+    description:
+      - How many seconds a server that accepts connections may take to answer its first request.
+      - A busy OpenCode 1.18 was silent for up to 20 seconds. A refused connection is not waited for.
+    type: float
+    default: 20.0
+"""
