@@ -13,7 +13,7 @@ Steps (each is one model call; a turn has as many calls as steps, and a final an
 ``@write PATH <<< CONTENT``
     Call the write tool; ``\\n`` and ``\\t`` in CONTENT become a newline and a tab.
 ``@permission [COMMAND]``
-    A bash call naming a path outside the directory (default ``ls /etc/hosts``), for which OpenCode asks.
+    A bash call naming a path outside the directory (default ``cat /etc/hosts``), for which OpenCode asks.
 ``@question TEXT | OPTION | OPTION ...``
     Call OpenCode's question tool.
 ``@doom``
@@ -279,7 +279,7 @@ _DIRECTIVES: dict[str, Callable[[_Builder, str], None]] = {
     "recall": lambda builder, rest: builder.change(recall=True),
     "bash": _bash,
     "write": _write,
-    "permission": lambda builder, rest: builder.tools(bash(rest or "ls /etc/hosts")),
+    "permission": lambda builder, rest: builder.tools(bash(rest or "cat /etc/hosts")),
     "question": _question,
     "doom": lambda builder, rest: builder.tools(*[bash("true")] * 3),
     "loop": lambda builder, rest: builder.tools(bash("true"), sticky=True),
