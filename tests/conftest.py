@@ -1,0 +1,29 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Shared by all tests: the lab, and the fleet that the integration tests run against."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["tests.lab.pytest_plugin"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--fleet``: a live fleet in the lab's place."""
+    parser.addoption(
+        "--fleet",
+        type=Path,
+        metavar="FILE",
+        help="run tests/integration against the fleet of this inventory source or vm-endpoints file, with"
+        " real agents at its expense, instead of the lab",
+    )
+    parser.addoption(
+        "--fleet-repo",
+        default="affordabot",
+        metavar="NAME",
+        help="with --fleet: the repo that every VM has (default: %(default)s); it is not changed",
+    )
