@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Annotated, Any, Optional
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from .errors import ConfigError, UsageError
 from .fleet import VM, Fleet
@@ -55,9 +63,14 @@ def _check_directory(directory: str) -> str:
     return directory.rstrip("/") or "/"
 
 
-Url = Annotated[str, AfterValidator(_check_url)]
-Name = Annotated[str, AfterValidator(_check_name)]
-Directory = Annotated[str, AfterValidator(_check_directory)]
+def _described(pattern: str) -> WithJsonSchema:
+    """What the JSON Schema of the file can say of a check."""
+    return WithJsonSchema({"type": "string", "pattern": pattern})
+
+
+Url = Annotated[str, AfterValidator(_check_url), _described("^[Hh][Tt][Tt][Pp][Ss]?://[^/]")]
+Name = Annotated[str, AfterValidator(_check_name), _described(f"^{_NAME.pattern}$")]
+Directory = Annotated[str, AfterValidator(_check_directory), _described("^(/|~/)")]
 Text = Annotated[str, StringConstraints(min_length=1)]
 
 

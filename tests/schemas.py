@@ -1,0 +1,180 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The JSON Schemas that the collection ships, made from the types that they describe.
+
+``python -m tests.schemas`` writes them again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NotRequired
+
+from ansible_collections.dx.fleet.plugins.plugin_utils.cli.document import SCHEMA_VERSION
+from ansible_collections.dx.fleet.plugins.plugin_utils.endpoints import EndpointsFile
+from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.models import (
+    PermissionRequest,
+    QuestionRequest,
+)
+from ansible_collections.dx.fleet.plugins.plugin_utils.outcome import ExitCode, Outcome
+from ansible_collections.dx.fleet.plugins.plugin_utils.survey import SessionInfo
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
+
+from tests.command import CHECKOUT
+
+__all__ = ["DIRECTORY", "SCHEMAS", "dispatch_result", "encoded", "vm_endpoints"]
+
+DIRECTORY = CHECKOUT / "collections" / "ansible_collections" / "dx" / "fleet" / "docs" / "schemas"
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+class Error(TypedDict):
+    """What kept the command from running at all."""
+
+    reason_code: str
+    message_to_human: str
+    next_action: str | None
+
+
+class ListedVM(TypedDict):
+    """One VM of `--list`."""
+
+    vm: str
+    aliases: list[str]
+    url: str
+    enabled: bool
+    default: bool
+    description: str | None
+
+
+class Pending(TypedDict):
+    """A permission or question that waits for a person; see OpenCode's own documentation for the rest."""
+
+    directory: str
+    id: str
+    session: str
+
+
+class SessionCounts(TypedDict):
+    """How many sessions are in each state."""
+
+    busy: int
+    retry: int
+    needs_input: int
+    idle: int
+
+
+class AskedVM(TypedDict):
+    """One VM of `--status`: what its server is doing."""
+
+    vm: str
+    url: str
+    version: str
+    home: str
+    sessions: list[SessionInfo]
+    session_counts: SessionCounts
+    permissions: list[Pending]
+    questions: list[Pending]
+
+
+class Document(TypedDict):
+    """What `dx-dispatch --json` prints: one result per VM, or the error that kept it from running."""
+
+    schema_version: Literal[1]
+    exit_code: int
+    results: list[Outcome]
+    error: Error | None
+    vms: NotRequired[list[ListedVM] | list[AskedVM]]
+
+
+def vm_endpoints() -> dict[str, Any]:
+    """The schema of a vm-endpoints file."""
+    schema = EndpointsFile.model_json_schema()
+    return _finished(schema, title="vm-endpoints.json", required=lambda found: found.get("required", []))
+
+
+def dispatch_result() -> dict[str, Any]:
+    """The schema of the document of ``dx-dispatch --json``. It is closed, and no key may be missing."""
+    schema = TypeAdapter(Document).json_schema(mode="serialization")
+    request = TypeAdapter(PermissionRequest | QuestionRequest).json_schema(
+        mode="serialization", by_alias=False
+    )
+    definitions = schema["$defs"]
+    definitions |= request["$defs"]
+    definitions["Evidence"]["properties"]["request"] = {"anyOf": [*request["anyOf"], {"type": "null"}]}
+    definitions["Pending"]["additionalProperties"] = {}
+    schema["properties"]["schema_version"] = {"const": SCHEMA_VERSION}
+    schema["properties"]["exit_code"] = {"enum": [code.value for code in ExitCode]}
+    return _finished(
+        schema,
+        title="dx-dispatch --json",
+        required=lambda found: [name for name in found["properties"] if name != "vms"],
+    )
+
+
+def _finished(
+    schema: dict[str, Any], *, title: str, required: Callable[[Mapping[str, Any]], list[str]]
+) -> dict[str, Any]:
+    """The schema with every object closed, and without what only repeats a name."""
+    found = _tidied(schema, required)
+    assert isinstance(found, dict)
+    return {"$schema": DIALECT, "title": title} | found
+
+
+def _tidied(schema: Any, required: Callable[[Mapping[str, Any]], list[str]]) -> Any:
+    if isinstance(schema, list):
+        return [_tidied(item, required) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: value for key, value in schema.items() if key not in ("title", "default", "required")}
+    if found.get("additionalProperties") is True:  # as if it were not said, which older pydantic does
+        del found["additionalProperties"]
+    for key in ("properties", "$defs"):
+        if key in found:
+            found[key] = {name: _tidied(value, required) for name, value in found[key].items()}
+    for key in ("items", "anyOf", "additionalProperties", "patternProperties"):
+        if key in found:
+            found[key] = _tidied(found[key], required)
+    if nullable := _nullable(found.get("anyOf", [])):
+        found = {key: value for key, value in found.items() if key != "anyOf"} | nullable
+    if "properties" in found:
+        found |= {"required": required(schema)}
+        found.setdefault("additionalProperties", False)
+    if "patternProperties" in found:
+        found["additionalProperties"] = False
+    if "description" in found:
+        found["description"] = " ".join(found["description"].replace("``", "`").split())
+    return found
+
+
+def _nullable(kinds: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """A plain type or null, in one schema."""
+    if len(kinds) != 2 or kinds[1] != {"type": "null"} or "type" not in kinds[0]:
+        return None
+    return kinds[0] | {"type": [kinds[0]["type"], "null"]}
+
+
+SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {
+    "vm-endpoints.schema.json": vm_endpoints,
+    "dispatch-result.schema.json": dispatch_result,
+}
+
+
+def encoded(schema: dict[str, Any]) -> str:
+    """As it is written to its file."""
+    return json.dumps(schema, indent=2) + "\n"
+
+
+def main() -> None:
+    """Write all schemas."""
+    DIRECTORY.mkdir(parents=True, exist_ok=True)
+    for name, made in SCHEMAS.items():
+        (DIRECTORY / name).write_text(encoded(made()), encoding="utf-8")
+        print(DIRECTORY.relative_to(CHECKOUT) / name)
+
+
+if __name__ == "__main__":
+    main()
