@@ -16,7 +16,7 @@ import time
 
 from .errors import UsageError
 
-__all__ = ["check_dispatch_id", "message_id", "new_dispatch_id", "session_id"]
+__all__ = ["check_dispatch_id", "message_id", "new_dispatch_id", "part_id", "session_id"]
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _DISPATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:-]{0,127}")
@@ -55,6 +55,14 @@ def message_id(dispatch: str) -> str:
     OpenCode 1.18 keeps message ids unique over all sessions of a server.
     """
     return f"msg_dx-{_stem(dispatch)}"
+
+
+def part_id(dispatch: str, task: str) -> str:
+    """The id of the part that holds the task's text; OpenCode wants it to begin with ``prt``.
+
+    Another task has another one: OpenCode 1.18 puts a part in the place of that with its id.
+    """
+    return f"prt_dx-{_stem(dispatch)}-{hashlib.sha256(task.encode()).hexdigest()[:12]}"
 
 
 def _stem(dispatch: str) -> str:

@@ -71,6 +71,8 @@ async def check_server(server: OpenCode, vm: str, *, patience_s: float = PATIENC
 
 
 async def _plan(server: OpenCode, request: Request, version: str) -> Plan:
+    if request.resume is not None:
+        await _session_to_resume(server, request)
     sent = await server.message(request.session, request.message)
     if sent is not None:
         _check_same_task(request, sent)

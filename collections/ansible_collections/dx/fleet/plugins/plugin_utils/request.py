@@ -52,3 +52,8 @@ class Request:
     def message(self) -> str:
         """Id of the user message that carries the task."""
         return identity.message_id(self.dispatch)
+
+    @property
+    def part(self) -> str:
+        """Id of the only part of that message."""
+        return identity.part_id(self.dispatch, self.task)

@@ -99,7 +99,8 @@ async def _send_prompt(server: OpenCode, request: Request, plan: Plan) -> None:
     """Send the prompt; on a lost answer look whether it arrived before sending it again."""
     body: dict[str, Any] = {
         "messageID": plan.message,
-        "parts": [{"type": "text", "text": request.task}],
+        # OpenCode 1.18 adds the parts of a repeated prompt to its message; one with an id is stored once.
+        "parts": [{"id": request.part, "type": "text", "text": request.task}],
     }
     if request.agent is not None:
         body["agent"] = request.agent
