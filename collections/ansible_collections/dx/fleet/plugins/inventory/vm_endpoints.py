@@ -56,7 +56,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.errors import FleetError
 
 try:
     from ansible_collections.dx.fleet.plugins.plugin_utils.endpoints import endpoints_of, load_fleet
-    from ansible_collections.dx.fleet.plugins.plugin_utils.fleet import VM, Fleet
+    from ansible_collections.dx.fleet.plugins.plugin_utils.fleet import GROUPS, VM, Fleet
 
     MISSING_LIBRARY: ImportError | None = None
 except ImportError as error:
@@ -95,7 +95,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]
         return endpoints_of(source, os.environ)
 
     def _add_groups(self) -> None:
-        for group in ("opencode", "disabled", "local", "remote", "default_vm"):
+        for group in GROUPS:
             self.inventory.add_group(group)
 
     def _add_host(self, fleet: Fleet, vm: VM) -> None:

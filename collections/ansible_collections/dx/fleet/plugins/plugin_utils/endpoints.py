@@ -25,7 +25,7 @@ from pydantic import (
 )
 
 from .errors import ConfigError, UsageError
-from .fleet import VM, Fleet
+from .fleet import GROUPS, VM, Fleet
 from .task import shortened
 
 __all__ = ["EndpointsFile", "endpoints_of", "find_endpoints", "load_fleet", "parse_fleet"]
@@ -33,6 +33,7 @@ __all__ = ["EndpointsFile", "endpoints_of", "find_endpoints", "load_fleet", "par
 ENVIRONMENT = "DX_VM_ENDPOINTS"
 HOME_RELATIVE = Path(".agent-skills", "vm-endpoints.json")
 
+_TAKEN = frozenset((*GROUPS, "all", "ungrouped"))
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 
 
@@ -51,10 +52,16 @@ def _check_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def _check_name(name: str) -> str:
+def _check_host(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ValueError("is not a host name: letters, digits, dots and dashes")
     return name
+
+
+def _check_name(name: str) -> str:
+    if name in _TAKEN:
+        raise ValueError("is the name of an inventory group, which would mean other VMs as well")
+    return _check_host(name)
 
 
 def _check_directory(directory: str) -> str:
@@ -69,6 +76,7 @@ def _described(pattern: str) -> WithJsonSchema:
 
 
 Url = Annotated[str, AfterValidator(_check_url), _described("^[Hh][Tt][Tt][Pp][Ss]?://[^/]")]
+Host = Annotated[str, AfterValidator(_check_host), _described(f"^{_NAME.pattern}$")]
 Name = Annotated[str, AfterValidator(_check_name), _described(f"^{_NAME.pattern}$")]
 Directory = Annotated[str, AfterValidator(_check_directory), _described("^(/|~/)")]
 Text = Annotated[str, StringConstraints(min_length=1)]
@@ -83,7 +91,7 @@ class VMEntry(_Strict):
 
     opencode: Url = Field(description="Base URL of the VM's OpenCode server.", examples=["http://epyc6:4105"])
     ssh: Optional[Text] = Field(None, description="[user@]host for SSH; null for this machine.")
-    tailscale: Optional[Name] = Field(None, description="The machine's Tailscale name.")
+    tailscale: Optional[Host] = Field(None, description="The machine's Tailscale name.")
     local: bool = Field(False, description="True for the machine that this file lies on.")
     aliases: tuple[Name, ...] = Field((), strict=False, description="Further names that the VM answers to.")
     enabled: bool = Field(True, description="False keeps the VM in the fleet but refuses dispatches to it.")
@@ -123,7 +131,7 @@ def find_endpoints(environ: Mapping[str, str], fallback: Path | None = None) -> 
         ConfigError: ``endpoints_missing``.
     """
     if named := environ.get(ENVIRONMENT):
-        return Path(named).expanduser()
+        return Path(os.path.expanduser(named))
     home = Path(environ.get("HOME") or os.path.expanduser("~"), HOME_RELATIVE)
     if home.exists():
         return home
@@ -157,7 +165,7 @@ def endpoints_of(source: Path, environ: Mapping[str, str]) -> Path:
         ) from error
     named = data.get("endpoints") if isinstance(data, dict) else None
     if isinstance(named, str) and named:
-        return source.parent / Path(named).expanduser()
+        return source.parent / os.path.expanduser(named)
     return find_endpoints(environ, source.parent / "vm-endpoints.json")
 
 
@@ -187,9 +195,9 @@ def load_fleet(path: Path, *, hostnames: Iterable[str] | None = None) -> Fleet:
             reason_code="endpoints_malformed",
             next_action=f"save {path} as UTF-8",
         ) from error
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise ConfigError(
-            f"{path}: {error.strerror}",
+            f"{path}: {getattr(error, 'strerror', None) or error}",
             reason_code="endpoints_unreadable",
             next_action=f"make {path} a file that you can read",
         ) from error
@@ -223,8 +231,9 @@ def _validated(text: str, source: str) -> EndpointsFile:
             reason_code="endpoints_malformed",
             next_action=f"mend line {error.lineno} of {source}",
         ) from error
-    except (_TwinKeys, RecursionError) as error:
-        raise _invalid(source, "$", str(error)) from error
+    except (ValueError, RecursionError) as error:  # twin keys, a number of 5000 digits, too deep
+        raise _invalid(source, "$", shortened(str(error), 200)) from error
+    _check_text(data, source)
     try:
         return EndpointsFile.model_validate(data)
     except ValidationError as error:
@@ -232,6 +241,13 @@ def _validated(text: str, source: str) -> EndpointsFile:
         where = _json_path(first["loc"])
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         raise _invalid(source, where, first["msg"].removeprefix("Value error, ") + more) from error
+
+
+def _check_text(data: Any, source: str) -> None:
+    try:
+        json.dumps(data, ensure_ascii=False).encode("utf-8")
+    except (UnicodeEncodeError, RecursionError) as error:
+        raise _invalid(source, "$", "a string in it is not valid text, or it is nested too deeply") from error
 
 
 class _TwinKeys(ValueError):
@@ -272,11 +288,12 @@ def _own_names() -> tuple[str, ...]:
 
 def _vm(name: str, entry: VMEntry, own_names: tuple[str, ...]) -> VM:
     user, _, host = (entry.ssh or "").rpartition("@")
-    candidates = [*entry.aliases, host]
+    found = [host]
     if entry.tailscale:
-        candidates += [entry.tailscale, entry.tailscale.partition(".")[0]]
+        found += [entry.tailscale, entry.tailscale.partition(".")[0]]
     if entry.local:
-        candidates += own_names
+        found += own_names
+    candidates = [*entry.aliases, *(alias for alias in found if alias not in _TAKEN)]
     return VM(
         name=name,
         url=entry.opencode,

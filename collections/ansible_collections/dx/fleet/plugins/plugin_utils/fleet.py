@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 
 from .errors import UsageError
 
-__all__ = ["VM", "Fleet"]
+__all__ = ["GROUPS", "VM", "Fleet"]
+
+GROUPS = ("opencode", "disabled", "local", "remote", "default_vm")
+"""The inventory's own groups; each alias makes one more."""
 
 
 @dataclass(frozen=True)
