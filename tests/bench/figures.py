@@ -63,10 +63,10 @@ class Setting:
         with tempfile.TemporaryDirectory() as folder:
             playbook = Path(folder, "bare.yml")
             playbook.write_text(
-                "- hosts: localhost\n  gather_facts: false\n  tasks:\n    - ansible.builtin.debug: {msg: hi}\n"
+                "- hosts: localhost\n  gather_facts: no\n  tasks:\n    - ansible.builtin.debug: {msg: hi}\n"
             )
             words = [str(BIN / "ansible-playbook"), "-i", "localhost,", str(playbook)]
-            return run(words, self.environment | {"ANSIBLE_CONFIG": os.devnull})
+            return run(words, self.environment)
 
 
 def end_to_end(setting: Setting) -> list[Figure]:

@@ -9,6 +9,7 @@ import os
 import resource
 import statistics
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None) ->
     done = subprocess.run(
         command,
         env=dict(environment or os.environ),
+        cwd=tempfile.gettempdir(),  # away from the checkout's ansible.cfg
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

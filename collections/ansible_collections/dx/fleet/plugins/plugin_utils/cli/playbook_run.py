@@ -9,6 +9,7 @@ need no way back from another one.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from typing import Any
 
 __all__ = ["Collected", "collected", "run_playbook"]
 
+POLL_INTERVAL_S = 0.005
 CALLBACK = "dx.fleet.dispatch_results"
 INVENTORY_PLUGINS = "dx.fleet.vm_endpoints"  # another one that takes the file would hide its errors
 
@@ -77,7 +79,12 @@ def run_playbook(
             os.set_blocking(stream, True)
     _import_what_workers_need()
     _drop_namespace_packages()
+    from ansible import constants
     from ansible.cli.playbook import PlaybookCLI
+
+    # Ansible looks for results a thousand times a second, a tenth of a core for as long as an agent works. Its
+    # option for that has no environment variable.
+    constants.DEFAULT_INTERNAL_POLL_INTERVAL = POLL_INTERVAL_S
 
     class Run(PlaybookCLI):  # type: ignore[misc]
         def _play_prereqs(self) -> Any:
@@ -89,6 +96,9 @@ def run_playbook(
     argv = ["ansible-playbook", "-i", str(inventory), f"dx.fleet.{name}", "--skip-tags", "report"]
     run = Run(argv + ["--check"] * check + ["-" + "v" * verbosity] * bool(verbosity))
     run.parse()
+    # What is there now stays to the end: no worker need copy it because of a collection.
+    gc.freeze()
+    gc.enable()
     run.run()
     return collected
 
