@@ -145,7 +145,7 @@ class Lab:
         self.down()
 
     def up(self, *, detached: bool = False) -> None:
-        """Start everything and wait till it is healthy.
+        """Start everything and wait till it is healthy; nothing if it is up.
 
         Args:
             detached: it shall live on when this process ends; :meth:`attach` finds it again.
@@ -154,6 +154,8 @@ class Lab:
             BinaryMissingError: there is no OpenCode.
             LabError: a server did not come up, or the root is not empty.
         """
+        if self._state is not None:
+            return
         binary = find_opencode()
         lab_id = secrets.token_hex(8)
         root = _new_root(self._root, lab_id)
@@ -202,6 +204,11 @@ class Lab:
         self.model.close()
         self._control.close()
         self._end_keeper(state.lab_id, Path(state.root), state.pid)
+
+    @property
+    def lab_id(self) -> str:
+        """What tells this lab's processes from all others; see :func:`tests.lab.processes.lab_processes`."""
+        return self._up_state.lab_id
 
     @property
     def root(self) -> Path:

@@ -20,7 +20,7 @@ from aiohttp import web
 from .conversation import Conversation, Reply, tool_call_payload
 from .directives import DirectiveError, Gate, Usage
 
-__all__ = ["API_KEY_PREFIX", "ModelServer", "reset_connection"]
+__all__ = ["API_KEY_PREFIX", "ModelServer", "reset"]
 
 API_KEY_PREFIX = "lab-"
 """A VM calls with the API key ``lab-<its name>``; that is how the model knows who calls."""
@@ -116,7 +116,7 @@ class ModelServer:
         else:
             # The client shall see the text before the reset, which throws away what is still buffered.
             await asyncio.sleep(0.05)
-            reset_connection(request)
+            reset(request.transport)
 
     def _error(
         self, call: dict[str, Any], status: int, text: str, retry_after: str | None = None
@@ -187,10 +187,9 @@ class ModelServer:
         return web.json_response({})
 
 
-def reset_connection(request: web.BaseRequest) -> None:
-    """Drop the client's connection with a TCP reset, as a broken network path or a dying process does."""
-    transport = request.transport
-    if transport is None:
+def reset(transport: asyncio.BaseTransport | None) -> None:
+    """Drop a connection with a TCP reset, as a broken network path or a dying process does."""
+    if not isinstance(transport, asyncio.WriteTransport):
         return
     connection = transport.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -19,7 +19,7 @@ from .processes import die_with_parent
 __all__ = ["OpenCodeServer", "ServerStartError"]
 
 _START_TIMEOUT_S = 60.0
-_PROBE_TIMEOUT_S = 0.5
+_PROBE_TIMEOUTS_S = (0.5, 0.5, 1.0, 2.0, 4.0)
 _PROBE_PAUSE_S = 0.05
 _DISPOSE_TIMEOUT_S = 3.0
 _TERM_TIMEOUT_S = 3.0
@@ -69,10 +69,7 @@ class OpenCodeServer:
         self._process = self._spawn()
         try:
             async with asyncio.timeout(_START_TIMEOUT_S):
-                while not await self._is_healthy():
-                    if not self.alive:
-                        raise ServerStartError(self._trouble("ended"))
-                    await asyncio.sleep(_PROBE_PAUSE_S)
+                await self._become_healthy()
         except TimeoutError:
             raise ServerStartError(
                 self._trouble(f"was not healthy within {_START_TIMEOUT_S:.0f} s")
@@ -132,17 +129,32 @@ class OpenCodeServer:
                 preexec_fn=die_with_parent,
             )
 
-    async def _is_healthy(self) -> bool:
+    async def _become_healthy(self) -> None:
         # The port accepts connections about 1 s before the server is ready, and requests of that time are
-        # never answered: hence a short timeout and a new connection per try.
-        timeout = aiohttp.ClientTimeout(total=_PROBE_TIMEOUT_S)
+        # never answered: hence a short timeout and a new connection per try. Later tries have more patience,
+        # for a machine that is so busy that no answer comes in a short time.
+        timeouts = iter(_PROBE_TIMEOUTS_S)
+        timeout_s = next(timeouts)
+        while self.alive:
+            try:
+                if await self._is_healthy(timeout_s):
+                    return
+            except TimeoutError:
+                timeout_s = next(timeouts, timeout_s)
+            await asyncio.sleep(_PROBE_PAUSE_S)
+        raise ServerStartError(self._trouble("ended"))
+
+    async def _is_healthy(self, timeout_s: float) -> bool:
+        timeout = aiohttp.ClientTimeout(total=timeout_s)
         try:
             async with (
                 aiohttp.ClientSession(auth=self._auth(), timeout=timeout) as http,
                 http.get(f"{self.state.url}/global/health") as answer,
             ):
                 return answer.status == 200 and bool((await answer.json()).get("healthy"))
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+        except TimeoutError:
+            raise
+        except (aiohttp.ClientError, OSError, ValueError):
             return False
 
     def _auth(self) -> aiohttp.BasicAuth | None:

@@ -47,11 +47,11 @@ def reap_adopted(own: Collection[int]) -> None:
 def lab_processes(lab_id: str, vm: str | None = None) -> list[psutil.Process]:
     """All live processes of a lab, or of one of its VMs, found by their environment; never this process."""
     wanted = {LAB_ID_VARIABLE: lab_id} | ({} if vm is None else {VM_VARIABLE: vm})
-    found = []
-    for process in psutil.process_iter():
-        if process.pid != os.getpid() and wanted.items() <= _environment(process).items():
-            found.append(process)
-    return found
+    return [
+        process
+        for process in psutil.process_iter()
+        if process.pid != os.getpid() and wanted.items() <= _environment(process).items()
+    ]
 
 
 def kill_lab(lab_id: str, *, descendants: bool = False, rounds: int = 20) -> list[psutil.Process]:

@@ -23,10 +23,11 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 import aiohttp
+import yarl
 from aiohttp import web
 from multidict import CIMultiDict
 
-from .model_server import reset_connection
+from .model_server import reset as _reset
 
 __all__ = [
     "Fault",
@@ -248,7 +249,6 @@ class FaultProxy:
             skip_auto_headers=("User-Agent", "Content-Type", "Accept", "Accept-Encoding"),
         )
         self._site: web.TCPSite | None = None
-        self._connections: set[asyncio.Transport] = set()
         application = web.Application(client_max_size=_MAX_BODY_BYTES)
         application.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(
@@ -269,8 +269,7 @@ class FaultProxy:
             self._site = None
         assert self._runner.server is not None
         for connection in list(self._runner.server.connections):
-            if connection.transport is not None:
-                connection.transport.abort()
+            _reset(connection.transport)
 
     async def _finish(self) -> None:
         await self._close_port()
@@ -294,7 +293,7 @@ class FaultProxy:
                 status=whole.status, headers=whole.headers, body=whole.body[: len(whole.body) // 2]
             )
         if fault.kind == "reset":
-            reset_connection(request)
+            _reset(request.transport)
         return _answer(fault)
 
     def _fault_for(self, request: web.Request) -> Fault | None:
@@ -310,7 +309,7 @@ class FaultProxy:
         headers = _end_to_end(request.headers)
         return self._http.request(
             request.method,
-            f"{self._upstream}{request.raw_path}",
+            yarl.URL(f"{self._upstream}{request.raw_path}", encoded=True),
             headers=headers,
             data=body or None,
             allow_redirects=False,
@@ -332,7 +331,7 @@ class FaultProxy:
                 return web.Response(status=answer.status, headers=_end_to_end(answer.headers), body=content)
         except (aiohttp.ClientError, OSError):
             # What happens to the server happens to the client.
-            reset_connection(request)
+            _reset(request.transport)
             return web.Response(status=502)
 
     async def _relay_events(self, request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:
@@ -341,29 +340,27 @@ class FaultProxy:
         stream = _Stream(request)
         self._streams.add(stream)
         try:
-            event = bytearray()
-            async for line in answer.content:
-                event += line
-                if line.strip(b"\r\n"):
-                    continue
-                if not stream.frozen and not self._is_swallowed(event):
-                    await response.write(bytes(event))
-                event.clear()
+            rest = b""
+            async for data in answer.content.iter_any():
+                *events, rest = (rest + data).split(b"\n\n")
+                for event in events:
+                    if not stream.frozen and not self._is_swallowed(event):
+                        await response.write(event + b"\n\n")
             if stream.frozen:
                 await asyncio.Event().wait()
             await response.write_eof()
         except (aiohttp.ClientError, OSError):
             if stream.frozen:
                 await asyncio.Event().wait()
-            reset_connection(request)
+            _reset(request.transport)
         finally:
             self._streams.discard(stream)
         return response
 
-    def _is_swallowed(self, event: bytes | bytearray) -> bool:
+    def _is_swallowed(self, event: bytes) -> bool:
         if not self._swallowed:
             return False
-        data = b"".join(line[5:] for line in bytes(event).splitlines() if line.startswith(b"data:"))
+        data = b"".join(line[5:] for line in event.split(b"\n") if line.startswith(b"data:"))
         try:
             found = json.loads(data)
             return found.get("payload", found).get("type") in self._swallowed
@@ -373,7 +370,7 @@ class FaultProxy:
     async def _cut_streams(self) -> int:
         streams = list(self._streams)
         for stream in streams:
-            reset_connection(stream.request)
+            _reset(stream.request.transport)
         return len(streams)
 
     async def _freeze_streams(self) -> int:

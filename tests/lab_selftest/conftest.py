@@ -13,11 +13,6 @@ from tests.lab import Lab
 from tests.lab_selftest.sessions import Sessions
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Have the lab's fixtures, once, also when nothing but these tests is run."""
-    config.pluginmanager.import_plugin("tests.lab.pytest_plugin")
-
-
 @pytest.fixture
 def sessions(lab: Lab) -> Iterator[Sessions]:
     """Makes sessions on epyc6 in its clone of affordabot, and ends what they still do."""

@@ -116,6 +116,10 @@ class Sessions:
         self._made.append(session)
         return session
 
+    def forget(self) -> None:
+        """Do not abort the sessions made so far; for a server that is gone."""
+        self._made.clear()
+
     def __enter__(self) -> Self:
         return self
 

@@ -23,10 +23,8 @@ def test_each_tool_directive_is_a_step_and_a_final_answer_follows() -> None:
     first, second, third, last = script.steps
     assert first.tools == (bash("make test"),)
     assert second.tools == (ToolCall("write", {"filePath": "a b.txt", "content": "one\ntwo"}),)
-    assert [option["label"] for option in third.tools[0].arguments["questions"][0]["options"]] == [
-        "red",
-        "blue",
-    ]  # type: ignore[index]
+    question: Any = third.tools[0].arguments["questions"]
+    assert [option["label"] for option in question[0]["options"]] == ["red", "blue"]
     assert last.tools == ()
 
 
