@@ -90,12 +90,14 @@ class _Silent:
 
 
 class _Lines:
-    """A line per change, for pipes and logs."""
+    """A line per change, for pipes and logs; the outcome comes with the summary."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
 
     def show(self, progress: Progress) -> None:
+        if progress.kind == "outcome":
+            return
         print(printable(progress.line(), self._out), file=self._out, flush=True)
 
     def close(self) -> None:

@@ -4,12 +4,13 @@
 """Asynchronous client of one OpenCode server.
 
 An answer is believed only with the right status *and* content type *and* shape: OpenCode 1.18 answers an
-unknown route with 200 and HTML, and so does many another service. The client never repeats a request: who
-calls knows whether it may be (see the errors' tree).
+unknown route with 200 and HTML, and so does many another service. A GET whose connection broke is repeated;
+anything else is not: who calls knows whether it may be (see the errors' tree).
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import ssl
@@ -179,7 +180,7 @@ class OpenCode:
     ) -> tuple[list[models.Message], str | None]:
         """The newest messages, oldest first, and the cursor of those before them."""
         params = {"limit": str(limit)} | ({"before": before} if before else {})
-        reply = await self._request("GET", f"/session/{_id(session)}/message", params=params)
+        reply = await self._read_again(f"/session/{_id(session)}/message", params=params)
         return _parsed(reply, list[models.Message]), reply.cursor
 
     async def prompt(self, session: str, body: Mapping[str, Any]) -> None:
@@ -235,7 +236,18 @@ class OpenCode:
             raise _transport_error(error, f"GET {self.url}/global/event") from error
 
     async def _get(self, path: str, kind: type[T], **options: Any) -> T:
-        return _parsed(await self._request("GET", path, **options), kind)
+        return _parsed(await self._read_again(path, **options), kind)
+
+    async def _read_again(self, path: str, **options: Any) -> _Reply:
+        """A GET, asked up to three times where the connection breaks; a time-out is not worth another."""
+        for pause_s in (0.05, 0.2):
+            try:
+                return await self._request("GET", path, **options)
+            except AnswerLost as error:
+                if error.reason_code != "connection_lost":
+                    raise
+                await asyncio.sleep(pause_s)
+        return await self._request("GET", path, **options)
 
     async def _send(self, method: str, path: str, kind: type[T], body: Any = None) -> T:
         return _parsed(await self._request(method, path, body=body), kind)

@@ -251,7 +251,6 @@ class ServerWatch:
     async def _needs_input(self, session: str, request: Pending) -> None:
         kind = "permission_pending" if isinstance(request, PermissionRequest) else "question_pending"
         words = f"the agent waits for {shortened(request.in_words(), 200)}"
-        self._pending[session].tell("needs_input", words)
         evidence = Evidence(request=request.model_dump(mode="json"))
         await self._finish(session, Verdict(State.NEEDS_INPUT, kind, words), evidence)
 
@@ -319,6 +318,7 @@ class ServerWatch:
 
     def _settle(self, session: str, verdict: Verdict, evidence: Evidence) -> None:
         follower = self._pending.pop(session)
+        follower.tell("outcome", f"{verdict.state.value}: {verdict.message}")
         target = follower.target
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._outcomes[session] = Outcome(
