@@ -82,8 +82,8 @@ def run_playbook(
     from ansible import constants
     from ansible.cli.playbook import PlaybookCLI
 
-    # Ansible looks for results a thousand times a second, a tenth of a core for as long as an agent works. Its
-    # option for that has no environment variable.
+    # Ansible looks for results a thousand times a second: a tenth of a core for as long as an agent works.
+    # Its option for that has no environment variable.
     constants.DEFAULT_INTERNAL_POLL_INTERVAL = POLL_INTERVAL_S
 
     class Run(PlaybookCLI):  # type: ignore[misc]
