@@ -60,6 +60,9 @@ class OpenCode:
         transport: httpx transport, for tests without a socket.
 
     Every method raises :class:`OpenCodeError`.
+
+    Raises:
+        ValueError: It is not a URL.
     """
 
     def __init__(
@@ -71,12 +74,18 @@ class OpenCode:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.url = url.rstrip("/")
+        try:
+            base = httpx.URL(self.url)
+        except httpx.InvalidURL as error:
+            raise ValueError(str(error)) from error
+        if base.port is not None and not 0 < base.port < 65536:
+            raise ValueError(f"there is no port {base.port}")
         self._http = httpx.AsyncClient(
-            base_url=self.url,
+            base_url=base,
             auth=httpx.BasicAuth(username, password) if password else None,
             timeout=httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
             # Loading the CA bundle costs 30 ms: only where it is used.
-            verify=ssl.create_default_context() if url.startswith("https:") else False,
+            verify=ssl.create_default_context() if base.scheme == "https" else False,
             trust_env=False,  # no proxy from the environment may see the password
             transport=transport,
         )
