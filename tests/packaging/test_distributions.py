@@ -19,6 +19,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.lab import Lab
+
 CHECKOUT = Path(__file__).parents[2]
 COLLECTION = CHECKOUT / "collections" / "ansible_collections" / "dx" / "fleet"
 
@@ -28,7 +30,7 @@ def run(command: list[str | Path], cwd: Path, **environment: str) -> str:
     done = subprocess.run(
         [str(word) for word in command],
         cwd=cwd,
-        env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "HOME": str(cwd), **environment},
+        env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "HOME": str(cwd)} | environment,
         capture_output=True,
         text=True,
         timeout=240,
@@ -136,6 +138,15 @@ def test_ansible_finds_the_installed_collection_without_configuration(
     assert str(installed.parent) in checked
 
 
+def test_the_installed_command_runs_a_task(installed: Path, tmp_path: Path, lab: Lab) -> None:
+    printed = run(
+        [installed / "dx-dispatch", "epyc6", "affordabot", "Run make test", "--json"], tmp_path, **lab.env
+    )
+    (result,) = json.loads(printed)["results"]
+    assert result["state"] == "completed"
+    assert [(tool["title"], tool["exit"]) for tool in result["evidence"]["tools"]] == [("make test", 0)]
+
+
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("archive")
@@ -198,6 +209,22 @@ def test_ansible_runs_the_installed_archive_by_its_name(archive: Path, tmp_path:
         **paths,
     )
     assert str(where) in checked
+
+
+def test_the_installed_archives_playbook_runs_a_task(archive: Path, tmp_path: Path, lab: Lab) -> None:
+    where = tmp_path / "collections"
+    galaxy = [sys.executable, "-m", "ansible", "galaxy", "collection", "install", archive]
+    run([*galaxy, "-p", where, "--offline", "--force"], tmp_path)
+    playbook = [sys.executable, "-m", "ansible", "playbook", "dx.fleet.dispatch", "-i", lab.inventory]
+    printed = run(
+        [*playbook, "-e", json.dumps({"repo": "affordabot", "task": "Run make test"})],
+        tmp_path,
+        **lab.env,
+        ANSIBLE_COLLECTIONS_PATH=str(where),
+        ANSIBLE_COLLECTIONS_SCAN_SYS_PATH="false",
+        ANSIBLE_INVENTORY_ENABLED="dx.fleet.vm_endpoints",
+    )
+    assert "completed: epyc6: the agent finished: tests passed" in printed
 
 
 def test_both_distributions_have_one_version_and_the_same_requirements() -> None:
