@@ -174,7 +174,8 @@ async def _check_resumable(server: OpenCode, request: Request, directory: str) -
             " or --session to begin a new one",
             state=State.REFUSED,
         )
-    if session.id in await server.statuses(session.directory):
+    status = (await server.statuses(session.directory)).get(session.id)
+    if status is not None and status.type != "idle":
         raise PreflightError(
             f"session {session.id} on {request.vm} is busy; OpenCode would merge a second task into its"
             " running turn",

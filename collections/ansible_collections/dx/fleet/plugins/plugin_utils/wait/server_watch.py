@@ -301,7 +301,8 @@ class ServerWatch:
             except OpenCodeError:
                 await asyncio.sleep(0.5)
                 continue
-            if target.session not in statuses:
+            status = statuses.get(target.session)
+            if status is None or status.type == "idle":
                 return True
             await asyncio.sleep(0.1)
         return False
