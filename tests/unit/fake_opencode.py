@@ -31,12 +31,12 @@ Fault = Callable[["FakeOpenCode", httpx.Request], httpx.Response]
 _End = object()
 
 
-def lost(kind: type[httpx.TransportError] = httpx.ReadError) -> Fault:
+def lost(kind: type[BaseException] = httpx.ReadError) -> Fault:
     """The server does what it was asked; its answer never arrives."""
 
     def fault(server: FakeOpenCode, request: httpx.Request) -> httpx.Response:
         server.do(request)
-        raise kind("gone", request=request)
+        raise kind("gone") if not issubclass(kind, httpx.RequestError) else kind("gone", request=request)
 
     return fault
 
@@ -185,6 +185,10 @@ class FakeOpenCode:
         """Spoil so many requests with that path (a regular expression), after letting some through."""
         self._rules.append(_Rule(method, re.compile(path), fault, times, after))
 
+    def mend(self) -> None:
+        """Spoil no request any more."""
+        self._rules.clear()
+
     def session(self, name: str = "ses_1", directory: str = f"{HOME}/affordabot", **more: Any) -> FakeSession:
         """A session that is there already."""
         made = self.sessions[name] = FakeSession(name, directory, **more)
@@ -317,13 +321,18 @@ class FakeOpenCode:
         return _fault()
 
     def _prompt(self, session: FakeSession, body: Any) -> None:
-        """A repeat appends its text to the message and starts no second run."""
+        """A repeat starts no second run, and adds each part whose id is not there yet."""
         self.bodies.append(body)
+        parts = [
+            {"id": f"prt_{len(self.bodies)}_{number}", **part} for number, part in enumerate(body["parts"])
+        ]
         for message in session.messages:
             if message["info"]["id"] == body["messageID"]:
-                message["parts"] += [{"id": "prt_again", **part} for part in body["parts"]]
+                known = {part["id"] for part in message["parts"]}
+                message["parts"] += [part for part in parts if part["id"] not in known]
                 return
-        session.user(body["messageID"], body["parts"][0]["text"])
+        session.user(body["messageID"], "")
+        session.messages[-1]["parts"] = parts
         session.status = {"type": "busy"}
 
     def _abort(self, name: str) -> None:

@@ -1,0 +1,37 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Time that passes only when the code under test sleeps."""
+
+from __future__ import annotations
+
+import asyncio
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+__all__ = ["Clock"]
+
+
+class Clock:
+    """A monotonic clock. ``slept_s`` is how long was slept in all."""
+
+    def __init__(self) -> None:
+        self.slept_s = 0.0
+
+    def monotonic(self) -> float:
+        """The time."""
+        return 1000.0 + self.slept_s
+
+    async def sleep(self, seconds: float) -> None:
+        """Let the others run; the time goes on by itself."""
+        self.slept_s += seconds
+        await asyncio.sleep(0)
+
+    def rule(self, monkeypatch: pytest.MonkeyPatch, *modules: ModuleType) -> None:
+        """Be the clock of modules that use ``time.monotonic`` and ``asyncio.sleep``."""
+        for module in modules:
+            if hasattr(module, "time"):
+                monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=self.monotonic))
+            sleeping = SimpleNamespace(**{**vars(asyncio), "sleep": self.sleep})
+            monkeypatch.setattr(module, "asyncio", sleeping)
