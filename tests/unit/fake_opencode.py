@@ -321,15 +321,14 @@ class FakeOpenCode:
         return _fault()
 
     def _prompt(self, session: FakeSession, body: Any) -> None:
-        """A repeat starts no second run, and adds each part whose id is not there yet."""
+        """A repeat starts no second run, and puts each part in the place of that with its id."""
         self.bodies.append(body)
         parts = [
             {"id": f"prt_{len(self.bodies)}_{number}", **part} for number, part in enumerate(body["parts"])
         ]
         for message in session.messages:
             if message["info"]["id"] == body["messageID"]:
-                known = {part["id"] for part in message["parts"]}
-                message["parts"] += [part for part in parts if part["id"] not in known]
+                message["parts"] = list({part["id"]: part for part in [*message["parts"], *parts]}.values())
                 return
         session.user(body["messageID"], "")
         session.messages[-1]["parts"] = parts

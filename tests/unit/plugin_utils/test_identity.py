@@ -62,7 +62,7 @@ def test_ids_that_look_alike_once_shortened_are_kept_apart(one: str, other: str)
 def test_the_names_are_what_opencode_takes_and_safe_in_a_path(text: str) -> None:
     assert re.fullmatch(r"ses_[A-Za-z0-9-]+", identity.session_id(text))
     assert re.fullmatch(r"msg_[A-Za-z0-9-]+", identity.message_id(text))
-    assert re.fullmatch(r"prt_[A-Za-z0-9-]+", identity.part_id(text))
+    assert re.fullmatch(r"prt_[A-Za-z0-9-]+", identity.part_id(text, text))
 
 
 def test_the_names_never_change_between_versions() -> None:
