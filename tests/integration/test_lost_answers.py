@@ -1,0 +1,184 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whatever request or answer is lost on the way: the task is run exactly once, and its end is noticed."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.lab import Lab, ScriptedModel
+from tests.lab.proxy import Fault, FaultProxy, drop_request, drop_response, hang, status
+
+from .fleet import Fleet, fresh_id
+
+# Each request of a dispatch that creates a session, with how many of the kind come before it.
+REQUESTS = {
+    "health": ("GET", r"/global/health$", 0),
+    "look for an earlier try": ("GET", r"^/session/[^/]+/message/[^/]+$", 0),
+    "the projects": ("GET", r"^/project$", 0),
+    "the home": ("GET", r"^/path$", 0),
+    "does the directory exist": ("GET", r"^/file$", 0),
+    "health, before sending": ("GET", r"/global/health$", 1),
+    "look again, before sending": ("GET", r"^/session/[^/]+/message/[^/]+$", 1),
+    "does the directory exist, before sending": ("GET", r"^/file$", 1),
+    "create the session": ("POST", r"^/api/session$", 0),
+    "read the session back": ("GET", r"^/session/ses[^/]*$", 0),
+    "label the session": ("PATCH", r"^/session/[^/]+$", 0),
+    "send the task": ("POST", r"/prompt_async$", 0),
+    "confirm that it is stored": ("GET", r"^/session/[^/]+/message/[^/]+$", 2),
+    "follow the events": ("GET", r"^/global/event$", 0),
+    "what works": ("GET", r"^/session/status$", 0),
+    "what waits for permission": ("GET", r"^/permission$", 0),
+    "what asks a question": ("GET", r"^/question$", 0),
+    "read the messages": ("GET", r"^/session/[^/]+/message$", 0),
+}
+
+
+LOSSES = [
+    pytest.param(name, lost, id=f"{name}: the {what}")
+    for name, (method, _, _) in REQUESTS.items()
+    for what, lost in (("answer", drop_response()), ("request", drop_request()))
+    if method != "GET" or what == "answer"  # to who only reads, they are the same
+]
+
+
+def _task() -> tuple[str, str]:
+    """A task that leaves a line per run in a file, and the name of that file."""
+    name = f"{fresh_id()}.txt"
+    return f"@silent 0.3\n@bash echo run >> {name}\n@say over with {name}", name
+
+
+def _assert_one_run(lab: Lab, fleet: Fleet, model: ScriptedModel, session: str, task: str, name: str) -> None:
+    assert (lab.vms["epyc6"].repo("affordabot") / name).read_text() == "run\n"
+    assert len(model.prompts(task)) == 1
+    assert fleet["epyc6"].prompts(session) == [[task]]
+
+
+@pytest.mark.parametrize(("request_", "lost"), LOSSES)
+def test_one_loss_changes_nothing(
+    fleet: Fleet,
+    fleet_behind: Fleet,
+    lab: Lab,
+    model: ScriptedModel,
+    proxy: FaultProxy,
+    tmp_path: Path,
+    request_: str,
+    lost: Fault,
+) -> None:
+    method, path, after = REQUESTS[request_]
+    if request_ == "the home":  # which is asked for where it is needed
+        fleet_behind = fleet_behind.described_as(tmp_path, epyc6={"repos_root": "~/"})
+    proxy.add(method, path, lost, after=after)
+    task, name = _task()
+    completed = fleet_behind.dispatch("epyc6", "affordabot", task)
+    result = completed.result()
+    assert (completed.code, result["state"]) == (0, "completed"), completed
+    asked = [each for each in proxy.requests if each[0] == method and re.search(path, each[1])]
+    if request_ == "send the task" and lost == drop_response():
+        assert len(asked) == 1  # it had arrived
+    elif request_ != "follow the events":  # whose answer is never complete, so that the proxy waits for ever
+        assert len(asked) > after + 1, f"{request_} was not asked again: {proxy.requests}"
+    _assert_one_run(lab, fleet, model, result["session"], task, name)
+
+
+def test_many_losses_at_once(
+    fleet: Fleet, fleet_behind: Fleet, lab: Lab, model: ScriptedModel, proxy: FaultProxy
+) -> None:
+    for method, path, after in REQUESTS.values():
+        if path != r"/prompt_async$":
+            proxy.add(method, path, drop_response(), after=after)
+    proxy.add("POST", r"/prompt_async$", drop_response(), times=2)
+    task, name = _task()
+    completed = fleet_behind.dispatch("epyc6", "affordabot", task)
+    assert completed.code == 0, completed
+    _assert_one_run(lab, fleet, model, completed.result()["session"], task, name)
+
+
+def test_the_event_stream_may_break_again_and_again(
+    fleet: Fleet, fleet_behind: Fleet, lab: Lab, model: ScriptedModel, proxy: FaultProxy
+) -> None:
+    task = "@silent 1\n@bash true\n@silent 1\n@say through all cuts"
+    running = fleet_behind.start("epyc6", "affordabot", task, "--json")
+    model.wait_for_prompt("all cuts", timeout_s=60)
+    cuts = 0
+    while running.alive:
+        cuts += proxy.cut_streams()
+        time.sleep(0.1)  # a pace for the cuts, not a wait for anything
+    assert cuts > 1
+    completed = running.finish()
+    assert (completed.code, completed.result()["evidence"]["text"]) == (0, "through all cuts")
+    assert len(model.prompts("all cuts")) == 1
+
+
+def test_an_end_whose_events_are_all_swallowed_is_noticed(
+    fleet_behind: Fleet, model: ScriptedModel, proxy: FaultProxy
+) -> None:
+    proxy.filter_events(("session.idle", "session.status", "message.updated", "message.part.updated"))
+    running = fleet_behind.start("epyc6", "affordabot", "@silent 2\n@say unheard", "--json")
+    completed = running.finish()
+    assert (completed.code, completed.result()["evidence"]["text"]) == (0, "unheard")
+
+
+def test_a_server_that_cannot_be_reached_for_a_while_is_waited_for(
+    fleet_behind: Fleet, model: ScriptedModel, proxy: FaultProxy
+) -> None:
+    running = fleet_behind.start("epyc6", "affordabot", "@silent 3\n@say after the gap")
+    model.wait_for_prompt("the gap", timeout_s=60)
+    running.wait_for("Task sent")
+    proxy.refuse()
+    running.wait_for("Lost the server")
+    proxy.accept()
+    completed = running.finish()
+    assert completed.code == 0, completed
+    assert "ok: the agent finished: after the gap" in completed.out
+    assert len(model.prompts("the gap")) == 1
+
+
+def test_a_prompt_that_can_never_be_confirmed_is_not_called_sent(
+    fleet: Fleet, fleet_behind: Fleet, model: ScriptedModel, proxy: FaultProxy
+) -> None:
+    proxy.add("POST", r"/prompt_async$", drop_response(), times=None)
+    proxy.add("GET", r"^/session/[^/]+/message/[^/]+$", drop_response(), times=None, after=2)
+    dispatch = fresh_id()
+    words = ("epyc6", "affordabot", "@say somewhere", "--id", dispatch)
+    completed = fleet_behind.dispatch(*words)
+    result = completed.result()
+    assert (completed.code, result["state"], result["reason_code"]) == (5, "unreachable", "effect_unknown")
+    assert dispatch in result["next_action"]
+    proxy.clear()
+    joined = fleet_behind.dispatch(*words)
+    assert (joined.code, joined.result()["evidence"]["text"]) == (0, "somewhere")
+    assert len(model.prompts("somewhere")) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "path", "reason"),
+    [
+        (drop_request(), "/global/health", "connection_lost"),
+        (drop_request(), "^/file", "connection_lost"),
+        (hang(), "/global/health", "answer_timeout"),
+        (status(500, {"data": {"message": "no", "ref": "err_12345678"}}), "^/project", "server_error"),
+    ],
+)
+def test_a_vm_that_cannot_be_looked_at_gets_nothing(
+    fleet_behind: Fleet, model: ScriptedModel, proxy: FaultProxy, fault: Fault, path: str, reason: str
+) -> None:
+    proxy.add("GET", path, fault, times=None)
+    completed = fleet_behind.dispatch("epyc6", "affordabot", "@say not to be sent")
+    result = completed.result()
+    assert (completed.code, result["state"], result["reason_code"]) == (5, "unreachable", reason)
+    assert result["next_action"]
+    assert {method for method, _ in proxy.requests} == {"GET"}
+    assert model.prompts() == []
+
+
+def test_a_refused_connection_is_said_at_once(fleet: Fleet, lab: Lab, tmp_path: Path) -> None:
+    nobody = fleet.seen_at(tmp_path, epyc6="http://127.0.0.1:9")
+    completed = nobody.dispatch("epyc6", "affordabot", "@say to nobody")
+    assert (completed.code, completed.result()["reason_code"]) == (5, "connection_refused")
+    assert "opencode serve" in completed.result()["next_action"]
