@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .task import shortened
+
 __all__ = ["Emit", "Progress", "silent"]
 
 
@@ -21,8 +23,8 @@ class Progress:
     session: str | None = None
 
     def line(self) -> str:
-        """``[vm] text``."""
-        return f"[{self.vm}] {self.text}"
+        """``[vm] text``, one line without control characters: much of it is written by an agent."""
+        return f"[{self.vm}] {shortened(self.text, 500)}"
 
 
 Emit = Callable[[Progress], None]
