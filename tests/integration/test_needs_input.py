@@ -1,0 +1,169 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An agent that waits for a person is told to one at once, with what it wants and how to answer."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import shlex
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from tests.lab import Lab, ScriptedModel
+from tests.lab.binaries import find_opencode
+from tests.lab.proxy import FaultProxy
+
+from .fleet import Fleet, Server, fresh_id
+
+LIMIT_S = 2.0
+ASKED = {"permission": "@permission ls /etc/hosts", "question": "@question Which colour? | red | blue"}
+ANSWERS: dict[str, dict[str, Any]] = {"permission": {"reply": "once"}, "question": {"answers": [["red"]]}}
+REASONS = {"permission": "permission_pending", "question": "question_pending"}
+
+
+@pytest.fixture(autouse=True)
+def nothing_waits_afterwards(lab: Lab, fleet: Fleet) -> Iterator[None]:
+    """Every session of epyc6 that still works is stopped."""
+    yield
+    directory = str(lab.vms["epyc6"].repo("affordabot"))
+    for session in fleet["epyc6"].get("/session/status", directory=directory):
+        fleet["epyc6"].ask("POST", f"/session/{session}/abort")
+
+
+def _asked_at(server: Server, session: str) -> float:
+    """When the session's tool call began to wait: epoch seconds, by the server's clock, which is ours."""
+    (tool,) = [
+        part for message in server.messages(session) for part in message["parts"] if part["type"] == "tool"
+    ]
+    return float(tool["state"]["time"]["start"]) / 1000
+
+
+def _noticed_at(result: dict[str, Any]) -> float:
+    return datetime.fromisoformat(result["evidence"]["noticed_at"]).timestamp()
+
+
+def _assert_noticed(fleet: Fleet, code: int, result: dict[str, Any], kind: str) -> None:
+    assert (code, result["state"], result["reason_code"]) == (6, "needs_input", REASONS[kind])
+    assert _noticed_at(result) - _asked_at(fleet["epyc6"], result["session"]) < LIMIT_S
+    (pending,) = fleet["epyc6"].pending(kind, result["session"])
+    assert result["evidence"]["request"]["id"] == pending["id"]
+
+
+@pytest.mark.parametrize("kind", ASKED)
+def test_it_is_noticed_within_two_seconds(fleet: Fleet, model: ScriptedModel, kind: str) -> None:
+    completed = fleet.dispatch("epyc6", "affordabot", f"@silent 1\n{ASKED[kind]}\n@say answered")
+    result = completed.result()
+    _assert_noticed(fleet, completed.code, result, kind)
+    assert {"permission": "ls /etc/hosts", "question": "Which colour?"}[kind] in str(result["evidence"]["request"])
+
+
+@pytest.mark.parametrize("kind", ASKED)
+def test_it_is_noticed_although_its_event_is_lost(
+    fleet: Fleet, fleet_behind: Fleet, model: ScriptedModel, proxy: FaultProxy, kind: str
+) -> None:
+    proxy.filter_events(("permission.asked", "question.asked"))
+    completed = fleet_behind.dispatch("epyc6", "affordabot", f"@silent 1\n{ASKED[kind]}\n@say answered")
+    _assert_noticed(fleet, completed.code, completed.result(), kind)
+
+
+def test_it_is_noticed_although_the_stream_has_frozen(
+    fleet: Fleet, fleet_behind: Fleet, model: ScriptedModel, proxy: FaultProxy
+) -> None:
+    task = f"@silent 2\n{ASKED['permission']}\n@say answered"
+    running = fleet_behind.start("epyc6", "affordabot", task, "--json")
+    while not proxy.freeze_streams():
+        assert running.alive
+        time.sleep(0.02)  # there is no event for the beginning of a stream
+    completed = running.finish()
+    _assert_noticed(fleet, completed.code, completed.result(), "permission")
+
+
+@pytest.mark.parametrize("kind", ASKED)
+def test_once_answered_it_can_be_followed_to_its_end(fleet: Fleet, model: ScriptedModel, kind: str) -> None:
+    dispatch, task = fresh_id(), f"{ASKED[kind]}\n@say answered {kind}"
+    waiting = fleet.dispatch("epyc6", "affordabot", task, "--id", dispatch).result()
+    still = fleet.dispatch("epyc6", "--id", dispatch)
+    assert (still.code, still.result()["state"]) == (6, "needs_input")
+    request, directory = waiting["evidence"]["request"]["id"], waiting["evidence"]["directory"]
+    answer = fleet["epyc6"].ask("POST", f"/{kind}/{request}/reply", ANSWERS[kind], directory=directory)
+    answer.raise_for_status()
+    done = fleet.dispatch("epyc6", "--id", dispatch)
+    assert (done.code, done.result()["evidence"]["text"]) == (0, f"answered {kind}")
+    assert len(model.prompts(f"answered {kind}")) == 1
+
+
+@pytest.mark.parametrize("kind", ASKED)
+def test_a_refusal_ends_the_task_as_failed(fleet: Fleet, model: ScriptedModel, kind: str) -> None:
+    dispatch = fresh_id()
+    waiting = fleet.dispatch("epyc6", "affordabot", f"{ASKED[kind]}\n@say never", "--id", dispatch).result()
+    request, directory = waiting["evidence"]["request"]["id"], waiting["evidence"]["directory"]
+    path, body = (f"/{kind}/{request}/reply", {"reply": "reject"})
+    if kind == "question":
+        path, body = (f"/{kind}/{request}/reject", {})
+    fleet["epyc6"].ask("POST", path, body, directory=directory).raise_for_status()
+    done = fleet.dispatch("epyc6", "--id", dispatch)
+    assert (done.code, done.result()["reason_code"]) == (3, "input_rejected")
+
+
+def test_a_left_over_of_an_aborted_session_is_nobody_s_request(fleet: Fleet, model: ScriptedModel) -> None:
+    first = fleet.dispatch("epyc6", "affordabot", f"{ASKED['permission']}\n@say first").result()
+    fleet["epyc6"].ask("POST", f"/session/{first['session']}/abort").raise_for_status()
+    assert fleet["epyc6"].pending("permission", first["session"])  # OpenCode 1.18 keeps it
+    second = fleet.dispatch("epyc6", "affordabot", "@silent 1\n@say second")
+    assert (second.code, second.result()["state"]) == (0, "completed")
+    again = fleet.dispatch("epyc6", "--id", first["dispatch"])
+    assert (again.code, again.result()["state"]) == (8, "aborted")
+
+
+def test_permission_rules_can_answer_beforehand(fleet: Fleet, model: ScriptedModel) -> None:
+    allow = [{"permission": "*", "pattern": "*", "action": "allow"}]
+    task = f"{ASKED['permission']}\n@say allowed"
+    completed = fleet.playbook("dx.fleet.dispatch", repo="affordabot", task=task, permission=allow)
+    assert completed.code == 0, completed
+    assert "completed: epyc6: the agent finished: allowed" in completed.out
+
+
+def test_what_to_do_next_is_a_command_that_shows_the_request(
+    fleet: Fleet, lab: Lab, model: ScriptedModel
+) -> None:
+    task = f"{ASKED['question']}\n@say answered"
+    result = fleet.dispatch("epyc6", "affordabot", task).result()
+    program, *words = shlex.split(result["next_action"])
+    assert (program, words[:2]) == ("opencode", ["attach", lab.vms["epyc6"].url])
+    _on_a_terminal([str(find_opencode()), *words], fleet.env, until="Which colour")
+
+
+def _on_a_terminal(command: list[str], env: Any, *, until: str, timeout_s: float = 60) -> None:
+    """Run a program with a screen till that shows a text."""
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, **env, "TERM": "xterm-256color"},
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        start_new_session=True,
+    )
+    os.close(its)
+    screen = b""
+    deadline = time.monotonic() + timeout_s
+    try:
+        while until.encode() not in re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]", b"", screen):
+            assert time.monotonic() < deadline, screen[-2000:]
+            screen += os.read(ours, 65536)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
