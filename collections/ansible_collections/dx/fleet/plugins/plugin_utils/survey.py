@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .errors import PreflightError
+from .left_over import is_left_over
 from .opencode.client import OpenCode
 from .opencode.errors import OpenCodeError
 from .opencode.models import Pending, Session
@@ -103,7 +104,7 @@ async def _live_state(
             *((each, questions) for each in questioned),
         ]
         for request, kept in pending:
-            if request.session in working:  # those of an aborted session stay listed for ever
+            if request.session in working and not await is_left_over(server, request):
                 states[request.session] = "needs_input"
                 kept.append({"directory": directory, **request.model_dump(mode="json")})
     return states, permissions, questions

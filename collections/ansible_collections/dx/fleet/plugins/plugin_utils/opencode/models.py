@@ -189,11 +189,18 @@ class Message(_Answer):
     parts: list[Part] = []
 
 
+class ToolCall(_Answer):
+    """Where a request came from: the step, by its message."""
+
+    message: str = Field(alias="messageID")
+
+
 class Pending(_Answer):
     """What waits for a person; its session is plain ``busy`` meanwhile."""
 
     id: str
     session: str = Field(alias="sessionID")
+    tool: Optional[ToolCall] = Field(None, exclude=True)
 
     def in_words(self) -> str:
         """What is wanted."""

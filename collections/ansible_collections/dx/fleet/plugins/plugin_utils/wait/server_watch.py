@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from ..left_over import is_left_over
 from ..opencode.client import OpenCode
-from ..opencode.errors import NotFound, OpenCodeError
+from ..opencode.errors import NotFound, OpenCodeError, Rejected, ServerFault
 from ..opencode.models import Pending, PermissionRequest, SessionStatus
 from ..outcome import Evidence, Outcome, State
 from ..task import shortened
@@ -30,6 +31,7 @@ __all__ = ["ServerWatch"]
 LOOK_EVERY_S = 1.5  # a pending question is found within 2 s even if its event was lost
 LOOKS_PER_SECOND = 4  # and the rate stays bounded over many directories
 COUNT_EVERY_S = 10.0
+COUNTS_PER_SECOND = 1
 STREAM_SILENCE_S = 25.0  # the server sends a heartbeat every 10 s (OpenCode 1.18)
 SETTLE_S = 2.0
 START_S = 15.0
@@ -65,6 +67,8 @@ class ServerWatch:
         self._doubts: dict[str, _Doubt] = {}
         self._counted: dict[str, float] = {}
         self._parents: dict[str, str] = {}
+        self._left_over: set[str] = set()
+        self._unreadable: dict[str, float] = {}
         self._trouble: tuple[float, OpenCodeError] | None = None
 
     async def run(self) -> dict[str, Outcome]:
@@ -143,8 +147,8 @@ class ServerWatch:
             self._trouble = None
         except OpenCodeError as error:
             self._in_trouble(error)
-        for session in list(self._pending):
-            await self._apply_limits(session)
+        # At once: a server that is silent makes each of them wait.
+        await asyncio.gather(*map(self._apply_limits, list(self._pending)))
 
     def _interval_s(self) -> float:
         directories = {follower.target.directory for follower in self._pending.values()}
@@ -164,7 +168,12 @@ class ServerWatch:
             works = any(status.type != "idle" for status in statuses.values())
             waiting = await self._waiting(directory) if works else {}
             for session in members:
-                await self._look_at_session(session, statuses.get(session), waiting.get(session))
+                try:
+                    await self._look_at_session(session, statuses.get(session), waiting.get(session))
+                except (NotFound, Rejected, ServerFault) as error:
+                    self._cannot_read(session, error)
+                else:
+                    self._unreadable.pop(session, None)
 
     async def _waiting(self, directory: str) -> dict[str, Pending]:
         """Pending requests by the followed session; a subagent's belong to the session that began it."""
@@ -174,10 +183,15 @@ class ServerWatch:
         found: dict[str, Pending] = {}
         pending: list[Pending] = [*permissions, *questions]
         for request in pending:
+            if request.id in self._left_over:
+                continue
             session = request.session
             for _ in range(8):
                 if session in self._pending:
-                    found[session] = request
+                    if await is_left_over(self._server, request):
+                        self._left_over.add(request.id)
+                    else:
+                        found[session] = request
                     break
                 if session not in self._parents:
                     try:
@@ -214,7 +228,9 @@ class ServerWatch:
     async def _count(self, session: str) -> None:
         """Read the turn back now and then, so that limits hold even where events were lost."""
         now = time.monotonic()
-        if now - self._counted.get(session, self._started) < max(COUNT_EVERY_S, len(self._pending)):
+        every_s = min(COUNT_EVERY_S, (self._limits.stall_timeout_s or COUNT_EVERY_S) / 3)
+        every_s = max(every_s, len(self._pending) / COUNTS_PER_SECOND)
+        if now - self._counted.get(session, self._started) < every_s:
             return
         self._counted[session] = now
         follower = self._pending[session]
@@ -229,6 +245,15 @@ class ServerWatch:
         if begins_late and self._pending[session].error is None:
             return now - doubt.since >= START_S
         return now - doubt.since >= SETTLE_S
+
+    def _cannot_read(self, session: str, error: OpenCodeError) -> None:
+        """End a session that was deleted, or that its server can't tell; the others may be well."""
+        since = self._unreadable.setdefault(session, time.monotonic())
+        if isinstance(error, NotFound):
+            self._settle(session, Verdict(State.FAILED, "session_gone", "the session was deleted"), Evidence())
+        elif time.monotonic() - since >= (0 if isinstance(error, Rejected) else self._limits.server_gone_s):
+            words = f"the session can't be read: {error.message}"
+            self._settle(session, Verdict(State.FAILED, "session_unreadable", words), Evidence())
 
     def _in_trouble(self, error: OpenCodeError) -> None:
         """Give up the server's sessions once it has been gone, or silent, for too long."""
