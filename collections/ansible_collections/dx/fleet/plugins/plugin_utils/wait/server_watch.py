@@ -250,7 +250,9 @@ class ServerWatch:
         """End a session that was deleted, or that its server can't tell; the others may be well."""
         since = self._unreadable.setdefault(session, time.monotonic())
         if isinstance(error, NotFound):
-            self._settle(session, Verdict(State.FAILED, "session_gone", "the session was deleted"), Evidence())
+            self._settle(
+                session, Verdict(State.FAILED, "session_gone", "the session was deleted"), Evidence()
+            )
         elif time.monotonic() - since >= (0 if isinstance(error, Rejected) else self._limits.server_gone_s):
             words = f"the session can't be read: {error.message}"
             self._settle(session, Verdict(State.FAILED, "session_unreadable", words), Evidence())
