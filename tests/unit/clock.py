@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from types import ModuleType, SimpleNamespace
 
 import pytest
 
-__all__ = ["Clock"]
+__all__ = ["Clock", "Leaps"]
 
 
 class Clock:
@@ -35,3 +36,23 @@ class Clock:
                 monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=self.monotonic))
             sleeping = SimpleNamespace(**{**vars(asyncio), "sleep": self.sleep})
             monkeypatch.setattr(module, "asyncio", sleeping)
+
+
+class Leaps:
+    """Real time, and leaps forward in it."""
+
+    def __init__(self) -> None:
+        self._ahead_s = 0.0
+
+    def leap(self, seconds: float) -> None:
+        """So much time has passed."""
+        self._ahead_s += seconds
+
+    def monotonic(self) -> float:
+        """The time."""
+        return time.monotonic() + self._ahead_s
+
+    def rule(self, monkeypatch: pytest.MonkeyPatch, *modules: ModuleType) -> None:
+        """Be the clock of modules that use ``time.monotonic``."""
+        for module in modules:
+            monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=self.monotonic))
