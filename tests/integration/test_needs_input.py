@@ -27,7 +27,7 @@ from tests.lab.proxy import FaultProxy
 from .fleet import Fleet, Server, fresh_id
 
 LIMIT_S = 2.0
-ASKED = {"permission": "@permission ls /etc/hosts", "question": "@question Which colour? | red | blue"}
+ASKED = {"permission": "@permission cat /etc/hosts", "question": "@question Which colour? | red | blue"}
 ANSWERS: dict[str, dict[str, Any]] = {"permission": {"reply": "once"}, "question": {"answers": [["red"]]}}
 REASONS = {"permission": "permission_pending", "question": "question_pending"}
 
@@ -65,7 +65,7 @@ def test_it_is_noticed_within_two_seconds(fleet: Fleet, model: ScriptedModel, ki
     completed = fleet.dispatch("epyc6", "affordabot", f"@silent 1\n{ASKED[kind]}\n@say answered")
     result = completed.result()
     _assert_noticed(fleet, completed.code, result, kind)
-    assert {"permission": "ls /etc/hosts", "question": "Which colour?"}[kind] in str(result["evidence"]["request"])
+    assert {"permission": "cat /etc/hosts", "question": "Which colour?"}[kind] in str(result["evidence"]["request"])
 
 
 @pytest.mark.parametrize("kind", ASKED)
