@@ -50,7 +50,7 @@ lock: $(LINT)/.ready  ## Resolve the dependencies anew into requirements/
 
 clean:  ## Remove everything that make made
 	@rm -rf .venv .tools .lab .coverage build dist bench-results .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find . \( -name __pycache__ -o -name .ansible \) -type d -prune -exec rm -rf {} +
 
 $(VENV)/.ready: requirements/dev.lock pyproject.toml tools/python
 	@echo "setup: Python environment $(VENV) ..."
@@ -74,6 +74,7 @@ $(LOWEST)/.ready: requirements/lowest.lock tools/python
 $(NPM)/.ready: tests/lab/npm/package.json tests/lab/npm/package-lock.json tools/npm
 	@echo "setup: OpenCode $(NPM) ..."
 	@mkdir -p $(NPM) && cp tests/lab/npm/package.json tests/lab/npm/package-lock.json $(NPM)/
-	@tools/npm $(NPM) ci --no-audit --no-fund --silent
-	@ls $(NPM)/node_modules/opencode-*/bin/opencode >/dev/null
+	@tools/npm $(NPM) ci --no-audit --no-fund --loglevel=error
+	@ls $(NPM)/node_modules/opencode-*/bin/opencode >/dev/null 2>&1 || \
+	    { echo "setup: npm has no OpenCode for this kind of machine" >&2; exit 1; }
 	@touch $@
