@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import random
 import socket
 import tempfile
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ __all__ = ["PORT", "Addresses", "free_port"]
 
 PORT = 4105
 _FIRST = 11
+_FREE_PORTS = range(15000, 32000)
 
 
 class Addresses:
@@ -45,10 +47,15 @@ class Addresses:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1 that nobody uses now.
+
+    It is below those that the system gives to outgoing connections, so that none of them takes it while a
+    server is down.
+    """
+    for port in random.sample(_FREE_PORTS, 200):
+        if _can_bind("127.0.0.1", port):
+            return port
+    raise OSError("no free port of 127.0.0.1")
 
 
 def _take(lock: Path) -> int | None:

@@ -15,9 +15,9 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from .model_server import ModelServer
 from .opencode_home import make_tools, prepare_home, server_environment
 from .opencode_server import OpenCodeServer, ServerStartError
 from .plan import LabPlan, LabState, VMState
-from .processes import adopt_orphans, kill_lab, reap_adopted
+from .processes import adopt_orphans, kill_lab, reap_adopted, remove_tree
 from .sample_repos import clone, make_remotes
 
 __all__ = ["main"]
@@ -50,6 +50,7 @@ class Keeper:
         self._addresses = Addresses()
         self._stopping = asyncio.Event()
         self._state: LabState | None = None
+        self._repos: asyncio.Future[None] | None = None
         self._runner = web.AppRunner(self._application(), handler_cancellation=True, access_log=None)
 
     async def run(self) -> int:
@@ -70,6 +71,10 @@ class Keeper:
         except (ServerStartError, OSError) as error:
             _tell({"error": str(error)})
             return 1
+        except Exception:
+            # The log goes with the root; whoever wanted the lab is to know.
+            _tell({"error": traceback.format_exc()})
+            return 1
         finally:
             await self._down()
 
@@ -88,18 +93,20 @@ class Keeper:
         async with asyncio.TaskGroup() as tasks:
             for server in self._servers.values():
                 tasks.create_task(server.start())
-            tasks.create_task(asyncio.to_thread(self._make_repos))
+            # A thread can't be cancelled; what ends the lab has to wait for it.
+            self._repos = asyncio.get_running_loop().run_in_executor(None, self._make_repos)
+            await asyncio.shield(self._repos)
         endpoints = write_endpoints(self._root, states)
         inventory = write_inventory(self._root, endpoints)
         self._state = LabState(
-            self._plan.lab_id,
-            os.getpid(),
-            str(self._root),
-            origin,
-            pinned_version(),
-            str(endpoints),
-            str(inventory),
-            states,
+            lab_id=self._plan.lab_id,
+            pid=os.getpid(),
+            root=str(self._root),
+            origin=origin,
+            opencode_version=pinned_version(),
+            endpoints=str(endpoints),
+            inventory=str(inventory),
+            vms=states,
         )
         path = LabState.path(self._root)
         path.touch(mode=0o600)
@@ -134,11 +141,13 @@ class Keeper:
             async with asyncio.timeout(_STOP_TIMEOUT_S):
                 await asyncio.gather(*(server.stop() for server in self._servers.values()))
         self._kill_all()
+        if self._repos is not None:
+            await asyncio.wait((self._repos,), timeout=_STOP_TIMEOUT_S)
         await self._runner.cleanup()
         # Once more, for what a control request that was under way may have started.
         self._kill_all()
         self._addresses.release()
-        shutil.rmtree(self._root, ignore_errors=True)
+        remove_tree(self._root)
 
     def _kill_all(self) -> None:
         kill_lab(self._plan.lab_id, descendants=True)
@@ -162,7 +171,9 @@ class Keeper:
     def _notice_children(self) -> None:
         for server in self._servers.values():
             server.notice_exit()
-        reap_adopted({server.pid for server in self._servers.values() if server.pid is not None})
+        # Not before it is up: till then git's processes are children too, and somebody waits for them.
+        if self._state is not None:
+            reap_adopted({server.pid for server in self._servers.values() if server.pid is not None})
 
     def _application(self) -> web.Application:
         application = web.Application(client_max_size=_MAX_PROMPT_BYTES)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ import psutil
 
 from .binaries import CHECKOUT, find_opencode
 from .plan import DEFAULT_VMS, LAB_ID_VARIABLE, LabPlan, LabState, VMState, password_variable
-from .processes import kill_lab, lab_processes
+from .processes import kill_lab, lab_processes, remove_tree
 from .scripted_model import ScriptedModel
 
 __all__ = ["Lab", "LabError", "LabVM"]
@@ -194,7 +193,7 @@ class Lab:
         marker = root / _ID_FILE
         if marker.is_file():
             kill_lab(marker.read_text().strip())
-            shutil.rmtree(root, ignore_errors=True)
+            remove_tree(root)
 
     def down(self) -> None:
         """End everything and remove the root; nothing if it is down."""
@@ -264,7 +263,7 @@ class Lab:
         elif pid is not None:
             _end_detached(pid, lab_id)
         kill_lab(lab_id, descendants=False)
-        shutil.rmtree(root, ignore_errors=True)
+        remove_tree(root)
 
 
 def _new_root(wanted: Path | None, lab_id: str) -> Path:

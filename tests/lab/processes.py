@@ -1,21 +1,23 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Finding and ending every process of a lab, whatever became of its parents."""
+"""Finding and ending every process of a lab, whatever became of its parents, and what they wrote."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Collection
+from pathlib import Path
 
 import psutil
 
 from .plan import LAB_ID_VARIABLE, VM_VARIABLE
 
-__all__ = ["adopt_orphans", "die_with_parent", "kill_lab", "lab_processes", "reap_adopted"]
+__all__ = ["adopt_orphans", "die_with_parent", "kill_lab", "lab_processes", "reap_adopted", "remove_tree"]
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -73,6 +75,14 @@ def kill_lab(lab_id: str, *, descendants: bool = False, rounds: int = 20) -> lis
                 continue
         psutil.wait_procs(victims, timeout=1)
     return victims
+
+
+def remove_tree(root: Path, *, rounds: int = 5) -> None:
+    """Remove a directory; several rounds, since a dying process may have written a last file meanwhile."""
+    for _ in range(rounds):
+        shutil.rmtree(root, ignore_errors=True)
+        if not root.exists():
+            break
 
 
 def _environment(process: psutil.Process) -> dict[str, str]:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ import pytest
 
 from tests.lab import Lab, LabError
 from tests.lab.binaries import CHECKOUT
-from tests.lab.processes import kill_lab, lab_processes
+from tests.lab.processes import lab_processes
 
 from .sessions import Sessions
 
@@ -33,19 +33,19 @@ pytestmark = pytest.mark.slow
 class Held:
     """A lab that another process holds, with the work of a session under way."""
 
-    process: subprocess.Popen[str]
+    holder: subprocess.Popen[str]
     lab_id: str
     root: Path
-    pids: list[int]
+    processes: list[psutil.Process]
     address: tuple[str, int]
 
     def signal(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
+        self.holder.send_signal(number)
 
     def go_on(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
+        assert self.holder.stdin is not None
+        self.holder.stdin.write("\n")
+        self.holder.stdin.flush()
 
 
 @contextmanager
@@ -60,21 +60,22 @@ def held(way: str = "return") -> Iterator[Held]:
         process_group=0,
     )
     assert holder.stdout is not None
-    report = None
+    processes: list[psutil.Process] = []
     try:
         report = json.loads(holder.stdout.readline())
-        yield Held(holder, report["lab_id"], Path(report["root"]), report["pids"], tuple(report["address"]))
+        processes = [psutil.Process(pid) for pid in report["pids"]]
+        yield Held(holder, report["lab_id"], Path(report["root"]), processes, tuple(report["address"]))
     finally:
         holder.kill()
         holder.communicate()
-        if report is not None:
-            kill_lab(report["lab_id"])
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 def assert_nothing_is_left(lab: Held) -> None:
     """Its processes end within seconds; then there is no other one, the port is free and the root gone."""
-    processes = [psutil.Process(pid) for pid in lab.pids if psutil.pid_exists(pid)]
-    _, alive = psutil.wait_procs(processes, timeout=25)
+    _, alive = psutil.wait_procs(lab.processes, timeout=25)
     assert not alive
     assert lab_processes(lab.lab_id) == []
     assert not lab.root.exists()
@@ -85,11 +86,11 @@ def assert_nothing_is_left(lab: Held) -> None:
 
 def test_the_work_that_the_tests_end_is_real() -> None:
     with held() as lab:
-        commands = [" ".join(psutil.Process(pid).cmdline()) for pid in lab.pids]
+        commands = [" ".join(process.cmdline()) for process in lab.processes]
         assert sum("sleep 30" in command and not command.startswith("/bin/") for command in commands) >= 3
         assert any("opencode" in command and "serve" in command for command in commands)
         lab.go_on()
-        assert lab.process.wait(30) == 0
+        assert lab.holder.wait(30) == 0
         assert_nothing_is_left(lab)
 
 
@@ -102,7 +103,7 @@ def test_a_signal_to_its_process(number: signal.Signals) -> None:
 
 def test_a_kill_of_its_whole_process_group() -> None:
     with held() as lab:
-        os.killpg(lab.process.pid, signal.SIGKILL)
+        os.killpg(lab.holder.pid, signal.SIGKILL)
         assert_nothing_is_left(lab)
 
 
@@ -124,8 +125,8 @@ def _the_pipe_of(lab: Held) -> Iterator[None]:
     """Hold the pipe to the keeper's standard input open, as a fork of the process that made the lab would."""
     if not Path("/proc/self/fd").is_dir():
         pytest.skip("needs /proc")
-    keeper = next(pid for pid in lab.pids if "tests.lab.keeper" in psutil.Process(pid).cmdline())
-    with open(f"/proc/{keeper}/fd/0", "wb", buffering=0):
+    keeper = next(process for process in lab.processes if "tests.lab.keeper" in process.cmdline())
+    with open(f"/proc/{keeper.pid}/fd/0", "wb", buffering=0):
         yield
 
 
