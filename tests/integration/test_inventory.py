@@ -1,0 +1,277 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An endpoints file as Ansible sees it: hosts, groups, variables, errors. It needs no server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.command import CHECKOUT, Completed, run_ansible
+from tests.lab.binaries import pinned_version
+from tests.unit.endpoints_files import PLAIN, file_text, one_vm
+
+SHIPPED = CHECKOUT / "inventory" / "fleet.yml"
+HERE = ("homedesktop", "http://localhost:4105")
+
+
+class Inventory:
+    """An inventory source in a directory of its own, for a person with a home of their own."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.home = root / "home"
+        self.source = root / "inventory" / "fleet.yml"
+        self.env = {"HOME": str(self.home)}
+        self.home.mkdir()
+        self.plugin()
+
+    def plugin(self, **options: Any) -> None:
+        """Have the source name the plugin, with these options."""
+        self.source.parent.mkdir(exist_ok=True)
+        self.source.write_text(yaml.safe_dump({"plugin": "dx.fleet.vm_endpoints", **options}))
+
+    def write(self, path: str, data: Any) -> Path:
+        """Write an endpoints file; text is written as it stands."""
+        where = self.root / path
+        where.parent.mkdir(parents=True, exist_ok=True)
+        where.write_text(data if isinstance(data, str) else file_text(data))
+        return where
+
+    def run(
+        self, *arguments: str, source: Path | None = None, env: Mapping[str, str] | None = None
+    ) -> Completed:
+        """Run ansible-inventory on it."""
+        words = ("-i", str(source or self.source), *arguments)
+        return run_ansible("ansible-inventory", *words, env={**self.env, **(env or {})})
+
+    def listed(self, *arguments: str, **options: Any) -> dict[str, Any]:
+        """What ``--list`` gives."""
+        done = self.run("--list", *arguments, **options)
+        assert done.code == 0, done.err
+        assert "[WARNING]" not in done.err, done.err
+        return done.document()
+
+    def hosts(self, **options: Any) -> dict[str, dict[str, Any]]:
+        """The hosts' variables."""
+        found: dict[str, dict[str, Any]] = self.listed(**options)["_meta"]["hostvars"]
+        return found
+
+
+@pytest.fixture
+def inventory(tmp_path: Path) -> Inventory:
+    return Inventory(tmp_path)
+
+
+def members(listed: dict[str, Any], group: str) -> list[str]:
+    return sorted(listed.get(group, {}).get("hosts", []))
+
+
+def test_the_file_that_users_have_makes_its_three_hosts(inventory: Inventory) -> None:
+    inventory.write("home/.agent-skills/vm-endpoints.json", PLAIN)
+    listed = inventory.listed()
+    hosts = listed["_meta"]["hostvars"]
+    assert set(hosts) == {"homedesktop", "macmini", "epyc6"}
+    assert members(listed, "opencode") == ["epyc6", "homedesktop", "macmini"]
+    assert members(listed, "local") == ["homedesktop"]
+    assert members(listed, "remote") == ["epyc6", "macmini"]
+    assert members(listed, "default_vm") == ["epyc6"]
+    assert members(listed, "disabled") == []
+    assert hosts["homedesktop"]["ansible_connection"] == "local"
+    assert hosts["homedesktop"]["opencode_url"] == "http://localhost:4105"
+    assert (hosts["macmini"]["ansible_user"], hosts["macmini"]["ansible_host"]) == ("fengning", "macmini")
+    assert "ansible_connection" not in hosts["epyc6"]
+    assert hosts["epyc6"]["opencode_url"] == "http://epyc6.tail76761.ts.net:4105"
+
+
+def test_the_shipped_inventory_is_shown_as_a_graph_without_a_warning(tmp_path: Path) -> None:
+    done = run_ansible("ansible-inventory", "--graph", env={"HOME": str(tmp_path)})
+    assert (done.code, done.err) == (0, "")
+    assert "@homedesktop-wsl:" in done.out
+    assert {line.strip(" |-") for line in done.out.splitlines()} >= {
+        "@opencode:",
+        "@default_vm:",
+        "homedesktop",
+        "macmini",
+        "epyc6",
+    }
+
+
+def test_the_strings_are_plain_strings_to_other_readers(tmp_path: Path) -> None:
+    """Untrusted ones would be wrapped, and testinfra would take its slow way."""
+    done = run_ansible("ansible-inventory", "--list", env={"HOME": str(tmp_path)})
+    assert "__ansible_unsafe" not in done.out
+    assert done.document()["_meta"]["hostvars"]["homedesktop"]["ansible_connection"] == "local"
+
+
+def test_the_shipped_inventory_pins_the_version_that_the_lab_runs(tmp_path: Path) -> None:
+    done = run_ansible("ansible-inventory", "--host", "epyc6", env={"HOME": str(tmp_path)})
+    assert done.document()["opencode_version"] == pinned_version()
+
+
+@pytest.mark.parametrize(
+    ("limit", "host"),
+    [
+        ("homedesktop-wsl", "homedesktop"),
+        ("homedesktop", "homedesktop"),
+        ("default_vm", "epyc6"),
+        ("macmini.tail76761.ts.net", "macmini"),
+    ],
+)
+def test_a_limit_takes_a_name_an_alias_or_a_group(limit: str, host: str, tmp_path: Path) -> None:
+    done = run_ansible("ansible", "all", "--list-hosts", "--limit", limit, env={"HOME": str(tmp_path)})
+    assert done.code == 0, done.err
+    assert done.out.split() == ["hosts", "(1):", host]
+    assert "[WARNING]" not in done.err
+
+
+def test_a_task_runs_on_the_host_that_an_alias_means(tmp_path: Path) -> None:
+    words = ("all", "-m", "ansible.builtin.debug", "-a", "var=opencode_url", "--limit", "homedesktop-wsl")
+    done = run_ansible("ansible", *words, env={"HOME": str(tmp_path)})
+    assert done.code == 0, done.err
+    assert done.out.startswith("homedesktop | SUCCESS")
+    assert "http://localhost:4105" in done.out
+
+
+def test_a_command_really_runs_on_the_local_vm(tmp_path: Path) -> None:
+    words = ("homedesktop-wsl", "-m", "ansible.builtin.command", "-a", "echo here")
+    done = run_ansible("ansible", *words, env={"HOME": str(tmp_path)})
+    assert done.code == 0, done.out + done.err
+    assert done.out.endswith("here\n")
+
+
+def test_a_disabled_vm_is_in_its_own_group_and_no_target(inventory: Inventory) -> None:
+    data = json.loads(file_text(PLAIN))
+    data["vms"]["macmini"]["enabled"] = False
+    listed = inventory.listed(env={"DX_VM_ENDPOINTS": str(inventory.write("fleet.json", data))})
+    assert members(listed, "disabled") == ["macmini"]
+    assert members(listed, "opencode") == ["epyc6", "homedesktop"]
+    assert listed["_meta"]["hostvars"]["macmini"]["opencode_enabled"] is False
+
+
+def test_an_ambiguous_alias_is_no_group(inventory: Inventory) -> None:
+    entries = {name: {"opencode": f"http://{name}:1", "aliases": ["desk", f"{name}2"]} for name in ("a", "b")}
+    listed = inventory.listed(env={"DX_VM_ENDPOINTS": str(inventory.write("fleet.json", {"vms": entries}))})
+    assert "desk" not in listed
+    assert members(listed, "a2") == ["a"]
+
+
+def test_ssh_null_and_local_true_are_each_a_local_connection(inventory: Inventory) -> None:
+    entries = {
+        "null": {"opencode": "http://null:1", "ssh": None},
+        "here": {"opencode": "http://here:1", "ssh": "me@here", "local": True},
+        "there": {"opencode": "http://there:1", "ssh": "there"},
+    }
+    listed = inventory.listed(env={"DX_VM_ENDPOINTS": str(inventory.write("fleet.json", {"vms": entries}))})
+    assert members(listed, "local") == ["here", "null"]
+    assert members(listed, "remote") == ["there"]
+    assert "ansible_user" not in listed["_meta"]["hostvars"]["there"]
+
+
+def test_the_optional_keys_are_host_variables_and_absent_ones_are_not(inventory: Inventory) -> None:
+    entry = one_vm(
+        max_concurrent=2, repos={"a": "/srv/a"}, repos_root="~/r", password_env="PW", description="big"
+    )
+    hosts = inventory.hosts(env={"DX_VM_ENDPOINTS": str(inventory.write("fleet.json", entry))})
+    assert {name: value for name, value in hosts["epyc6"].items() if name.startswith("opencode_")} == {
+        "opencode_url": "http://epyc6:4105",
+        "opencode_aliases": [],
+        "opencode_enabled": True,
+        "opencode_max_concurrent": 2,
+        "opencode_repos": {"a": "/srv/a"},
+        "opencode_repos_root": "~/r",
+        "opencode_password_env": "PW",
+        "opencode_description": "big",
+    }
+
+
+def test_groups_and_variables_of_ones_own_can_be_constructed(inventory: Inventory) -> None:
+    inventory.write("home/.agent-skills/vm-endpoints.json", PLAIN)
+    inventory.plugin(
+        keyed_groups=[{"key": "ansible_user", "prefix": "user"}],
+        groups={"tailnet": "'.ts.net' in opencode_url"},
+        compose={"opencode_port": "opencode_url | urlsplit('port')"},
+    )
+    listed = inventory.listed()
+    assert members(listed, "user_feng") == ["epyc6"]
+    assert members(listed, "tailnet") == ["epyc6", "macmini"]
+    assert listed["_meta"]["hostvars"]["homedesktop"]["opencode_port"] == 4105
+
+
+# -- where the file is --
+
+
+def only_vm(inventory: Inventory, **options: Any) -> str:
+    (name,) = inventory.hosts(**options)
+    return name
+
+
+def vm_called(name: str) -> dict[str, Any]:
+    return {"vms": {name: {"opencode": f"http://{name}:1"}}}
+
+
+def test_the_variable_goes_before_the_home_and_that_before_the_file_beside_the_source(
+    inventory: Inventory,
+) -> None:
+    inventory.write("inventory/vm-endpoints.json", vm_called("beside"))
+    assert only_vm(inventory) == "beside"
+    inventory.write("home/.agent-skills/vm-endpoints.json", vm_called("home"))
+    assert only_vm(inventory) == "home"
+    named = inventory.write("named.json", vm_called("named"))
+    assert only_vm(inventory, env={"DX_VM_ENDPOINTS": str(named)}) == "named"
+
+
+def test_what_the_source_names_goes_before_all_and_begins_at_its_folder(inventory: Inventory) -> None:
+    inventory.plugin(endpoints="../work/fleet.json")
+    inventory.write("work/fleet.json", vm_called("work"))
+    named = inventory.write("named.json", vm_called("named"))
+    assert only_vm(inventory, env={"DX_VM_ENDPOINTS": str(named)}) == "work"
+
+
+def test_an_endpoints_file_is_an_inventory_source_itself(inventory: Inventory) -> None:
+    for name in ("vm-endpoints.json", "fleet.json"):
+        assert only_vm(inventory, source=inventory.write(name, vm_called("itself"))) == "itself"
+
+
+def test_other_inventories_still_work_beside_it(inventory: Inventory) -> None:
+    inventory.write("home/.agent-skills/vm-endpoints.json", PLAIN)
+    other = inventory.write("hosts.yml", "all: {hosts: {other: {ansible_connection: local}}}")
+    done = inventory.run("--list", "-i", str(other))
+    assert done.code == 0, done.err
+    assert set(done.document()["_meta"]["hostvars"]) >= {"epyc6", "other"}
+
+
+# -- errors --
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{\n  "vms": {\n    "a" {}\n  }\n}', "vm-endpoints.json:3:9: not JSON"),
+        ('{"vms": {"a": {"opencode": 7}}}', "vm-endpoints.json: $.vms.a.opencode: "),
+        ('{"vms": {"all": {"opencode": "http://a:1"}}}', "vm-endpoints.json: $.vms.all: "),
+        (None, "no fleet is configured"),
+    ],
+    ids=["line and column", "JSON path", "name of a group", "no file"],
+)
+def test_an_error_names_the_place_and_what_to_do(inventory: Inventory, text: str | None, said: str) -> None:
+    if text is not None:
+        inventory.write("inventory/vm-endpoints.json", text)
+    done = inventory.run("--list", env={"ANSIBLE_INVENTORY_UNPARSED_FAILED": "1"})
+    assert done.code != 0
+    told = " ".join(done.err.split())
+    assert said in told
+    assert "Next: " in told
+    assert "Traceback" not in done.err
+
+
+def test_a_broken_file_is_an_error_and_not_passed_over_as_another_plugins(inventory: Inventory) -> None:
+    source = inventory.write("vm-endpoints.json", "[]")
+    done = inventory.run("--list", source=source)
+    assert "vm-endpoints.json: $: " in " ".join(done.err.split())
