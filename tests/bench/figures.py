@@ -186,7 +186,6 @@ def _wait_playbook(servers: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
             "url": url,
             "session": session,
             "message": f"msg_{session}",
-            "directory": known["directory"],
         }
         for url, known in servers.items()
         for session in known["sessions"]

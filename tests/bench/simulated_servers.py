@@ -35,6 +35,7 @@ class _Server:
         app.router.add_get("/session/status", self.status)
         app.router.add_get("/permission", self.nothing)
         app.router.add_get("/question", self.nothing)
+        app.router.add_get("/session/{session}", self.session)
         app.router.add_get("/session/{session}/message", self.messages)
         app.router.add_get("/global/event", self.events)
         return app
@@ -46,6 +47,9 @@ class _Server:
     async def status(self, _: web.Request) -> web.Response:
         busy = {} if self.done else {session: {"type": "busy"} for session in self.sessions}
         return web.json_response(busy)
+
+    async def session(self, request: web.Request) -> web.Response:
+        return web.json_response({"id": request.match_info["session"], "directory": self.directory})
 
     async def nothing(self, _: web.Request) -> web.Response:
         return web.json_response([])

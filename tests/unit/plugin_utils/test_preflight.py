@@ -147,8 +147,18 @@ async def test_what_the_file_says_of_a_repo_is_not_guessed_away() -> None:
 async def test_a_dispatch_that_was_sent_is_a_replay_in_its_own_directory() -> None:
     fake = FakeOpenCode()
     fake.session(REQUEST.session, "/srv/repos/affordabot").user(REQUEST.message, REQUEST.task)
-    plan = await planned(fake, replace(REQUEST, task=""))
+    plan = await planned(fake, replace(REQUEST, task="", repo=None))
     assert plan == Plan(REQUEST.session, REQUEST.message, "/srv/repos/affordabot", "1.18.33", replay=True)
+
+
+@pytest.mark.parametrize("differs", [{"directory": HOME}, {"agent": "plan"}, {"model": "scripted/small"}])
+async def test_an_id_that_was_used_elsewhere_or_otherwise_is_refused(differs: dict[str, str]) -> None:
+    fake = FakeOpenCode()
+    fake.session(REQUEST.session, "/srv/repos/affordabot").user(REQUEST.message, REQUEST.task)
+    fake.directories.add(HOME)
+    asked = replace(REQUEST, repo=None)
+    error = await refused(fake, replace(asked, **differs))
+    assert (error.state, error.reason_code) == (State.REFUSED, "dispatch_id_in_use")
 
 
 async def test_a_dispatch_whose_text_was_stored_twice_is_the_same() -> None:

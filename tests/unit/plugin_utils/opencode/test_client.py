@@ -15,8 +15,9 @@ from typing import Any
 import httpx
 import pytest
 import trustme
-from ansible_collections.dx.fleet.plugins.plugin_utils.opencode import client as client_module
-from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.client import OpenCode, decode
+from ansible_collections.dx.fleet.plugins.plugin_utils.opencode import answers
+from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.answers import decode
+from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.client import OpenCode
 from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.errors import (
     AnswerLost,
     BadAnswer,
@@ -155,7 +156,7 @@ async def test_a_redirect_is_not_followed() -> None:
 
 
 async def test_an_answer_without_end_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "MAX_ANSWER_BYTES", 1000)
+    monkeypatch.setattr(answers, "MAX_ANSWER_BYTES", 1000)
     error = await failure(answering(200, b" " * 1001))
     assert isinstance(error, NotOpenCode)
     assert error.reason_code == "too_large"

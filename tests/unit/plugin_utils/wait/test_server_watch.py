@@ -36,7 +36,7 @@ class Watched:
         self.clock = Leaps()
         self.session = self.add("ses_1")
         self.told: list[Progress] = []
-        self._wait: asyncio.Task[list[Outcome]] | None = None
+        self._wait: asyncio.Task[dict[str, list[Outcome]]] | None = None
 
     def add(self, name: str, directory: str = DIRECTORY) -> FakeSession:
         session = self.fake.session(name, directory)
@@ -47,7 +47,7 @@ class Watched:
     async def begin(self, limits: Limits = NO_LIMITS, *names: str) -> None:
         """Begin to wait, and go on once the stream is up and the sessions were looked at."""
         targets = [
-            Target("epyc6", name, self.fake.sessions[name].directory, f"msg_{name}", "d1", "affordabot")
+            Target("epyc6", name, f"msg_{name}", "d1", "affordabot")
             for name in names or ("ses_1",)
         ]
         waiting = wait_for({URL: targets}, {URL: self.fake.client()}, limits, emit=self.told.append)
@@ -66,7 +66,8 @@ class Watched:
 
     async def outcomes(self) -> list[Outcome]:
         assert self._wait is not None
-        return await asyncio.wait_for(self._wait, PATIENCE_S)
+        found = await asyncio.wait_for(self._wait, PATIENCE_S)
+        return [outcome for members in found.values() for outcome in members]
 
     async def outcome(self) -> Outcome:
         (found,) = await self.outcomes()
@@ -503,8 +504,8 @@ async def test_a_stop_that_is_not_confirmed_is_said(watched: Watched) -> None:
     watched.fake.stops_when_aborted = False
     await watched.begin(limits(timeout_s=0.1))
     outcome = await watched.outcome()
-    assert outcome.state is State.TIMED_OUT
-    assert outcome.message_to_human.endswith("the abort is not confirmed")
+    assert (outcome.state, outcome.reason_code) == (State.TIMED_OUT, "timeout_unconfirmed")
+    assert "the abort is not confirmed" in outcome.message_to_human
     assert len(watched.fake.aborted) > 1
 
 
@@ -608,7 +609,7 @@ async def test_each_session_gets_its_own_outcome_in_the_order_asked_for(watched:
 
 async def test_sessions_of_two_servers_are_followed_at_once() -> None:
     here, there = Watched(), Watched()
-    targets = {name: [Target(name, "ses_1", DIRECTORY, "msg_ses_1")] for name in ("a", "b")}
+    targets = {name: [Target(name, "ses_1", "msg_ses_1")] for name in ("a", "b")}
     servers = {"a": here.fake.client(), "b": there.fake.client()}
     waiting = asyncio.create_task(wait_for(targets, servers, NO_LIMITS))
     await asyncio.wait_for(here.fake.connected.wait(), PATIENCE_S)
@@ -616,10 +617,10 @@ async def test_sessions_of_two_servers_are_followed_at_once() -> None:
     there.finish()
     here.finish()
     outcomes = await asyncio.wait_for(waiting, PATIENCE_S)
-    assert [(outcome.vm, outcome.state) for outcome in outcomes] == [
-        ("a", State.COMPLETED),
-        ("b", State.COMPLETED),
-    ]
+    assert {name: [outcome.state for outcome in members] for name, members in outcomes.items()} == {
+        "a": [State.COMPLETED],
+        "b": [State.COMPLETED],
+    }
 
 
 async def test_while_nothing_happens_hardly_anything_is_asked(

@@ -51,7 +51,6 @@ WAIT: Spec = {
     **CONNECTION,
     "session": {"type": "str"},
     "message": {"type": "str"},
-    "directory": {"type": "str"},
     "id": {"type": "str"},
     "repo": {"type": "str"},
     "sessions": {
@@ -61,7 +60,6 @@ WAIT: Spec = {
             "vm": {"type": "str", "required": True},
             "session": {"type": "str", "required": True},
             "message": {"type": "str"},
-            "directory": {"type": "str"},
             "id": {"type": "str"},
             "repo": {"type": "str"},
             **CONNECTION,

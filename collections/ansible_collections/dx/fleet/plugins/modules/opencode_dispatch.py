@@ -150,7 +150,6 @@ EXAMPLES = r"""
       dx.fleet.opencode_wait:
         session: "{{ sent.session }}"
         message: "{{ sent.message }}"
-        directory: "{{ sent.directory }}"
         id: "{{ sent.id }}"
 
     - name: Ask for more in the same session

@@ -39,9 +39,6 @@ options:
   message:
     description: Id of the user message that began the turn to wait for. Default is the session's last turn.
     type: str
-  directory:
-    description: The directory in which the session works. The server is asked if it is left out.
-    type: str
   id:
     description: Dispatch id, for the outcome and for the command that joins the dispatch again.
     type: str
@@ -65,9 +62,6 @@ options:
         required: true
       message:
         description: As O(message).
-        type: str
-      directory:
-        description: As O(directory).
         type: str
       id:
         description: As O(id).
@@ -130,7 +124,6 @@ EXAMPLES = r"""
       dx.fleet.opencode_wait:
         session: "{{ sent.session }}"
         message: "{{ sent.message }}"
-        directory: "{{ sent.directory }}"
         id: "{{ sent.id }}"
         repo: affordabot
         timeout: 1800
@@ -153,7 +146,6 @@ EXAMPLES = r"""
           url: "{{ opencode_url }}"
           session: "{{ sent.session }}"
           message: "{{ sent.message }}"
-          directory: "{{ sent.directory }}"
 
     - name: Follow all of them
       dx.fleet.opencode_wait:

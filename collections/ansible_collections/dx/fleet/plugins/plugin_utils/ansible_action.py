@@ -18,6 +18,7 @@ from . import progress_bus
 from .errors import ConfigError, FleetError
 from .outcome import Outcome
 from .progress import Progress
+from .urls import check_url
 
 try:
     from .opencode.client import OpenCode
@@ -103,13 +104,12 @@ class FleetAction(ActionBase):  # type: ignore[misc]
                 reason_code="url_missing",
                 next_action="use the inventory plugin dx.fleet.vm_endpoints, or set url",
             )
+        password = _password(self.vm, args)
         try:
-            return OpenCode(
-                url, password=_password(self.vm, args), username=args.get("username") or "opencode"
-            )
+            return OpenCode(check_url(url), password=password, username=args.get("username") or "opencode")
         except ValueError as error:
             raise ConfigError(
-                f"{self.vm}: {url!r} is not a URL: {error}",
+                f"{self.vm}: the server's URL {error}",
                 reason_code="bad_url",
                 next_action="write it as http://host:4105",
             ) from error

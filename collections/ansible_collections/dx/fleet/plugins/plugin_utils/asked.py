@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import identity
-from .errors import PreflightError, UsageError
-from .outcome import State
+from .errors import UsageError
 from .request import Request, Resolution
 from .task import check_task
 
@@ -22,23 +21,27 @@ def request_from(args: Mapping[str, Any], vm: str) -> Request:
 
     Raises:
         UsageError: They can't be meant.
-        PreflightError: ``vm_disabled``.
     """
     task = args["task"] or ""
-    if not task and not args["id"]:
+    if not task and args["id"] is None:
         raise UsageError(
             "there is neither a task nor an id", reason_code="empty_task", next_action="set task"
-        )
-    if not args["enabled"]:
-        raise PreflightError(
-            f"{vm} is disabled in vm-endpoints.json",
-            reason_code="vm_disabled",
-            next_action=f"use another VM, or set enabled of {vm} to true",
-            state=State.REFUSED,
         )
     if task and not (args["repo"] or args["directory"] or args["session"]):
         raise UsageError(
             "it is not said where to work", reason_code="repo_missing", next_action="set repo or directory"
+        )
+    if args["session"] and (args["permission"] or args["title"]):
+        raise UsageError(
+            "title and permission are those of a new session, and a session to continue is given",
+            reason_code="not_a_new_session",
+            next_action="leave title and permission out, or session",
+        )
+    if any(part in (".", "..") for part in (args["repo"] or "").split("/")):
+        raise UsageError(
+            f"{args['repo']!r} is not the name of a repo",
+            reason_code="bad_repo",
+            next_action="give its name, or its absolute directory",
         )
     if args["model"] is not None and "/" not in args["model"].strip("/"):
         raise UsageError(
@@ -47,7 +50,9 @@ def request_from(args: Mapping[str, Any], vm: str) -> Request:
             next_action="write it as provider/model",
         )
     return Request(
-        dispatch=identity.check_dispatch_id(args["id"]) if args["id"] else identity.new_dispatch_id(),
+        dispatch=identity.check_dispatch_id(args["id"])
+        if args["id"] is not None
+        else identity.new_dispatch_id(),
         task=check_task(task) if task else "",
         vm=vm,
         repo=args["repo"],
@@ -57,6 +62,7 @@ def request_from(args: Mapping[str, Any], vm: str) -> Request:
         model=args["model"],
         title=args["title"],
         permission=tuple(args["permission"]),
+        enabled=args["enabled"],
         max_concurrent=args["max_concurrent"],
         resolution=Resolution(repos=args["repos"], repos_root=args["repos_root"]),
     )

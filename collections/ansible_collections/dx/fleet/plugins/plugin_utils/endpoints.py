@@ -12,7 +12,6 @@ import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Optional
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -27,29 +26,15 @@ from pydantic import (
 from .errors import ConfigError, UsageError
 from .fleet import GROUPS, VM, Fleet
 from .task import shortened
+from .urls import check_url
 
 __all__ = ["EndpointsFile", "endpoints_of", "find_endpoints", "load_fleet", "parse_fleet"]
 
 ENVIRONMENT = "DX_VM_ENDPOINTS"
 HOME_RELATIVE = Path(".agent-skills", "vm-endpoints.json")
 
-_TAKEN = frozenset((*GROUPS, "all", "ungrouped"))
+_TAKEN = frozenset((*GROUPS, "all", "ungrouped", "localhost"))
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
-
-
-def _check_url(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise ValueError(f"is not a URL: {error}") from error
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        raise ValueError("is not an http(s) URL such as http://epyc6:4105")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("has credentials in it: leave them out and name a variable with password_env")
-    if parts.query or parts.fragment or re.search(r"\s|[\x00-\x20\x7f]", url):
-        raise ValueError("must be only scheme, host, port and path")
-    return url.rstrip("/")
 
 
 def _check_host(name: str) -> str:
@@ -75,7 +60,7 @@ def _described(pattern: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": pattern})
 
 
-Url = Annotated[str, AfterValidator(_check_url), _described("^[Hh][Tt][Tt][Pp][Ss]?://[^/]")]
+Url = Annotated[str, AfterValidator(check_url), _described("^[Hh][Tt][Tt][Pp][Ss]?://[^/]")]
 Host = Annotated[str, AfterValidator(_check_host), _described(f"^{_NAME.pattern}$")]
 Name = Annotated[str, AfterValidator(_check_name), _described(f"^{_NAME.pattern}$")]
 Directory = Annotated[str, AfterValidator(_check_directory), _described("^(/|~/)")]
@@ -128,9 +113,16 @@ def find_endpoints(environ: Mapping[str, str], fallback: Path | None = None) -> 
         fallback: The inventory's own file, if there is one.
 
     Raises:
-        ConfigError: ``endpoints_missing``.
+        ConfigError: ``endpoints_missing``, or ``endpoints_unreadable`` for a name that Ansible would take
+            for something else.
     """
     if named := environ.get(ENVIRONMENT):
+        if not named.endswith(".json") or "," in named:
+            raise ConfigError(
+                f"{ENVIRONMENT}={named}: the file's name must end with .json and have no comma",
+                reason_code="endpoints_unreadable",
+                next_action=f"rename the file, or set {ENVIRONMENT} to the one that you mean",
+            )
         return Path(os.path.expanduser(named))
     home = Path(environ.get("HOME") or os.path.expanduser("~"), HOME_RELATIVE)
     if home.exists():
@@ -293,7 +285,11 @@ def _vm(name: str, entry: VMEntry, own_names: tuple[str, ...]) -> VM:
         found += [entry.tailscale, entry.tailscale.partition(".")[0]]
     if entry.local:
         found += own_names
-    candidates = [*entry.aliases, *(alias for alias in found if alias not in _TAKEN)]
+    # An SSH destination may be more than a host name (host:2222, an address in brackets).
+    candidates = [
+        *entry.aliases,
+        *(alias for alias in found if alias not in _TAKEN and _NAME.fullmatch(alias)),
+    ]
     return VM(
         name=name,
         url=entry.opencode,

@@ -19,6 +19,8 @@ from .errors import UsageError
 __all__ = ["check_dispatch_id", "message_id", "new_dispatch_id", "part_id", "session_id"]
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+MESSAGE_PREFIX = "msg_dx-"
+
 _DISPATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:-]{0,127}")
 
 
@@ -54,7 +56,7 @@ def message_id(dispatch: str) -> str:
 
     OpenCode 1.18 keeps message ids unique over all sessions of a server.
     """
-    return f"msg_dx-{_stem(dispatch)}"
+    return f"{MESSAGE_PREFIX}{_stem(dispatch)}"
 
 
 def part_id(dispatch: str, task: str) -> str:

@@ -71,13 +71,19 @@ async def check_server(server: OpenCode, vm: str, *, patience_s: float = PATIENC
 
 
 async def _plan(server: OpenCode, request: Request, version: str) -> Plan:
-    if request.resume is not None:
-        await _session_to_resume(server, request)
+    resumed = await _session_to_resume(server, request) if request.resume is not None else None
     sent = await server.message(request.session, request.message)
     if sent is not None:
-        _check_same_task(request, sent)
-        session = await server.session(request.session)
+        session = resumed or await server.session(request.session)
+        await _check_same_request(server, request, session, sent)
         return Plan(request.session, request.message, session.directory, version, replay=True)
+    if not request.enabled:
+        raise PreflightError(
+            f"{request.vm} is disabled in vm-endpoints.json",
+            reason_code="vm_disabled",
+            next_action=f"use another VM, or set enabled of {request.vm} to true",
+            state=State.REFUSED,
+        )
     if not request.task:
         raise PreflightError(
             f"{request.vm} has no trace of dispatch {request.dispatch}, and there is no task to send",
@@ -85,31 +91,44 @@ async def _plan(server: OpenCode, request: Request, version: str) -> Plan:
             next_action="give repo and task as well, or look with: dx-dispatch --status",
             state=State.FAILED,
         )
-    directory = await _directory(server, request)
-    if request.resume is not None:
-        await _check_resumable(server, request, directory)
+    directory = await _directory(server, request, resumed)
+    if resumed is not None:
+        await _check_resumable(server, request, resumed, directory)
     if request.max_concurrent is not None:
         await _check_capacity(server, request)
     await _check_agent_and_model(server, request, directory)
     return Plan(request.session, request.message, directory, version, replay=False)
 
 
-def _check_same_task(request: Request, sent: Message) -> None:
+async def _check_same_request(server: OpenCode, request: Request, session: Session, sent: Message) -> None:
+    """An id stands for one request: what is asked now must be what was sent then."""
     # A prompt whose answer was lost may have been repeated: OpenCode then stores its text once more.
     texts = {part.text for part in sent.parts if part.type == "text" and not part.synthetic}
+    differs = []
     if request.task and texts and texts != {request.task}:
+        differs.append("task")
+    if request.agent is not None and sent.info.agent != request.agent:
+        differs.append("agent")
+    if request.model is not None and sent.info.asked_model() != request.model:
+        differs.append("model")
+    if request.repo is not None or request.directory is not None:
+        directory = await _directory(server, request, None)
+        if directory.rstrip("/") != session.directory.rstrip("/"):
+            differs.append(f"directory ({session.directory})")
+    if differs:
+        what = " and ".join(differs)
         raise PreflightError(
-            f"{request.vm}: dispatch {request.dispatch} was already used for another task",
+            f"{request.vm}: dispatch {request.dispatch} was already used with another {what}",
             reason_code="dispatch_id_in_use",
             next_action="leave --id out to get a new one",
             state=State.REFUSED,
         )
 
 
-async def _directory(server: OpenCode, request: Request) -> str:
+async def _directory(server: OpenCode, request: Request, resumed: Session | None) -> str:
     """The directory in which to work, confirmed by the server."""
-    if request.resume is not None and request.repo is None and request.directory is None:
-        return (await _session_to_resume(server, request)).directory
+    if resumed is not None and request.repo is None and request.directory is None:
+        return resumed.directory
     tried = []
     async for candidate in _candidates(server, request):
         if candidate in tried:
@@ -155,7 +174,9 @@ async def _expanded(server: OpenCode, directory: str) -> str:
 async def _session_to_resume(server: OpenCode, request: Request) -> Session:
     try:
         return await server.session(request.session)
-    except (NotFound, ServerFault, Rejected) as error:  # a malformed id is a 500 in OpenCode 1.18
+    except (NotFound, ServerFault, Rejected) as error:
+        if isinstance(error, ServerFault) and request.session.startswith("ses"):
+            raise  # a malformed id is a 500 in OpenCode 1.18; this one is well formed
         raise PreflightError(
             f"{request.vm} has no session {request.session!r}",
             reason_code="unknown_session",
@@ -164,8 +185,7 @@ async def _session_to_resume(server: OpenCode, request: Request) -> Session:
         ) from error
 
 
-async def _check_resumable(server: OpenCode, request: Request, directory: str) -> None:
-    session = await _session_to_resume(server, request)
+async def _check_resumable(server: OpenCode, request: Request, session: Session, directory: str) -> None:
     if session.directory.rstrip("/") != directory.rstrip("/"):
         raise PreflightError(
             f"session {session.id} on {request.vm} works in {session.directory}, not in {directory}",
@@ -186,12 +206,14 @@ async def _check_resumable(server: OpenCode, request: Request, directory: str) -
 
 
 async def _check_capacity(server: OpenCode, request: Request) -> None:
-    directories = {session.directory for session in await server.sessions()}
+    sessions = await server.sessions()
+    directories = sorted({session.directory for session in sessions})
+    subagents = {session.id for session in sessions if session.parent is not None}
     busy = [
         session
-        for statuses in await asyncio.gather(*map(server.statuses, sorted(directories)))
+        for statuses in await asyncio.gather(*map(server.statuses, directories))
         for session, status in statuses.items()
-        if status.type != "idle"
+        if status.type != "idle" and session not in subagents
     ]
     if request.max_concurrent is not None and len(busy) >= request.max_concurrent:
         raise PreflightError(

@@ -19,19 +19,32 @@ from .progress import Progress
 
 __all__ = ["ProgressBus", "is_open", "open_bus", "send"]
 
+CLOSING_NOTICED_S = 0.05
+
 _sender: socket.socket | None = None
 
 
 class ProgressBus:
-    """The controller's end. ``closed`` bus: :meth:`receive` returns None."""
+    """The controller's end."""
 
     def __init__(self, receiver: socket.socket) -> None:
         self._receiver = receiver
+        self._receiver.settimeout(CLOSING_NOTICED_S)
+        self._closing = False
 
     def receive(self) -> Progress | None:
-        """The next progress, waiting for it; None once the bus is closed."""
-        datagram = self._receiver.recv(65536)
-        return Progress(**json.loads(datagram)) if datagram else None
+        """The next progress, waiting for it; None once the bus is closed and empty."""
+        while True:
+            closing = self._closing  # read before the socket: what is sent until then is still received
+            try:
+                return Progress(**json.loads(self._receiver.recv(65536)))
+            except TimeoutError:
+                if closing:
+                    return None
+
+    def close(self) -> None:
+        """Let :meth:`receive` end. Nothing is sent for that: a full bus must not hold anyone."""
+        self._closing = True
 
 
 @contextmanager
@@ -41,12 +54,12 @@ def open_bus() -> Iterator[ProgressBus]:
     receiver, sender = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     sender.setblocking(False)
     _sender = sender
+    bus = ProgressBus(receiver)
     try:
-        yield ProgressBus(receiver)
+        yield bus
     finally:
         _sender = None
-        sender.setblocking(True)
-        sender.send(b"")  # an empty datagram ends the receiver's loop
+        bus.close()
         sender.close()
 
 
@@ -61,5 +74,5 @@ def send(progress: Progress) -> None:
         return
     try:
         _sender.send(json.dumps(asdict(progress)).encode())
-    except (BlockingIOError, OSError):
+    except OSError:
         return

@@ -27,7 +27,8 @@ class Request:
 
     ``resume`` is the session to continue instead of a new one; ``directory`` goes before ``repo``;
     ``model`` is ``provider/model``; ``permission`` are OpenCode's rules (``permission``, ``pattern``,
-    ``action``), the last match wins; ``max_concurrent`` is the VM's capacity in busy sessions.
+    ``action``), the last match wins; a VM that is not ``enabled`` takes nothing new; ``max_concurrent`` is
+    the VM's capacity in busy sessions.
     """
 
     dispatch: str
@@ -40,6 +41,7 @@ class Request:
     model: str | None = None
     title: str | None = None
     permission: tuple[Mapping[str, str], ...] = ()
+    enabled: bool = True
     max_concurrent: int | None = None
     resolution: Resolution = field(default_factory=Resolution)
 

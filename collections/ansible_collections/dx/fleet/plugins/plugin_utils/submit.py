@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from .advice import dispatch_command
 from .errors import DispatchError
 from .opencode.client import OpenCode
 from .opencode.errors import AnswerLost, BadAnswer, NotSent, OpenCodeError
@@ -41,8 +42,8 @@ async def place(server: OpenCode, request: Request, plan: Plan, *, emit: Emit = 
         Whether the prompt was sent by this call.
 
     Raises:
-        DispatchError: It was not sent, or (``effect_unknown``) nobody can tell. A session that was made
-            for nothing is deleted.
+        DispatchError: It was not sent, or (``effect_unknown``) nobody can tell. Where the server refused
+            the prompt, an empty session that was made for it is deleted.
     """
     if plan.replay:
         return False
@@ -51,6 +52,10 @@ async def place(server: OpenCode, request: Request, plan: Plan, *, emit: Emit = 
             await _ensure_session(server, request, plan)
             emit(Progress(request.vm, "session", f"Session created: {plan.session}", plan.session))
         await _send_prompt(server, request, plan)
+    except _EffectUnknown as error:
+        raise _unknown(request, str(error)) from error
+    except AnswerLost as error:
+        raise _unknown(request, error.message) from error
     except OpenCodeError as error:
         raise await _not_placed(server, request, error) from error
     emit(Progress(request.vm, "prompt", f"Task sent: {shortened(request.task)}", plan.session))
@@ -95,6 +100,10 @@ async def _label(server: OpenCode, request: Request, plan: Plan) -> None:
         )
 
 
+class _EffectUnknown(Exception):
+    """The prompt may have arrived, and the server can't be asked whether it did."""
+
+
 async def _send_prompt(server: OpenCode, request: Request, plan: Plan) -> None:
     """Send the prompt; on a lost answer look whether it arrived before sending it again."""
     body: dict[str, Any] = {
@@ -107,18 +116,22 @@ async def _send_prompt(server: OpenCode, request: Request, plan: Plan) -> None:
     if request.model is not None:
         provider, _, model = request.model.partition("/")
         body["model"] = {"providerID": provider, "modelID": model}
+    may_have_arrived = False
     for left in reversed(range(TRIES)):
         try:
             await server.prompt(plan.session, body)
-        except AnswerLost:
+        except AnswerLost as error:
+            may_have_arrived = True
             if await _is_stored(server, plan, within_s=3.0):
                 return
             if not left:
-                raise
-        except NotSent:
+                raise _EffectUnknown(error.message) from error
+        except NotSent as error:
+            if not left and may_have_arrived:
+                raise _EffectUnknown(error.message) from error
             if not left:
                 raise
-            await asyncio.sleep(0.2 * 2 ** (TRIES - left))
+            await asyncio.sleep(0.1 * 2 ** (TRIES - left))
         else:
             break
     if not await _is_stored(server, plan, within_s=CONFIRM_S):
@@ -131,16 +144,23 @@ async def _send_prompt(server: OpenCode, request: Request, plan: Plan) -> None:
 
 
 async def _is_stored(server: OpenCode, plan: Plan, *, within_s: float) -> bool:
-    """Whether the server has our message, asked again until ``within_s`` seconds have passed."""
+    """Whether the server has our message, asked again until ``within_s`` seconds have passed.
+
+    Raises:
+        _EffectUnknown: At the end the server could not be asked; only its own 404 means no.
+    """
     deadline = time.monotonic() + within_s
     pause_s = 0.02
     while True:
+        trouble: OpenCodeError | None = None
         try:
             if await server.message(plan.session, plan.message) is not None:
                 return True
-        except (AnswerLost, NotSent):
-            pass  # says nothing of the message; the deadline bounds how often
+        except OpenCodeError as error:
+            trouble = error
         if time.monotonic() >= deadline:
+            if trouble is not None:
+                raise _EffectUnknown(trouble.message) from trouble
             return False
         await asyncio.sleep(pause_s)
         pause_s = min(pause_s * 2, 0.5)
@@ -160,19 +180,23 @@ async def _repeated(request: Callable[[], Awaitable[T]]) -> T:
 
 async def _not_placed(server: OpenCode, request: Request, error: OpenCodeError) -> DispatchError:
     """The error in the words of a dispatch, after taking away an empty session of ours."""
-    again = f"dx-dispatch --id {request.dispatch} with the same VM, repo and task: it sends nothing twice"
-    if isinstance(error, AnswerLost):
-        return DispatchError(
-            f"{request.vm}: {error.message}; whether the task arrived can't be told",
-            reason_code="effect_unknown",
-            next_action=again,
-            state=State.UNREACHABLE,
-        )
     if isinstance(error, BadAnswer) and request.resume is None:
         await _delete_empty(server, request)
     state = State.UNREACHABLE if isinstance(error, NotSent) else State.FAILED
     return DispatchError(
-        f"{request.vm}: {error.message}", reason_code=error.reason_code, next_action=again, state=state
+        f"{request.vm}: {error.message}",
+        reason_code=error.reason_code,
+        next_action=dispatch_command(request),
+        state=state,
+    )
+
+
+def _unknown(request: Request, words: str) -> DispatchError:
+    return DispatchError(
+        f"{request.vm}: {words}; whether the task arrived can't be told (the same id sends nothing twice)",
+        reason_code="effect_unknown",
+        next_action=dispatch_command(request),
+        state=State.UNREACHABLE,
     )
 
 

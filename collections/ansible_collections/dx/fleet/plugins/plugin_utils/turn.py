@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from . import identity
 from .opencode.client import OpenCode
 from .opencode.models import Message, MessageError, Part
 from .outcome import Evidence, State, ToolRun
@@ -39,7 +40,8 @@ async def read_turn(server: OpenCode, session: str, message: str | None) -> list
     """The messages of the turn that a user message began, oldest first, that message included.
 
     Without ``message`` it is the session's last turn. Empty where the message is not stored. A later turn
-    that someone else began in the same session is left out.
+    that someone else began in the same session is left out. Of a turn of more than 2000 messages only the
+    last ones are read.
 
     Raises:
         OpenCodeError: The messages can't be read.
@@ -52,8 +54,10 @@ async def read_turn(server: OpenCode, session: str, message: str | None) -> list
         start = _start(found, message)
         if start is not None:
             return _until_next_turn(found[start:])
-        if not page or cursor is None or len(found) >= MAX_MESSAGES:
+        if not page or cursor is None:
             return []
+        if len(found) >= MAX_MESSAGES:
+            return found  # its end is what counts
 
 
 def _start(messages: Sequence[Message], message: str | None) -> int | None:
@@ -98,14 +102,31 @@ def judge(messages: Sequence[Message]) -> Verdict:
         )
     if info.error is not None:
         return _of_error(info.error)
-    if info.time.completed is None:
+    if info.time.completed is None or info.is_compaction:
         return Verdict(
             State.LOST,
             "server_restarted",
             "the server died in the middle of the task and does not resume it",
             settled=False,
         )
-    return _of_finish(last)
+    verdict = _of_finish(last)
+    if verdict.state is State.COMPLETED and any(_is_prompt(message) for message in messages[1:]):
+        return _merged(messages, verdict)
+    return verdict
+
+
+def _merged(messages: Sequence[Message], verdict: Verdict) -> Verdict:
+    """OpenCode 1.18 merges a prompt that comes while a session works into its turn: one answer for both."""
+    others = [message.info.id for message in messages[1:] if _is_prompt(message)]
+    if any(other.startswith(identity.MESSAGE_PREFIX) for other in others):
+        return Verdict(
+            State.FAILED,
+            "turn_merged",
+            "another dispatch was merged into this turn: the answer may be to that",
+        )
+    return replace(
+        verdict, reason_code="completed_with_more", message=f"{verdict.message} (someone prompted in between)"
+    )
 
 
 def _of_error(error: MessageError) -> Verdict:

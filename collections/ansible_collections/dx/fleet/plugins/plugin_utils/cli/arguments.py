@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import argparse
-import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import NoReturn, TypeVar
 from ..errors import UsageError
 from ..fleet import Fleet
 
-__all__ = ["Arguments", "Targets", "parse", "targets_of"]
+__all__ = ["Arguments", "Targets", "check_words", "parse", "targets_of"]
 
 N = TypeVar("N", int, float)
 
@@ -51,6 +51,7 @@ class Arguments:
     stall_timeout: float | None
     max_cost: float | None
     max_steps: int | None
+    preflight_timeout: float | None
     no_wait: bool
     dry_run: bool
     slack: bool | None
@@ -81,9 +82,9 @@ def parse(argv: Sequence[str]) -> Arguments:
 
     Raises:
         UsageError: They can't be meant.
-        SystemExit: After ``--help`` or ``--version``.
+        SystemExit: After ``--help``.
     """
-    options = vars(_parser().parse_args([os.fspath(word) for word in argv]))
+    options = vars(_parser().parse_intermixed_args(list(argv)))
     arguments = Arguments(**{**options, "words": tuple(options["words"])})
     _check(arguments)
     return arguments
@@ -92,7 +93,8 @@ def parse(argv: Sequence[str]) -> Arguments:
 def targets_of(arguments: Arguments, fleet: Fleet) -> Targets:
     """The VMs, repo and task that the words name.
 
-    ``VM REPO TASK``, ``REPO TASK`` (default VM), and with ``--id`` also ``VM`` or nothing.
+    ``VM REPO TASK``, ``REPO TASK`` (default VM); with ``--id`` also ``VM`` or nothing; with ``--session``,
+    which has a directory already, also ``VM TASK``.
 
     Raises:
         UsageError: They name an unknown VM, or something is missing.
@@ -122,10 +124,12 @@ def _vm(words: list[str], arguments: Arguments, fleet: Fleet) -> str:
     if len(words) == 3 or (len(words) == 1 and arguments.id is not None):
         return fleet.find(words.pop(0)).name
     if len(words) == 2 and _answers(fleet, words[0]):
+        if arguments.session is not None:
+            return fleet.find(words.pop(0)).name
         raise UsageError(
             f"{words[0]!r} is a VM, so the repo or the task is missing",
             reason_code="task_missing",
-            next_action=f"dx-dispatch {words[0]} {words[1]} 'what to do'",
+            next_action=shlex.join(["dx-dispatch", *words, "what to do"]),
         )
     return fleet.default().name
 
@@ -141,6 +145,8 @@ def _answers(fleet: Fleet, name: str) -> bool:
 def _repo_and_task(words: list[str], arguments: Arguments) -> tuple[str | None, str | None]:
     if not words and arguments.id is not None:
         return None, None
+    if len(words) == 1 and arguments.session is not None:
+        return None, words[0]
     if len(words) != 2:
         raise UsageError(
             "the repo or the task is missing" if words else "there is nothing to do",
@@ -151,6 +157,17 @@ def _repo_and_task(words: list[str], arguments: Arguments) -> tuple[str | None, 
     if not repo.strip():
         raise UsageError("the repo is empty", reason_code="repo_missing", next_action="name a repo")
     return repo, task
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Raises UsageError for a word that is no text, and so no name of anything."""
+    for word in words:
+        if "\0" in word or any("\ud800" <= character <= "\udfff" for character in word):
+            raise UsageError(
+                f"{word[:40]!a} is not valid text",
+                reason_code="bad_text",
+                next_action="pass it as UTF-8, without NUL",
+            )
 
 
 def _check(arguments: Arguments) -> None:
@@ -210,12 +227,18 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         help="stop it when nothing moves for so long (default 600; 0: never)",
     )
-    add("--max-cost", type=_amount, metavar="USD", help="stop it above this cost")
+    add("--max-cost", type=_amount, metavar="USD", help="stop it above this cost (0: above nothing)")
     add(
         "--max-steps",
         type=_count,
         metavar="N",
         help="stop it above so many steps of the agent (default 300; 0: never)",
+    )
+    add(
+        "--preflight-timeout",
+        type=_seconds,
+        metavar="S",
+        help="give up a VM that stays silent for so long before anything is sent (default 20)",
     )
     add("--dry-run", action="store_true", help="look at everything, send nothing")
     add("--slack", action=argparse.BooleanOptionalAction, default=None, help="tell the dispatch in Slack")

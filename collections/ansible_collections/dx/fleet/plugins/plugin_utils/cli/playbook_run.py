@@ -38,6 +38,7 @@ class Collected:
         if isinstance(outcome := result.get("outcome"), dict):
             self.outcomes[host] = dict(outcome)
         elif failed:
+            self.outcomes.pop(host, None)  # what an earlier task saw is not what became of it
             self.faults.setdefault(host, str(result.get("msg") or result.get("exception") or "a task failed"))
         elif "session_counts" in result:
             self.surveys[host] = dict(result)

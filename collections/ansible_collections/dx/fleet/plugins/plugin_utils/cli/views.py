@@ -67,7 +67,10 @@ def following(vms: Sequence[str], *, quiet: bool, out: TextIO | None = None) -> 
 def _read(bus: ProgressBus, view: _View, followed: Followed) -> None:
     while (progress := bus.receive()) is not None:
         followed.take(progress)
-        view.show(progress)
+        try:
+            view.show(progress)
+        except (OSError, ValueError):
+            view = _Silent()  # nobody reads the screen any more; what happens is still taken
 
 
 def _view(vms: Sequence[str], quiet: bool, out: TextIO) -> _View:
@@ -140,18 +143,21 @@ _MARKS = {State.COMPLETED: "ok", State.VERIFIED: "ok", State.PLANNED: "plan", St
 _COLOURS = {"ok": "32", "plan": "36", "sent": "36"}
 
 
-def summary_lines(outcome: Outcome, *, colour: bool) -> list[str]:
-    """The end of one VM's dispatch, for people: what became of it, the evidence, what to do next."""
+def summary_lines(outcome: Outcome, out: TextIO) -> list[str]:
+    """The end of one VM's dispatch, for people: what became of it, the evidence, what to do next.
+
+    Everything is made printable for ``out`` before a colour is added, on a terminal, to the mark alone.
+    """
     mark = _MARKS.get(outcome.state, outcome.state.value)
-    shown = f"\033[{_COLOURS.get(mark, '31')}m{mark}\033[0m" if colour else mark
+    shown = f"\033[{_COLOURS.get(mark, '31')}m{mark}\033[0m" if out.isatty() else mark
     said = outcome.message_to_human.removeprefix(f"{outcome.vm}: ")
-    lines = [f"[{outcome.vm}] {shown}: {said}"]
+    lines = [f"[{outcome.vm}] {shown}: {printable(said, out)}"]
     if facts := ", ".join(_facts(outcome)):
-        lines.append(f"    {facts}")
+        lines.append(printable(f"    {facts}", out))
     if outcome.state is not State.REFUSED and outcome.reason_code not in (outcome.state.value, "sent"):
         lines.append(f"    reason: {outcome.reason_code}")
     if outcome.next_action:
-        lines.append(f"    next: {outcome.next_action}")
+        lines.append(printable(f"    next: {outcome.next_action}", out))
     return lines
 
 

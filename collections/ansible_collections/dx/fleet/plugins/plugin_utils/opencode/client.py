@@ -12,39 +12,26 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import ssl
-from collections.abc import AsyncIterator, Hashable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from functools import cache
 from types import TracebackType
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import anyio._backends._asyncio  # noqa: F401 - see _READY
 import httpcore  # noqa: F401
 import httpx
 import httpx_sse
-from pydantic import TypeAdapter, ValidationError
 
 from . import models
-from .errors import (
-    AnswerLost,
-    BadAnswer,
-    NotFound,
-    NotOpenCode,
-    NotSent,
-    OpenCodeError,
-    Rejected,
-    ServerFault,
-    Unauthorized,
-)
+from .answers import Reply, adapter, decode, failure, parsed, read, transport_error
+from .errors import AnswerLost, NotFound, NotOpenCode, ServerFault
 
-__all__ = ["OpenCode", "decode"]
+__all__ = ["OpenCode"]
 
-MAX_ANSWER_BYTES = 64 * 1024 * 1024
 CONNECT_TIMEOUT_S = 5.0
+WHOLE_ANSWER_TIMEOUT_S = 60.0  # a peer that sends a byte now and then must not hold us
 ANSWER_TIMEOUT_S = 20.0  # one thread serves all: OpenCode 1.18 was silent for 20 s under load
 
 T = TypeVar("T")
@@ -190,7 +177,7 @@ class OpenCode:
         """The newest messages, oldest first, and the cursor of those before them."""
         params = {"limit": str(limit)} | ({"before": before} if before else {})
         reply = await self._read_again(f"/session/{_id(session)}/message", params=params)
-        return _parsed(reply, list[models.Message]), reply.cursor
+        return parsed(reply, list[models.Message]), reply.cursor
 
     async def prompt(self, session: str, body: Mapping[str, Any]) -> None:
         """`POST /session/ID/prompt_async`. Success means only that the body was read: an unknown agent,
@@ -223,14 +210,14 @@ class OpenCode:
         asked = f"GET {self.url}/global/event"
         try:
             async with httpx_sse.aconnect_sse(self._http, "GET", "/global/event", timeout=timeout) as source:
-                reply = _Reply.of(source.response, asked)
+                reply = Reply.of(source.response, asked)
                 if reply.status != 200:
-                    raise _failure(await _read(source.response, asked))
+                    raise failure(await read(source.response, asked))
                 if reply.content_type != "text/event-stream":
                     raise NotOpenCode(f"{asked} answered with {reply.content_type}")
                 yield self._decoded(source)
         except httpx.HTTPError as error:
-            raise _transport_error(error, asked) from error
+            raise transport_error(error, asked) from error
 
     async def _decoded(self, source: Any) -> AsyncIterator[dict[str, Any]]:
         try:
@@ -242,12 +229,12 @@ class OpenCode:
                 if isinstance(data, dict):
                     yield data
         except httpx.HTTPError as error:
-            raise _transport_error(error, f"GET {self.url}/global/event") from error
+            raise transport_error(error, f"GET {self.url}/global/event") from error
 
     async def _get(self, path: str, kind: type[T], **options: Any) -> T:
-        return _parsed(await self._read_again(path, **options), kind)
+        return parsed(await self._read_again(path, **options), kind)
 
-    async def _read_again(self, path: str, **options: Any) -> _Reply:
+    async def _read_again(self, path: str, **options: Any) -> Reply:
         """A GET, asked up to three times where the connection breaks; a time-out is not worth another."""
         for pause_s in (0.05, 0.2):
             try:
@@ -259,142 +246,35 @@ class OpenCode:
         return await self._request("GET", path, **options)
 
     async def _send(self, method: str, path: str, kind: type[T], body: Any = None) -> T:
-        return _parsed(await self._request(method, path, body=body), kind)
+        return parsed(await self._request(method, path, body=body), kind)
 
-    async def _request(self, method: str, path: str, body: Any = None, **options: Any) -> _Reply:
+    async def _request(self, method: str, path: str, body: Any = None, **options: Any) -> Reply:
         """The answer with its whole body, if its status is a success."""
         if body is not None:
             options["content"] = json.dumps(body).encode()
             options["headers"] = {"content-type": "application/json"} | options.get("headers", {})
         asked = f"{method} {self.url}{path}"
         try:
-            async with self._http.stream(method, path, **options) as response:
-                reply = await _read(response, asked)
+            async with asyncio.timeout(WHOLE_ANSWER_TIMEOUT_S):
+                async with self._http.stream(method, path, **options) as response:
+                    reply = await read(response, asked)
         except httpx.HTTPError as error:
-            raise _transport_error(error, asked) from error
+            raise transport_error(error, asked) from error
+        except TimeoutError as error:
+            raise AnswerLost(f"{asked}: the answer never ended", reason_code="answer_timeout") from error
         if not 200 <= reply.status < 300:
-            raise _failure(reply)
+            raise failure(reply)
         return reply
 
 
-@dataclass(frozen=True)
-class _Reply:
-    """An HTTP answer; ``asked`` is the request in words."""
-
-    asked: str
-    status: int
-    content_type: str
-    cursor: str | None
-    body: bytes = b""
-
-    @classmethod
-    def of(cls, response: httpx.Response, asked: str, body: bytes = b"") -> _Reply:
-        content_type = response.headers.get("content-type", "no content type").partition(";")[0]
-        return cls(
-            asked=asked,
-            status=response.status_code,
-            content_type=content_type.strip().lower()[:60],
-            cursor=response.headers.get("x-next-cursor"),
-            body=body,
-        )
-
-    def json(self) -> Any:
-        """Raises ValueError where the body is not JSON, or does not say that it is."""
-        if self.content_type != "application/json":
-            raise ValueError(self.content_type)
-        return decode(self.body)
-
-
-async def _read(response: httpx.Response, asked: str) -> _Reply:
-    """The whole body, but not without end."""
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in response.aiter_bytes():
-        size += len(chunk)
-        if size > MAX_ANSWER_BYTES:
-            raise NotOpenCode(f"{asked} answered more than {MAX_ANSWER_BYTES} bytes", reason_code="too_large")
-        chunks.append(chunk)
-    return _Reply.of(response, asked, b"".join(chunks))
-
-
-def _parsed(reply: _Reply, kind: type[T]) -> T:
-    stranger = "another service, or another version of OpenCode"
-    if reply.status != 200 or reply.content_type != "application/json":
-        raise NotOpenCode(
-            f"{reply.asked} answered {reply.status} with {reply.content_type}, not with JSON: {stranger}"
-        )
-    try:
-        found: T = _adapter(cast(Hashable, kind)).validate_python(reply.json())
-    except ValidationError as error:
-        where = ".".join(map(str, error.errors(include_url=False)[0]["loc"])) or "the answer"
-        raise NotOpenCode(f"{reply.asked} answered JSON of another shape ({where}): {stranger}") from error
-    except ValueError as error:
-        raise NotOpenCode(f"{reply.asked} answered broken JSON") from error
-    return found
-
-
-def _failure(reply: _Reply) -> BadAnswer:
-    if reply.status == 401:
-        return Unauthorized(f"{reply.asked} answered 401: the server's password is missing or wrong")
-    try:
-        body = reply.json()
-    except ValueError:
-        body = None
-    detail, log_ref = _detail(body)
-    said = f"{reply.asked} answered {reply.status}{detail}"
-    if reply.status >= 500:
-        return ServerFault(said, log_ref=log_ref)
-    if 400 <= reply.status < 500 and isinstance(body, dict):
-        return NotFound(said) if reply.status == 404 else Rejected(said)
-    return NotOpenCode(f"{said} with {reply.content_type}: not OpenCode")
-
-
-def decode(body: bytes) -> Any:
-    """JSON in which every string is valid Unicode.
-
-    OpenCode 1.18 stores lone surrogates and gives them back; nothing downstream could print them.
-
-    Raises:
-        ValueError: It is not JSON.
-    """
-    try:
-        data = json.loads(body)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-    return _scrubbed(data) if b"\\ud" in body or b"\\uD" in body else data
-
-
-def _scrubbed(data: Any) -> Any:
-    if isinstance(data, str):
-        return data.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(data, list):
-        return [_scrubbed(item) for item in data]
-    if isinstance(data, dict):
-        return {_scrubbed(key): _scrubbed(value) for key, value in data.items()}
-    return data
-
-
-def _detail(body: Any) -> tuple[str, str | None]:
-    """What OpenCode's error body says (``: text``), and its log reference."""
-    if not isinstance(body, dict):
-        return "", None
-    data = body.get("data") if isinstance(body.get("data"), dict) else body
-    assert isinstance(data, dict)
-    text = data.get("message")
-    ref = data.get("ref")
-    log_ref = ref if isinstance(ref, str) else None
-    words = f": {' '.join(text.split())[:200]}" if isinstance(text, str) else ""
-    return words + (f" (log ref {log_ref})" if log_ref else ""), log_ref
-
-
-@cache
-def _adapter(kind: Hashable) -> TypeAdapter[Any]:
-    return TypeAdapter(cast(Any, kind))
+def _id(text: str) -> str:
+    """An id as one path segment, whatever is in it."""
+    return quote(text, safe="")
 
 
 # Every task is a fresh fork: what httpx imports, and pydantic builds, at first use is done here once instead.
 _READY = [
-    _adapter(kind)
+    adapter(kind)
     for kind in (
         models.Health,
         models.Message,
@@ -409,48 +289,3 @@ _READY = [
         dict[str, models.SessionStatus],
     )
 ]
-
-
-def _id(text: str) -> str:
-    """An id as one path segment, whatever is in it."""
-    return quote(text, safe="")
-
-
-def _transport_error(error: httpx.HTTPError, asked: str) -> OpenCodeError:
-    cause = _root(error)
-    said = " ".join(str(cause or error).split())[:200]
-    if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
-        return NotSent(f"{asked}: no connection in time", reason_code="connect_timeout")
-    if isinstance(error, httpx.ConnectError):
-        return NotSent(f"{asked}: {said}", reason_code=_connect_reason(cause, said))
-    if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
-        return NotSent(f"{asked}: {said}", reason_code="bad_url")
-    if isinstance(error, httpx.TimeoutException):
-        return AnswerLost(f"{asked}: no answer in time", reason_code="answer_timeout")
-    if isinstance(error, httpx.RemoteProtocolError) and "illegal" in said.lower():
-        return NotOpenCode(f"{asked}: answered something that is not HTTP")
-    return AnswerLost(f"{asked}: the connection broke ({said or type(error).__name__})")
-
-
-def _root(error: BaseException) -> BaseException | None:
-    """The operating system's error below httpx's and httpcore's, if there is one."""
-    found: BaseException | None = None
-    seen = error.__cause__ or error.__context__
-    while seen is not None:
-        if isinstance(seen, OSError):
-            found = seen
-        seen = seen.__cause__ or seen.__context__
-    return found
-
-
-def _connect_reason(cause: BaseException | None, said: str) -> str:
-    if isinstance(cause, ssl.SSLError) or "SSL" in said:
-        return "tls_error"
-    if isinstance(cause, socket.gaierror):
-        return "dns_failure"
-    if isinstance(cause, ConnectionRefusedError) or "refused" in said.lower():
-        return "connection_refused"
-    # asyncio joins several refused addresses into one error without an errno.
-    if "all connection attempts failed" in said.lower():
-        return "connection_refused"
-    return "connect_failed"

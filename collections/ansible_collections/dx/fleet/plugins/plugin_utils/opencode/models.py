@@ -25,11 +25,15 @@ __all__ = [
     "QuestionRequest",
     "Session",
     "SessionStatus",
+    "call_title",
 ]
 
 
+LATEST_MS = 1e14  # the year 5138
+
+
 class _Answer(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
 
 class Health(_Answer):
@@ -73,8 +77,8 @@ class Providers(_Answer):
 class Time(_Answer):
     """Milliseconds since the epoch."""
 
-    created: float = 0
-    completed: Optional[float] = None
+    created: float = Field(default=0, ge=0, le=LATEST_MS)
+    completed: Optional[float] = Field(default=None, ge=0, le=LATEST_MS)
 
 
 class Cache(_Answer):
@@ -147,6 +151,18 @@ class MessageInfo(_Answer):
     finish: Optional[str] = None
     error: Optional[MessageError] = None
     summary: Any = None
+    wanted: Any = Field(None, alias="model")
+
+    def asked_model(self) -> str | None:
+        """``provider/model`` that a user message asks for."""
+        if isinstance(self.wanted, dict) and {"providerID", "modelID"} <= self.wanted.keys():
+            return f"{self.wanted['providerID']}/{self.wanted['modelID']}"
+        return None
+
+    @property
+    def is_compaction(self) -> bool:
+        """Whether it is OpenCode's own summary of a session that grew too long: the turn goes on after it."""
+        return self.role == "assistant" and (self.summary is True or self.mode == "compaction")
 
 
 class ToolState(_Answer):
@@ -162,6 +178,16 @@ class ToolState(_Answer):
         return code if isinstance(code, int) and not isinstance(code, bool) else None
 
 
+def call_title(given: Any, title: Any) -> str:
+    """What a tool call does: the command, path or pattern that it is given, else its title."""
+    if isinstance(given, dict):
+        for key in ("command", "filePath", "path", "pattern", "url", "description"):
+            value = given.get(key)
+            if isinstance(value, str) and value:
+                return value
+    return title if isinstance(title, str) else ""
+
+
 class Part(_Answer):
     id: str
     message: str = Field("", alias="messageID")
@@ -174,14 +200,7 @@ class Part(_Answer):
 
     def title(self) -> str:
         """What a tool call does, in its own words: the command of a shell call, else path or title."""
-        if self.state is None:
-            return ""
-        if isinstance(self.state.input, dict):
-            for key in ("command", "filePath", "path", "pattern", "url", "description"):
-                value = self.state.input.get(key)
-                if isinstance(value, str) and value:
-                    return value
-        return self.state.title or ""
+        return call_title(self.state.input, self.state.title) if self.state is not None else ""
 
 
 class Message(_Answer):

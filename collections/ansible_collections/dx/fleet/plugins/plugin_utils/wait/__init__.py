@@ -10,16 +10,14 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 
-from ..errors import WaitError
 from ..opencode.client import OpenCode
-from ..opencode.errors import NotFound, OpenCodeError, Rejected, ServerFault
 from ..outcome import Outcome
 from ..progress import Emit, silent
 from .follower import Follower, Target
 from .limits import Limits
 from .server_watch import ServerWatch
 
-__all__ = ["Limits", "Target", "directory_of", "wait_for"]
+__all__ = ["Limits", "Target", "wait_for"]
 
 
 async def wait_for(
@@ -28,7 +26,7 @@ async def wait_for(
     limits: Limits,
     *,
     emit: Emit = silent,
-) -> list[Outcome]:
+) -> dict[str, list[Outcome]]:
     """Wait until every session has an outcome.
 
     Args:
@@ -38,7 +36,7 @@ async def wait_for(
         emit: Told of each change.
 
     Returns:
-        The outcomes in the order of the targets, server by server.
+        The outcomes by the name of the server, in the order of its targets.
     """
     async with AsyncExitStack() as stack:
         for server in servers.values():
@@ -46,7 +44,7 @@ async def wait_for(
         found = await asyncio.gather(
             *(_wait_on(servers[name], members, limits, emit) for name, members in targets.items())
         )
-    return [outcome for outcomes in found for outcome in outcomes]
+    return dict(zip(targets, found, strict=True))
 
 
 async def _wait_on(server: OpenCode, targets: Sequence[Target], limits: Limits, emit: Emit) -> list[Outcome]:
@@ -54,23 +52,3 @@ async def _wait_on(server: OpenCode, targets: Sequence[Target], limits: Limits, 
     followers = {target.session: Follower(target, emit, moved_at=now) for target in targets}
     outcomes = await ServerWatch(server, followers, limits).run()
     return [outcomes[target.session] for target in targets]
-
-
-async def directory_of(server: OpenCode, vm: str, session: str) -> str:
-    """The directory in which a session works.
-
-    Raises:
-        WaitError: ``unknown_session``, or why the server can't be asked.
-    """
-    try:
-        return (await server.session(session)).directory
-    except (NotFound, Rejected, ServerFault) as error:  # a malformed id is a 500 in OpenCode 1.18
-        raise WaitError(
-            f"{vm} has no session {session!r}",
-            reason_code="unknown_session",
-            next_action=f"dx-dispatch --status {vm}",
-        ) from error
-    except OpenCodeError as error:
-        raise WaitError(
-            f"{vm}: {error.message}", reason_code=error.reason_code, next_action=f"dx-dispatch --status {vm}"
-        ) from error

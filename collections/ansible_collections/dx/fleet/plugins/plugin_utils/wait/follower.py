@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..opencode.models import Message, SessionStatus
+from ..opencode.models import Message, SessionStatus, call_title
 from ..progress import Emit, Progress
 from ..task import shortened
 
@@ -25,7 +25,6 @@ class Target:
 
     vm: str
     session: str
-    directory: str
     message: str | None = None
     dispatch: str | None = None
     repo: str | None = None
@@ -46,7 +45,7 @@ class Follower:
     error: str | None = None
     _tools: dict[str, str] = field(default_factory=dict)
     _retry: tuple[int, str] | None = None
-    _fingerprint: object = None
+    _fingerprint: int | None = None
 
     @property
     def cost(self) -> float:
@@ -78,6 +77,12 @@ class Follower:
                 self.error = shortened(data["message"], 300)
         return kind in _WORTH_A_LOOK
 
+    def take_of_subagent(self, kind: str, _: Mapping[str, Any], now: float) -> bool:
+        """Take one event of a subagent: its steps and cost are not the session's, but it works."""
+        if kind in _SUBSTANCE:
+            self.moved_at = now
+        return kind in _WORTH_A_LOOK
+
     def take_status(self, status: SessionStatus) -> None:
         """Take the status that was read back."""
         self._take_status(status.model_dump())
@@ -87,10 +92,12 @@ class Follower:
         for message in messages:
             if message.info.role == "assistant":
                 self._count(message.info.id, message.info.cost)
-        fingerprint = [
-            (message.info.id, [(part.id, len(part.text), str(part.state)) for part in message.parts])
-            for message in messages
-        ]
+        fingerprint = hash(
+            tuple(
+                (message.info.id, *((part.id, len(part.text), str(part.state)) for part in message.parts))
+                for message in messages
+            )
+        )
         if fingerprint != self._fingerprint:
             if self._fingerprint is not None:
                 self.moved_at = now
@@ -115,7 +122,7 @@ class Follower:
         if part.get("type") != "tool" or not isinstance(call, str) or self._tools.get(call) == status:
             return
         self._tools[call] = str(status)
-        words = f"{part.get('tool')}: {shortened(_title(state), 80)}"
+        words = f"{part.get('tool')}: {shortened(call_title(state.get('input'), state.get('title')), 80)}"
         if status == "running":
             self.tell("tool_started", words)
         elif status == "completed":
@@ -135,14 +142,6 @@ class Follower:
                 self._retry = told
                 self.tell("retry", f"Model retry {told[0]}: {message}")
         return kind == "idle"
-
-
-def _title(state: Mapping[str, Any]) -> str:
-    given = _mapping(state.get("input"))
-    for key in ("command", "filePath", "path", "pattern", "url", "description"):
-        if isinstance(given.get(key), str):
-            return str(given[key])
-    return str(state.get("title") or "")
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

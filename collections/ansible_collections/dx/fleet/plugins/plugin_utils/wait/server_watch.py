@@ -12,17 +12,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ..left_over import is_left_over
 from ..opencode.client import OpenCode
 from ..opencode.errors import NotFound, OpenCodeError, Rejected, ServerFault
 from ..opencode.models import Pending, PermissionRequest, SessionStatus
 from ..outcome import Evidence, Outcome, State
 from ..task import shortened
 from ..turn import Verdict, evidence_of, judge, read_turn
+from .family import Family
 from .follower import Follower
 from .limits import Limits
 
@@ -30,6 +31,7 @@ __all__ = ["ServerWatch"]
 
 LOOK_EVERY_S = 1.5  # a pending question is found within 2 s even if its event was lost
 LOOKS_PER_SECOND = 4  # and the rate stays bounded over many directories
+AGAIN_S = 0.5
 COUNT_EVERY_S = 10.0
 COUNTS_PER_SECOND = 1
 STREAM_SILENCE_S = 25.0  # the server sends a heartbeat every 10 s (OpenCode 1.18)
@@ -53,7 +55,6 @@ class ServerWatch:
         server: The server; it is only used while :meth:`run` runs.
         followers: The sessions, by id.
         limits: When to stop one.
-        again: The command by which a person re-attaches to a session.
     """
 
     def __init__(self, server: OpenCode, followers: dict[str, Follower], limits: Limits) -> None:
@@ -66,10 +67,11 @@ class ServerWatch:
         self._kick = asyncio.Event()
         self._doubts: dict[str, _Doubt] = {}
         self._counted: dict[str, float] = {}
-        self._parents: dict[str, str] = {}
-        self._left_over: set[str] = set()
+        self._family = Family(server, self._pending)
+        self._directories: dict[str, str] = {}
         self._unreadable: dict[str, float] = {}
-        self._trouble: tuple[float, OpenCodeError] | None = None
+        self._trouble: tuple[float, bool] | None = None
+        self._next_full_look = self._started
 
     async def run(self) -> dict[str, Outcome]:
         """The outcome of each session, by id."""
@@ -107,24 +109,16 @@ class ServerWatch:
             self._look_at(self._pending)
         if not isinstance(properties, dict):
             return
-        self._learn_parent(kind, properties)
-        root = self._root(_session_of(properties))
+        self._family.learn(kind, properties)
+        session = _session_of(properties)
+        root = self._family.root(session)
         follower = self._pending.get(root)
-        if follower is not None and follower.take(kind, properties, time.monotonic()):
+        if follower is None:
+            return
+        now = time.monotonic()
+        take = follower.take if session == root else follower.take_of_subagent
+        if take(kind, properties, now):
             self._look_at([root])
-
-    def _learn_parent(self, kind: str, properties: dict[str, Any]) -> None:
-        info = properties.get("info")
-        if kind.startswith("session.") and isinstance(info, dict) and isinstance(info.get("parentID"), str):
-            self._parents[str(info.get("id"))] = info["parentID"]
-
-    def _root(self, session: str) -> str:
-        """The followed session that a session (a subagent's, perhaps) belongs to."""
-        for _ in range(8):
-            if session in self._pending or session not in self._parents:
-                break
-            session = self._parents[session]
-        return session
 
     def _look_at(self, sessions: Iterable[str]) -> None:
         self._dirty.update(sessions)
@@ -134,39 +128,57 @@ class ServerWatch:
 
     async def _look_once(self) -> None:
         """Wait for a reason to look, look, and act on limits."""
-        try:
-            async with asyncio.timeout(self._interval_s()):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._until_look_s()):
                 await self._kick.wait()
-            sessions = [session for session in self._dirty if session in self._pending]
-        except TimeoutError:
+        sessions = [session for session in self._dirty if session in self._pending]
+        if time.monotonic() >= self._next_full_look:  # kicks of one session must not keep us from the others
             sessions = list(self._pending)
+            self._next_full_look = time.monotonic() + self._interval_s()
         self._kick.clear()
         self._dirty.clear()
-        try:
-            await self._look(sessions)
-            self._trouble = None
-        except OpenCodeError as error:
-            self._in_trouble(error)
+        if sessions:
+            await self._look_in_time(sessions)
         # At once: a server that is silent makes each of them wait.
         await asyncio.gather(*map(self._apply_limits, list(self._pending)))
 
+    async def _look_in_time(self, sessions: list[str]) -> None:
+        """Look, but not beyond our own limit of time: what is silent then is ended by that."""
+        try:
+            async with asyncio.timeout(self._left_s()):
+                await self._look(sessions)
+            self._trouble = None
+        except OpenCodeError as error:
+            self._in_trouble(error)
+            self._next_full_look = min(self._next_full_look, time.monotonic() + AGAIN_S)
+        except TimeoutError:
+            return
+
     def _interval_s(self) -> float:
-        directories = {follower.target.directory for follower in self._pending.values()}
-        interval = max(LOOK_EVERY_S, len(directories) / LOOKS_PER_SECOND)
-        if self._trouble is not None:
-            interval = 0.5
-        if self._limits.timeout_s is not None:
-            interval = min(interval, max(self._started + self._limits.timeout_s - time.monotonic(), 0.01))
-        return interval
+        directories = {self._directories.get(session) for session in self._pending}
+        return max(LOOK_EVERY_S, len(directories) / LOOKS_PER_SECOND)
+
+    def _until_look_s(self) -> float:
+        until = max(self._next_full_look - time.monotonic(), 0.01)
+        left = self._left_s()
+        return until if left is None else min(until, left)
+
+    def _left_s(self) -> float | None:
+        """Seconds until our own time limit, a little more than none once it is reached."""
+        if self._limits.timeout_s is None:
+            return None
+        return max(self._started + self._limits.timeout_s - time.monotonic(), 0.01)
 
     async def _look(self, sessions: list[str]) -> None:
         by_directory: dict[str, list[str]] = {}
         for session in sessions:
-            by_directory.setdefault(self._pending[session].target.directory, []).append(session)
+            directory = await self._directory(session)
+            if directory is not None:
+                by_directory.setdefault(directory, []).append(session)
         for directory, members in by_directory.items():
             statuses = await self._server.statuses(directory)
             works = any(status.type != "idle" for status in statuses.values())
-            waiting = await self._waiting(directory) if works else {}
+            waiting = await self._family.waiting(directory) if works else {}
             for session in members:
                 try:
                     await self._look_at_session(session, statuses.get(session), waiting.get(session))
@@ -175,33 +187,18 @@ class ServerWatch:
                 else:
                     self._unreadable.pop(session, None)
 
-    async def _waiting(self, directory: str) -> dict[str, Pending]:
-        """Pending requests by the followed session; a subagent's belong to the session that began it."""
-        permissions, questions = await asyncio.gather(
-            self._server.permissions(directory), self._server.questions(directory)
-        )
-        found: dict[str, Pending] = {}
-        pending: list[Pending] = [*permissions, *questions]
-        for request in pending:
-            if request.id in self._left_over:
-                continue
-            session = request.session
-            for _ in range(8):
-                if session in self._pending:
-                    if await is_left_over(self._server, request):
-                        self._left_over.add(request.id)
-                    else:
-                        found[session] = request
-                    break
-                if session not in self._parents:
-                    try:
-                        self._parents[session] = (await self._server.session(session)).parent or ""
-                    except NotFound:
-                        self._parents[session] = ""
-                session = self._parents[session]
-                if not session:
-                    break
-        return found
+    async def _directory(self, session: str) -> str | None:
+        """Where the session works, as its server says; None where that ended the session for us.
+
+        Asked of another directory, the server would call a working session absent.
+        """
+        if session not in self._directories:
+            try:
+                self._directories[session] = (await self._server.session(session)).directory
+            except (NotFound, Rejected, ServerFault) as error:
+                self._cannot_read(session, error)
+                return None
+        return self._directories[session]
 
     async def _look_at_session(
         self,
@@ -258,19 +255,23 @@ class ServerWatch:
             self._settle(session, Verdict(State.FAILED, "session_unreadable", words), Evidence())
 
     def _in_trouble(self, error: OpenCodeError) -> None:
-        """Give up the server's sessions once it has been gone, or silent, for too long."""
+        """Give up the server's sessions once it has been gone, or out of reach, for too long.
+
+        Only a refused connection says that the server is gone, and its sessions with it. Whatever else keeps
+        us from it (a network that is down, another service in its place) leaves them working.
+        """
         now = time.monotonic()
-        since = self._trouble[0] if self._trouble is not None else now
+        gone = error.reason_code == "connection_refused"
         if self._trouble is None:
             for follower in self._pending.values():
                 follower.tell("connection", f"Lost the server ({error.reason_code}); trying again")
-        self._trouble = (since, error)
-        silent = error.reason_code in ("answer_timeout", "connect_timeout", "dns_failure")
-        if now - since < (self._limits.server_silent_s if silent else self._limits.server_gone_s):
+        if self._trouble is None or self._trouble[1] != gone:
+            self._trouble = (now, gone)
+        if now - self._trouble[0] < (self._limits.server_gone_s if gone else self._limits.server_silent_s):
             return
-        state, reason = (State.UNREACHABLE, "server_silent") if silent else (State.LOST, "server_gone")
+        state, reason = (State.LOST, "server_gone") if gone else (State.UNREACHABLE, "server_silent")
+        words = f"the server went away while the task ran: {error.message}"
         for session in list(self._pending):
-            words = f"the server went away while the task ran: {error.message}"
             self._settle(session, Verdict(state, reason, words), Evidence())
 
     # -- ends ----------------------------------------------------------------------------------------
@@ -290,7 +291,11 @@ class ServerWatch:
             return
         follower.tell("limit", f"Stopping: {verdict.message}")
         if not await self._aborted(follower):
-            verdict = replace(verdict, message=f"{verdict.message}; the abort is not confirmed")
+            verdict = replace(
+                verdict,
+                reason_code=f"{verdict.reason_code}_unconfirmed",
+                message=f"{verdict.message}; the abort is not confirmed, it may still work",
+            )
         await self._finish(session, verdict)
 
     def _exceeded(self, follower: Follower) -> Verdict | None:
@@ -311,37 +316,45 @@ class ServerWatch:
         """Whether the turn moved although no event said so."""
         before = follower.moved_at
         try:
-            turn = await read_turn(self._server, follower.target.session, follower.target.message)
-        except OpenCodeError:
+            async with asyncio.timeout(ABORT_S):
+                turn = await read_turn(self._server, follower.target.session, follower.target.message)
+        except (OpenCodeError, TimeoutError):
             return False
         follower.take_messages(turn, time.monotonic())
         return follower.moved_at > before
 
     async def _aborted(self, follower: Follower) -> bool:
-        """Abort the session; True once the server says that it is idle."""
-        target = follower.target
-        deadline = time.monotonic() + ABORT_S
-        while time.monotonic() < deadline:
-            try:
-                await self._server.abort(target.session)
-                statuses = await self._server.statuses(target.directory)
-            except OpenCodeError:
-                await asyncio.sleep(0.5)
-                continue
-            status = statuses.get(target.session)
-            if status is None or status.type == "idle":
-                return True
-            await asyncio.sleep(0.1)
-        return False
+        """Abort the session; True once the server says that it is idle, False after ten seconds."""
+        session = follower.target.session
+        try:
+            async with asyncio.timeout(ABORT_S):
+                while True:
+                    try:
+                        await self._server.abort(session)
+                        directory = (
+                            self._directories.get(session) or (await self._server.session(session)).directory
+                        )
+                        status = (await self._server.statuses(directory)).get(session)
+                    except OpenCodeError:
+                        await asyncio.sleep(0.5)
+                        continue
+                    if status is None or status.type == "idle":
+                        return True
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            return False
 
     async def _finish(self, session: str, verdict: Verdict, evidence: Evidence | None = None) -> None:
         evidence = evidence or Evidence()
         target = self._pending[session].target
         try:
-            turn = await read_turn(self._server, session, target.message)
+            async with asyncio.timeout(ABORT_S):
+                turn = await read_turn(self._server, session, target.message)
             evidence = evidence_of(turn, evidence)
         except OpenCodeError as error:
             evidence = replace(evidence, error=f"the messages can't be read: {error.message}")
+        except TimeoutError:
+            evidence = replace(evidence, error="the messages could not be read in time")
         self._settle(session, verdict, evidence)
 
     def _settle(self, session: str, verdict: Verdict, evidence: Evidence) -> None:
@@ -360,7 +373,9 @@ class ServerWatch:
             message=target.message,
             started_at=evidence.started_at,
             duration_s=evidence.duration_s,
-            evidence=replace(evidence, session=session, directory=target.directory, noticed_at=now),
+            evidence=replace(
+                evidence, session=session, directory=self._directories.get(session), noticed_at=now
+            ),
         )
 
 
