@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import subprocess
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ _PROBE_TIMEOUTS_S = (0.5, 0.5, 1.0, 2.0, 4.0)
 _PROBE_PAUSE_S = 0.05
 _DISPOSE_TIMEOUT_S = 3.0
 _TERM_TIMEOUT_S = 3.0
+_PORT_TIMEOUT_S = 3.0
 
 
 class ServerStartError(RuntimeError):
@@ -78,6 +80,8 @@ class OpenCodeServer:
 
     async def stop(self) -> None:
         """End all runs with their children, then the server; by SIGTERM alone it leaves them running."""
+        if not self.alive:
+            return
         await self.dispose()
         self.signal(signal.SIGTERM)
         try:
@@ -85,6 +89,7 @@ class OpenCodeServer:
                 await self._exited.wait()
         except TimeoutError:
             await self.kill()
+        await self._until_port_refuses()
 
     async def dispose(self) -> None:
         """Abort all runs, killing their children; gives up after some seconds."""
@@ -103,15 +108,24 @@ class OpenCodeServer:
 
     async def kill(self) -> None:
         """SIGKILL to the server alone; its children live on."""
+        if not self.alive:
+            return
         self.signal(signal.SIGKILL)
-        if self._process is not None:
-            await self._exited.wait()
+        await self._exited.wait()
+        await self._until_port_refuses()
+
+    async def _until_port_refuses(self) -> None:
+        # On a busy machine a connection was still accepted, and reset, just after the process was reaped.
+        with contextlib.suppress(TimeoutError, OSError):
+            async with asyncio.timeout(_PORT_TIMEOUT_S):
+                while True:
+                    _, writer = await asyncio.open_connection(self.state.host, self.state.port)
+                    writer.close()
+                    await asyncio.sleep(_PROBE_PAUSE_S)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the server, if it lives."""
-        if self._process is None or not self.alive:
-            self._exited.set()
-        else:
+        if self._process is not None and self.alive:
             self._process.send_signal(number)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
