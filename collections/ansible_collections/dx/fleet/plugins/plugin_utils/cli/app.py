@@ -90,7 +90,7 @@ def _fail(error: FleetError, as_json: bool, code: ExitCode) -> int:
     if as_json:
         print(encoded(document(code, error=error)))
         return int(code)
-    print(printable(f"dx-dispatch: {error.message}", sys.stderr), file=sys.stderr)
+    print(printable(f"dx-dispatch: {error.message} ({error.reason_code})", sys.stderr), file=sys.stderr)
     if error.next_action:
         print(printable(f"next: {error.next_action}", sys.stderr), file=sys.stderr)
     return int(code)

@@ -84,8 +84,10 @@ def parse(argv: Sequence[str]) -> Arguments:
         UsageError: They can't be meant.
         SystemExit: After ``--help``.
     """
-    options = vars(_parser().parse_intermixed_args(list(argv)))
-    arguments = Arguments(**{**options, "words": tuple(options["words"])})
+    # By hand: argparse of Python 3.11 takes options after -- too, where words and options are mixed.
+    cut = argv.index("--") if "--" in argv else len(argv)
+    options = vars(_parser().parse_intermixed_args(list(argv[:cut])))
+    arguments = Arguments(**{**options, "words": (*options["words"], *argv[cut + 1 :])})
     _check(arguments)
     return arguments
 

@@ -154,7 +154,7 @@ def summary_lines(outcome: Outcome, out: TextIO) -> list[str]:
     lines = [f"[{outcome.vm}] {shown}: {printable(said, out)}"]
     if facts := ", ".join(_facts(outcome)):
         lines.append(printable(f"    {facts}", out))
-    if outcome.state is not State.REFUSED and outcome.reason_code not in (outcome.state.value, "sent"):
+    if outcome.reason_code not in (outcome.state.value, "sent"):
         lines.append(f"    reason: {outcome.reason_code}")
     if outcome.next_action:
         lines.append(printable(f"    next: {outcome.next_action}", out))
