@@ -15,9 +15,10 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from . import progress_bus
-from .errors import ConfigError, FleetError
+from .errors import ConfigError, FleetError, UsageError
 from .outcome import Outcome
 from .progress import Progress
+from .task import is_text
 from .urls import check_url
 
 try:
@@ -75,6 +76,7 @@ class FleetAction(ActionBase):  # type: ignore[misc]
         self._fill_from_host_variables()
         _, args = self.validate_argument_spec(argument_spec=dict(self.ARGUMENT_SPEC))
         try:
+            _check_text({name: value for name, value in args.items() if name != "task"})
             result.update(asyncio.run(self.act(args)))
         except FleetError as error:
             outcome = error.as_outcome().with_(vm=self.vm, **self.named(args))
@@ -141,6 +143,23 @@ class FleetAction(ActionBase):  # type: ignore[misc]
             value = self._task_vars.get(variable)
             if value is not None:
                 self._task.args[option] = self._templar.template(value)
+
+
+def _check_text(value: Any, name: str = "an option") -> None:
+    """Raises UsageError for a string, however deep, that is no text and so no name of anything."""
+    if isinstance(value, str) and not is_text(value):
+        raise UsageError(
+            f"{name} is not valid text: {value[:40]!a}",
+            reason_code="bad_text",
+            next_action="pass it as UTF-8, without NUL",
+        )
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _check_text(key, name)
+            _check_text(inner, str(key))
+    elif isinstance(value, list):
+        for inner in value:
+            _check_text(inner, name)
 
 
 def _password(vm: str, args: Mapping[str, Any]) -> str | None:

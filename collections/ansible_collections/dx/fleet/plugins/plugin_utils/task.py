@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .errors import UsageError
 
-__all__ = ["MAX_TASK_BYTES", "check_task", "shortened"]
+__all__ = ["MAX_TASK_BYTES", "check_task", "is_text", "shortened"]
 
 MAX_TASK_BYTES = 256 * 1024
 
@@ -44,6 +44,11 @@ def check_task(text: str) -> str:
             next_action="put the long part into a file of the repository and name that file in the task",
         )
     return text
+
+
+def is_text(text: str) -> bool:
+    """Whether a string can be the name of anything: valid Unicode, without NUL."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def shortened(text: str, width: int = 100) -> str:

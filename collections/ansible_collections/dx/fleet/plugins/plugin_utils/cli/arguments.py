@@ -14,6 +14,7 @@ from typing import NoReturn, TypeVar
 
 from ..errors import UsageError
 from ..fleet import Fleet
+from ..task import is_text
 
 __all__ = ["Arguments", "Targets", "check_words", "parse", "targets_of"]
 
@@ -164,7 +165,7 @@ def _repo_and_task(words: list[str], arguments: Arguments) -> tuple[str | None, 
 def check_words(words: Sequence[str]) -> None:
     """Raises UsageError for a word that is no text, and so no name of anything."""
     for word in words:
-        if "\0" in word or any("\ud800" <= character <= "\udfff" for character in word):
+        if not is_text(word):
             raise UsageError(
                 f"{word[:40]!a} is not valid text",
                 reason_code="bad_text",
