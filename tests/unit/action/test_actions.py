@@ -1,0 +1,249 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The edge to Ansible: options and host variables in, a result or a failed task with an outcome out."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+from ansible_collections.dx.fleet.plugins.action import opencode_dispatch, opencode_info, opencode_wait
+from ansible_collections.dx.fleet.plugins.plugin_utils import ansible_action
+from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.client import OpenCode
+
+from tests.unit.fake_opencode import HOME, URL, FakeOpenCode
+
+
+class Ansible:
+    """Runs an action as Ansible does, with a server in memory.
+
+    ``connected`` is what clients were made with.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.fake = FakeOpenCode()
+        self.connected: list[dict[str, Any]] = []
+        self.host: dict[str, Any] = {"inventory_hostname": "epyc6", "opencode_url": URL}
+        monkeypatch.setattr(ansible_action, "OpenCode", self._connect)
+        monkeypatch.setattr(ansible_action, "display", MagicMock())
+
+    def _connect(self, url: str, **options: Any) -> OpenCode:
+        OpenCode(url)
+        self.connected.append({"url": url, **options})
+        return self.fake.client()
+
+    def run(self, action: Any, *, check: bool = False, **options: Any) -> dict[str, Any]:
+        task = MagicMock(args=options, check_mode=check, async_val=0, diff=False, action="dx.fleet.x")
+        templar = MagicMock()
+        templar.template = lambda value: value
+        module = action.ActionModule(task, MagicMock(), MagicMock(), MagicMock(), templar, MagicMock())
+        found = module.run(task_vars=self.host)
+        assert isinstance(found, dict)
+        return found
+
+
+@pytest.fixture
+def ansible(monkeypatch: pytest.MonkeyPatch) -> Ansible:
+    return Ansible(monkeypatch)
+
+
+def test_an_option_that_is_left_out_comes_from_the_host(
+    ansible: Ansible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PW", "secret")
+    ansible.host |= {"opencode_password_env": "PW", "opencode_username": "me"}
+    assert ansible.run(opencode_info)["version"] == "1.18.33"
+    assert ansible.connected == [{"url": URL, "password": "secret", "username": "me"}]
+
+
+def test_an_option_that_is_given_goes_before_the_hosts(ansible: Ansible) -> None:
+    ansible.host["opencode_password_env"] = "UNSET"
+    ansible.run(opencode_info, url="http://other:1", password="mine")
+    assert ansible.connected == [{"url": "http://other:1", "password": "mine", "username": "opencode"}]
+
+
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [
+        ({"opencode_url": None}, "url_missing"),
+        ({"opencode_url": "http://me:secret@epyc6:1"}, "bad_url"),
+        ({"opencode_url": "epyc6:4105"}, "bad_url"),
+        ({"opencode_url": "http://epyc6:99999"}, "bad_url"),
+        ({"opencode_url": "http://-\u00e9-.x:1"}, "bad_url"),
+        ({"opencode_password_env": "DX_UNSET"}, "password_missing"),
+    ],
+)
+def test_a_server_that_cannot_be_meant_is_a_failed_task_with_a_reason(
+    ansible: Ansible, host: dict[str, Any], reason: str
+) -> None:
+    ansible.host |= host
+    found = ansible.run(opencode_info)
+    assert (found["failed"], found["reason_code"]) == (True, reason)
+    assert found["outcome"]["vm"] == "epyc6"
+    assert found["next_action"] in found["msg"]
+    assert "secret" not in str(found)
+    assert ansible.fake.requests == []
+
+
+def test_a_dispatch_returns_what_the_wait_needs(ansible: Ansible) -> None:
+    found = ansible.run(opencode_dispatch, repo="affordabot", task="Run make test", id="d1")
+    assert (found["changed"], found["replay"], found["id"]) == (True, False, "d1")
+    assert (found["directory"], found["version"]) == (f"{HOME}/affordabot", "1.18.33")
+    assert ansible.fake.stored(found["session"], found["message"]) == ["Run make test"]
+    assert (found["outcome"]["state"], found["outcome"]["reason_code"]) == ("running", "sent")
+
+
+def test_a_dispatch_in_check_mode_says_what_it_would_do_and_does_nothing(ansible: Ansible) -> None:
+    found = ansible.run(opencode_dispatch, check=True, repo="affordabot", task="Run make test", id="d1")
+    assert found["changed"]
+    assert found["outcome"]["state"] == "planned"
+    assert {method for method, _ in ansible.fake.requests} == {"GET"}
+
+
+def test_a_replay_changes_nothing_and_says_so(ansible: Ansible) -> None:
+    ansible.run(opencode_dispatch, repo="affordabot", task="Run make test", id="d1")
+    ansible.fake.requests.clear()
+    found = ansible.run(opencode_dispatch, repo="affordabot", task="Run make test", id="d1")
+    assert (found["changed"], found["replay"]) == (False, True)
+    assert found["outcome"]["reason_code"] == "already_sent"
+    assert {method for method, _ in ansible.fake.requests} == {"GET"}
+
+
+def test_a_disabled_vm_is_refused_unless_it_has_the_task_already(ansible: Ansible) -> None:
+    ansible.host["opencode_enabled"] = False
+    found = ansible.run(opencode_dispatch, repo="affordabot", task="Run make test", id="d1")
+    assert (found["failed"], found["outcome"]["state"], found["reason_code"]) == (
+        True,
+        "refused",
+        "vm_disabled",
+    )
+    assert {method for method, _ in ansible.fake.requests} <= {"GET"}
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({}, "empty_task"),
+        ({"task": " ", "repo": "a"}, "empty_task"),
+        ({"task": "x"}, "repo_missing"),
+        ({"task": "a\0b", "repo": "a"}, "bad_task_text"),
+        ({"task": "\ud83d", "repo": "a"}, "bad_task_text"),
+        ({"task": "x" * 262_145, "repo": "a"}, "task_too_large"),
+        ({"task": "x", "repo": "a", "id": "a b"}, "bad_dispatch_id"),
+        ({"task": "x", "repo": "a", "id": ""}, "bad_dispatch_id"),
+        ({"task": "x", "repo": "a", "model": "gpt"}, "bad_model"),
+        ({"task": "x", "repo": "../a"}, "bad_repo"),
+    ],
+)
+def test_a_request_that_cannot_be_meant_asks_the_server_nothing(
+    ansible: Ansible, options: dict[str, Any], reason: str
+) -> None:
+    found = ansible.run(opencode_dispatch, **options)
+    assert (found["failed"], found["reason_code"], found["outcome"]["state"]) == (True, reason, "refused")
+    assert "\n" not in found["msg"]
+    assert ansible.fake.requests == []
+
+
+@pytest.mark.parametrize("text", ["a\ud83d/b", "a\0/b"])
+@pytest.mark.parametrize(
+    "name", ["repo", "directory", "session", "agent", "model", "title", "repos", "permission"]
+)
+def test_a_name_that_is_no_text_is_refused_and_nothing_is_asked(
+    ansible: Ansible, name: str, text: str
+) -> None:
+    nested: dict[str, Any] = {"repos": {text: "/srv"}, "permission": [{"permission": text, "action": "deny"}]}
+    options: dict[str, Any] = {"task": "x", "repo": "affordabot", name: nested.get(name, text)}
+    found = ansible.run(opencode_dispatch, **options)
+    assert (found["failed"], found["reason_code"], found["outcome"]["state"]) == (True, "bad_text", "refused")
+    assert found["msg"].isprintable()
+    assert ansible.fake.requests == []
+
+
+@pytest.mark.parametrize("name", ["session", "message", "repo"])
+def test_a_wait_for_what_is_no_text_is_refused(ansible: Ansible, name: str) -> None:
+    options: dict[str, Any] = {"session": "ses_1", name: "a\ud83d"}
+    found = ansible.run(opencode_wait, **options)
+    assert found["reason_code"] == "bad_text"
+    assert ansible.fake.requests == []
+
+
+def test_a_wait_of_a_finished_session_returns_its_outcome(ansible: Ansible) -> None:
+    session = ansible.fake.session("ses_1")
+    session.user("msg_1", "Run")
+    session.step("a", finish="stop", text="3 passed")
+    found = ansible.run(opencode_wait, session="ses_1", message="msg_1", id="d1", repo="affordabot")
+    assert not found.get("failed")
+    assert (found["changed"], found["outcome"]["state"]) == (False, "completed")
+    assert (found["outcome"]["dispatch"], found["outcome"]["repo"]) == ("d1", "affordabot")
+
+
+def test_a_bad_outcome_is_a_failed_task_with_the_command_to_run_next(ansible: Ansible) -> None:
+    session = ansible.fake.session("ses_1")
+    session.user("msg_1", "Run")
+    session.step("a", error={"name": "APIError", "data": {"statusCode": 401, "message": "no"}})
+    found = ansible.run(opencode_wait, session="ses_1", repo="affordabot")
+    assert (found["failed"], found["reason_code"]) == (True, "model_unauthorized")
+    assert found["next_action"] == "dx-dispatch epyc6 affordabot 'Continue work' --session ses_1"
+    assert found["outcome"]["next_action"] == found["next_action"]
+
+
+def test_several_sessions_give_as_many_outcomes_and_the_first_bad_one_fails_the_task(
+    ansible: Ansible,
+) -> None:
+    for name, finish in (("ses_1", "stop"), ("ses_2", "length"), ("ses_3", "stop")):
+        session = ansible.fake.session(name)
+        session.user(f"msg_{name}", "Run")
+        session.step(f"a_{name}", finish=finish)
+    wanted = [{"vm": "epyc6", "session": name} for name in ("ses_1", "ses_2", "ses_3")]
+    found = ansible.run(opencode_wait, sessions=wanted)
+    assert [outcome["state"] for outcome in found["outcomes"]] == ["completed", "failed", "completed"]
+    assert (found["failed"], found["reason_code"]) == (True, "answer_cut")
+
+
+def test_the_password_of_the_task_is_never_sent_to_another_server(
+    ansible: Ansible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PW", "secret")
+    ansible.host["opencode_password_env"] = "PW"
+    for name in ("ses_1", "ses_2"):
+        session = ansible.fake.session(name)
+        session.user(f"msg_{name}", "Run")
+        session.step(f"a_{name}", finish="stop")
+    wanted = [
+        {"vm": "epyc6", "session": "ses_1"},
+        {"vm": "macmini", "session": "ses_2", "url": "http://macmini:4105"},
+    ]
+    ansible.run(opencode_wait, sessions=wanted)
+    passwords = {made["url"]: made["password"] for made in ansible.connected}
+    assert passwords == {URL: "secret", "http://macmini:4105": None}
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"session": "ses_1", "timeout": -1.0}, {"session": "ses_1", "max_cost": -1.0}]
+)
+def test_a_wait_that_cannot_be_meant_is_refused(ansible: Ansible, options: dict[str, Any]) -> None:
+    found = ansible.run(opencode_wait, **options)
+    assert found["failed"]
+    assert found["reason_code"] in ("session_missing", "bad_limit")
+    assert ansible.fake.requests == []
+
+
+def test_an_unknown_session_is_a_failure_and_no_wait(ansible: Ansible) -> None:
+    found = ansible.run(opencode_wait, session="ses_none")
+    assert found["failed"]
+    assert found["outcome"]["state"] == "failed"
+
+
+def test_in_check_mode_nothing_is_waited_for(ansible: Ansible) -> None:
+    assert ansible.run(opencode_wait, check=True, session="ses_1")["skipped"]
+    assert ansible.fake.requests == []
+
+
+def test_a_missing_library_fails_the_task_and_says_what_to_install(
+    ansible: Ansible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ansible_action, "MISSING_LIBRARY", ImportError("No module named 'httpx'"))
+    with pytest.raises(Exception, match="pip install httpx"):
+        ansible.run(opencode_info)
