@@ -16,7 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["CHECKOUT", "Completed", "Running", "run_ansible", "run_dispatch", "start_ansible", "start_dispatch"]
+import psutil
+
+__all__ = [
+    "CHECKOUT",
+    "Completed",
+    "Running",
+    "run_ansible",
+    "run_dispatch",
+    "start_ansible",
+    "start_dispatch",
+    "words_of",
+]
 
 CHECKOUT = Path(__file__).parents[1]
 COLLECTIONS = CHECKOUT / "collections"
@@ -124,6 +135,11 @@ class Running:
             reader.join(timeout=10)
         return Completed(code, self._said["out"], self._said["err"])
 
+    def family(self) -> list[psutil.Process]:
+        """It and all processes that it has started, as of now."""
+        own = psutil.Process(self.pid)
+        return [own, *own.children(recursive=True)]
+
     def kill(self) -> None:
         """End it and all that it started."""
         if self._process.poll() is None:
@@ -183,6 +199,12 @@ def run_ansible(
 ) -> Completed:
     """Run a program of Ansible to its end; see :func:`start_ansible`."""
     return start_ansible(program, *arguments, env=env, cwd=cwd).finish(timeout_s)
+
+
+def words_of(line: str) -> list[str]:
+    """The words that a shell makes of a line that a person pastes."""
+    shown = subprocess.run(["bash", "-c", f"printf '%s\\0' {line}"], capture_output=True, check=True, timeout=30)
+    return shown.stdout.decode().split("\0")[:-1]
 
 
 def _dispatch_command() -> list[str]:

@@ -9,7 +9,6 @@ import fcntl
 import os
 import pty
 import re
-import shlex
 import struct
 import subprocess
 import termios
@@ -20,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from tests.command import words_of
 from tests.lab import Lab, ScriptedModel
 from tests.lab.binaries import find_opencode
 from tests.lab.proxy import FaultProxy
@@ -139,7 +139,7 @@ def test_what_to_do_next_is_a_command_that_shows_the_request(
 ) -> None:
     task = f"{ASKED['question']}\n@say answered"
     result = fleet.dispatch("epyc6", "affordabot", task).result()
-    program, *words = shlex.split(result["next_action"])
+    program, *words = words_of(result["next_action"])
     assert (program, words[:2]) == ("opencode", ["attach", lab.vms["epyc6"].url])
     _on_a_terminal([str(find_opencode()), *words], fleet.env, until="Which colour")
 

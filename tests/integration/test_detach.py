@@ -1,0 +1,142 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ctrl-C lets go of a task without stopping it, and says how to take it up again."""
+
+from __future__ import annotations
+
+import time
+
+import psutil
+import pytest
+
+from tests.command import Completed, words_of
+from tests.lab import Lab, ScriptedModel
+from tests.lab.proxy import FaultProxy, hang
+
+from .fleet import Fleet, fresh_id
+
+
+def _last_line_run(fleet: Fleet, detached: Completed) -> Completed:
+    """Run the command that the last line is."""
+    program, *words = words_of(detached.out.rstrip("\n").splitlines()[-1])
+    assert program == "dx-dispatch"
+    return fleet.command(*words)
+
+
+@pytest.mark.parametrize("group", [True, False], ids=["to the whole job", "to the command alone"])
+def test_ctrl_c_detaches_and_the_last_line_attaches_again(
+    fleet: Fleet, lab: Lab, model: ScriptedModel, group: bool
+) -> None:
+    mark = f"{fresh_id()}.txt"
+    task = f"@silent 3\n@bash echo went on >> {mark}\n@say went on in {mark}"
+    running = fleet.start("epyc6", "affordabot", task)
+    running.wait_for("Task sent")
+    running.interrupt(group=group)
+    detached = running.finish()
+    assert detached.code == 130, detached
+    assert "Traceback" not in detached.err
+    assert not (lab.vms["epyc6"].repo("affordabot") / mark).exists()  # it let go before the end
+    attached = _last_line_run(fleet, detached)
+    assert attached.code == 0, attached
+    assert f"went on in {mark}" in attached.out
+    assert (lab.vms["epyc6"].repo("affordabot") / mark).read_text() == "went on\n"
+    assert len(model.prompts(mark)) == 1
+
+
+def test_ctrl_c_before_anything_is_sent_sends_nothing_and_the_last_line_does(
+    fleet_behind: Fleet, model: ScriptedModel, proxy: FaultProxy
+) -> None:
+    proxy.add("GET", "/global/health", hang(), times=None)
+    running = fleet_behind.start("epyc6", "affordabot", "@say begun after all", "--agent", "plan")
+    while not proxy.requests:
+        assert running.alive
+        time.sleep(0.02)  # the proxy has no event for it
+    running.interrupt()
+    detached = running.finish()
+    assert detached.code == 130, detached
+    assert model.prompts() == []
+    proxy.clear()
+    attached = _last_line_run(fleet_behind, detached)
+    assert attached.code == 0, attached
+    assert "ok: the agent finished: begun after all" in attached.out
+    assert len(model.prompts("begun after all")) == 1
+
+
+@pytest.mark.parametrize("path", ["/api/session$", "/prompt_async$"])
+def test_ctrl_c_while_it_is_being_sent_leads_to_one_run(
+    fleet_behind: Fleet, model: ScriptedModel, proxy: FaultProxy, path: str
+) -> None:
+    proxy.add("POST", path, hang(forward=True), times=None)
+    running = fleet_behind.start("epyc6", "affordabot", "@silent 1\n@say sent once")
+    while not any(method == "POST" and path.rstrip("$") in asked for method, asked in proxy.requests):
+        assert running.alive
+        time.sleep(0.02)
+    running.interrupt()
+    detached = running.finish()
+    assert detached.code == 130, detached
+    proxy.clear()
+    attached = _last_line_run(fleet_behind, detached)
+    assert attached.code == 0, attached
+    assert len(model.prompts("sent once")) == 1
+
+
+@pytest.mark.parametrize("after_s", [0.03, 0.15, 0.3, 0.6])
+def test_ctrl_c_at_any_early_moment_is_no_crash(fleet: Fleet, lab: Lab, after_s: float) -> None:
+    running = fleet.start("epyc6", "affordabot", "@silent 1\n@say early")
+    time.sleep(after_s)  # the moment is what is tried here
+    running.interrupt()
+    ended = running.finish()
+    assert ended.code in (130, -2), ended  # -2: Python itself had not begun yet
+    assert "Traceback" not in ended.err
+
+
+def test_ctrl_c_with_json_is_still_one_document(fleet: Fleet, model: ScriptedModel) -> None:
+    running = fleet.start("epyc6", "affordabot", "@silent 3\n@say documented", "--json")
+    model.wait_for_prompt("documented", timeout_s=60)
+    running.interrupt()
+    detached = running.finish()
+    result = detached.result()
+    assert (detached.code, detached.document()["exit_code"]) == (130, 130)
+    assert (result["vm"], result["state"], result["reason_code"]) == ("epyc6", "running", "detached")
+    program, *words = words_of(result["next_action"])
+    attached = fleet.dispatch(*words)
+    assert (program, attached.code) == ("dx-dispatch", 0)
+    assert attached.result()["evidence"]["text"] == "documented"
+    assert len(model.prompts("documented")) == 1
+
+
+def test_ctrl_c_of_all_attaches_to_all_again(fleet: Fleet, lab: Lab, model: ScriptedModel) -> None:
+    running = fleet.start("--all", "affordabot", "@silent 3\n@say everywhere")
+    for vm in lab.vms:
+        running.wait_for(f"[{vm}] Task sent")
+    running.interrupt()
+    detached = running.finish()
+    assert detached.code == 130, detached
+    attached = _last_line_run(fleet, detached)
+    assert attached.code == 0, attached
+    assert sorted(call.vm for call in model.prompts("everywhere")) == sorted(lab.vms)
+
+
+def test_ctrl_c_leaves_no_process_behind(fleet: Fleet, model: ScriptedModel) -> None:
+    running = fleet.start("epyc6", "affordabot", "@silent 2\n@say alone")
+    running.wait_for("Task sent")
+    family = running.family()
+    assert len(family) > 1
+    running.interrupt()
+    assert running.finish().code == 130
+    _, alive = psutil.wait_procs(family, timeout=5)
+    assert alive == []
+
+
+def test_ctrl_c_is_never_lost_whatever_it_comes_between(fleet: Fleet, lab: Lab, model: ScriptedModel) -> None:
+    jobs = [fleet.start("epyc6", "affordabot", "@silent 20\n@say never") for _ in range(3)]
+    for number, running in enumerate(jobs * 4):
+        if not running.alive:
+            continue
+        running.wait_for("Task sent")
+        time.sleep(0.01 * number)  # the moment is what is tried here
+        running.interrupt()
+    for running in jobs:
+        ended = running.finish(timeout_s=15)
+        assert ended.code == 130, ended

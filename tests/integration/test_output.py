@@ -1,0 +1,171 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the command says: one document for programs, few lines for people, and exit codes for both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.command import run_dispatch
+from tests.lab import Lab, ScriptedModel
+
+from .fleet import Fleet, fresh_id
+
+ANY = "Say the word pineapple and nothing else. Use no tool and change nothing."
+
+
+def test_no_wait_returns_with_the_task_sent_and_it_can_be_joined(fleet: Fleet) -> None:
+    sent = fleet.dispatch(fleet.default, fleet.repo, ANY, "--no-wait")
+    result = sent.result()
+    assert (sent.code, result["state"], result["reason_code"]) == (0, "running", "sent")
+    joined = fleet.dispatch(fleet.default, "--id", result["dispatch"])
+    assert (joined.code, joined.result()["state"]) == (0, "completed")
+    assert joined.result()["session"] == result["session"]
+    assert fleet[fleet.default].prompts(result["session"]) == [[ANY]]
+
+
+def test_no_wait_does_not_wait(fleet: Fleet, model: ScriptedModel) -> None:
+    sent = fleet.dispatch("epyc6", "affordabot", "@silent\n@say never", "--no-wait").result()
+    assert fleet["epyc6"].works_on(sent["session"])
+    fleet["epyc6"].ask("POST", f"/session/{sent['session']}/abort").raise_for_status()
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(fleet: Fleet) -> None:
+    before = {vm: server.sessions() for vm, server in fleet.servers.items()}
+    completed = fleet.dispatch("--all", fleet.repo, ANY, "--dry-run")
+    assert completed.code == 0, completed
+    for vm, result in completed.results().items():
+        assert (result["state"], result["reason_code"]) == ("planned", "check_mode")
+        assert result["evidence"]["directory"].endswith(fleet.repo)
+        assert fleet[vm].sessions() == before[vm]
+
+
+def test_a_dry_run_finds_what_would_fail(fleet: Fleet) -> None:
+    completed = fleet.dispatch(fleet.default, f"no-such-repo-{fresh_id()}", ANY, "--dry-run")
+    assert (completed.code, completed.result()["reason_code"]) == (3, "repo_not_found")
+
+
+def test_a_dry_run_of_a_replay_says_so(fleet: Fleet) -> None:
+    dispatch = fresh_id()
+    fleet.dispatch(fleet.default, fleet.repo, ANY, "--id", dispatch)
+    completed = fleet.dispatch(fleet.default, fleet.repo, ANY, "--id", dispatch, "--dry-run")
+    assert "would report the task sent before" in completed.result()["message_to_human"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "reason"),
+    [
+        (("nosuch", "affordabot", ANY), 2, "unknown_vm"),
+        (("affordabot",), 2, "task_missing"),
+        ((), 2, "task_missing"),
+        (("--nosuch",), 2, "usage"),
+        (("--timeout", "soon", "affordabot", ANY), 2, "usage"),
+        (("--all", "--session", "ses_1", "affordabot", ANY), 2, "session_and_all"),
+        (("affordabot", ANY, "--id", "not an id"), 2, "bad_dispatch_id"),
+        (("affordabot", ANY, "--model", "nothing"), 4, "bad_model"),
+    ],
+)
+def test_an_error_of_usage_is_one_document_too(
+    fleet: Fleet, words: tuple[str, ...], code: int, reason: str
+) -> None:
+    completed = fleet.dispatch(*words)
+    document = completed.document()
+    errors = [document["error"], *document["results"]]
+    assert (completed.code, document["exit_code"]) == (code, code)
+    assert [error["reason_code"] for error in errors if error] == [reason]
+    assert all(error["next_action"] for error in errors if error)
+
+
+def test_both_a_vm_and_all_is_an_error(fleet: Fleet) -> None:
+    completed = fleet.dispatch("--all", fleet.default, fleet.repo, ANY)
+    assert (completed.code, completed.document()["error"]["reason_code"]) == (2, "vm_and_all")
+
+
+def test_people_get_errors_on_standard_error_alone(fleet: Fleet) -> None:
+    completed = fleet.command("nosuch", "affordabot", ANY)
+    assert (completed.code, completed.out) == (2, "")
+    said, following = completed.err.splitlines()
+    assert said.startswith("dx-dispatch: unknown VM 'nosuch'; ")
+    assert all(vm in said for vm in fleet.servers)
+    assert following.startswith("next: ")
+
+
+def test_the_list_of_vms(fleet: Fleet) -> None:
+    vms = fleet.dispatch("--list").document()["vms"]
+    assert {vm["vm"]: vm["url"] for vm in vms if vm["enabled"]} == {
+        vm: server.url for vm, server in fleet.servers.items()
+    }
+    assert [vm["vm"] for vm in vms if vm["default"]] == [fleet.default]
+    assert fleet.default in fleet.command("--list").out
+
+
+def test_the_status_of_every_vm(fleet: Fleet) -> None:
+    session = fleet.dispatch(fleet.default, fleet.repo, ANY).result()["session"]
+    completed = fleet.dispatch("--status")
+    vms = {vm["vm"]: vm for vm in completed.document()["vms"]}
+    assert (completed.code, set(vms)) == (0, set(fleet.servers))
+    (known,) = [each for each in vms[fleet.default]["sessions"] if each["session"] == session]
+    assert known["state"] == "idle"
+
+
+def test_the_status_tells_what_works_and_what_waits(fleet: Fleet, lab: Lab, model: ScriptedModel) -> None:
+    works = fleet.dispatch("epyc6", "affordabot", "@silent\n@say never", "--no-wait").result()
+    waits = fleet.dispatch("epyc6", "prime-radiant", "@question Which? | a | b").result()
+    completed = fleet.dispatch("--status", "epyc6")
+    (vm,) = completed.document()["vms"]
+    states = {each["session"]: (each["state"], each["dispatch"]) for each in vm["sessions"]}
+    assert states[works["session"]] == ("busy", works["dispatch"])
+    assert states[waits["session"]] == ("needs_input", waits["dispatch"])
+    assert vm["session_counts"]["busy"] == vm["session_counts"]["needs_input"] == 1
+    assert [question["session"] for question in vm["questions"]] == [waits["session"]]
+    for result in (works, waits):
+        fleet["epyc6"].ask("POST", f"/session/{result['session']}/abort").raise_for_status()
+
+
+def test_a_vm_without_room_refuses(fleet: Fleet, lab: Lab, model: ScriptedModel, tmp_path: Path) -> None:
+    small = fleet.described_as(tmp_path, macmini={"max_concurrent": 1})
+    works = small.dispatch("macmini", "affordabot", "@silent\n@say never", "--no-wait").result()
+    completed = small.dispatch("macmini", "prime-radiant", "@say no room")
+    assert (completed.code, completed.result()["reason_code"]) == (4, "at_capacity")
+    fleet["macmini"].ask("POST", f"/session/{works['session']}/abort").raise_for_status()
+    assert small.dispatch("macmini", "prime-radiant", "@say room").code == 0
+    assert model.prompts("no room") == []
+
+
+def test_a_disabled_vm_refuses_and_all_passes_it_over(
+    fleet: Fleet, lab: Lab, model: ScriptedModel, tmp_path: Path
+) -> None:
+    partly = fleet.described_as(tmp_path, macmini={"enabled": False})
+    completed = partly.dispatch("macmini", "affordabot", "@say disabled")
+    assert (completed.code, completed.result()["reason_code"]) == (4, "vm_disabled")
+    assert set(partly.dispatch("--all", "affordabot", "@say enabled").results()) == {"homedesktop", "epyc6"}
+    assert model.prompts(vm="macmini") == []
+
+
+def test_people_see_one_line_per_change(fleet: Fleet, model: ScriptedModel) -> None:
+    completed = fleet.command("epyc6", "affordabot", "@silent 1\n@bash exit 4\n@bash true\n@silent 1\n@say all told")
+    lines = completed.out.splitlines()
+    told = [line.partition("] ")[2] for line in lines if line.startswith("[epyc6]")]
+    assert told == [
+        told[0],
+        told[1],
+        "bash: exit 4",
+        "bash: exit 4 -> exit 4",
+        "bash: true",
+        "bash: true -> exit 0",
+        "ok: the agent finished: all told",
+    ]
+    assert told[0].startswith("Session created: ses_")
+    assert told[1].startswith("Task sent: ")
+    assert "exit 4 -> exit 4, true -> exit 0" in lines[-1]
+
+
+def test_nothing_is_left_in_the_directory_from_which_it_runs(
+    fleet: Fleet, lab: Lab, model: ScriptedModel, tmp_path: Path
+) -> None:
+    run = run_dispatch("epyc6", "affordabot", "@say from afar", "--json", env=fleet.env, cwd=tmp_path)
+    assert run.code == 0, run
+    assert list(tmp_path.iterdir()) == []
