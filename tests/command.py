@@ -1,7 +1,7 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The commands of the product as a person runs them: in processes of their own, from a directory of their own."""
+"""The commands of the product as a person runs them: in processes and a directory of their own."""
 
 from __future__ import annotations
 
@@ -115,7 +115,8 @@ class Running:
             said = self._changed.wait_for(
                 lambda: text in self._said["out"] or not self._readers[0].is_alive(), timeout=timeout_s
             )
-        assert said and text in self._said["out"], f"{text!r} was not said:\n{self._said}"
+        assert said, f"{text!r} was not said:\n{self._said}"
+        assert text in self._said["out"], f"{text!r} was not said:\n{self._said}"
 
     def interrupt(self, *, group: bool = True) -> None:
         """What Ctrl-C does: SIGINT to all of the job; else to the command's own process alone."""
@@ -185,7 +186,7 @@ def run_dispatch(
 
 
 def start_ansible(program: str, *arguments: str, env: Mapping[str, str], cwd: Path = CHECKOUT) -> Running:
-    """Start a program of Ansible, such as ``ansible-playbook``, which finds the collection of this checkout."""
+    """Start a program of Ansible, such as ``ansible-playbook``; it finds this checkout's collection."""
     found = Path(sys.executable).parent / program
     return Running([str(found), *arguments], {"ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), **env}, cwd, None)
 
@@ -203,7 +204,9 @@ def run_ansible(
 
 def words_of(line: str) -> list[str]:
     """The words that a shell makes of a line that a person pastes."""
-    shown = subprocess.run(["bash", "-c", f"printf '%s\\0' {line}"], capture_output=True, check=True, timeout=30)
+    shown = subprocess.run(
+        ["bash", "-c", f"printf '%s\\0' {line}"], capture_output=True, check=True, timeout=30
+    )
     return shown.stdout.decode().split("\0")[:-1]
 
 

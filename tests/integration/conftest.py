@@ -15,7 +15,9 @@ from tests.lab.proxy import FaultProxy
 
 from .fleet import Fleet, read_fleet
 
-_NEEDS_LAB = "needs the lab (its scripted model, its servers' lives, or a proxy before them); not with --fleet"
+_NEEDS_LAB = (
+    "needs the lab (its scripted model, its servers' lives, or a proxy before them); not with --fleet"
+)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

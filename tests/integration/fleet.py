@@ -26,7 +26,9 @@ class Server:
     ``aliases`` are those that no other VM has.
     """
 
-    def __init__(self, name: str, url: str, aliases: Sequence[str] = (), auth: tuple[str, str] | None = None) -> None:
+    def __init__(
+        self, name: str, url: str, aliases: Sequence[str] = (), auth: tuple[str, str] | None = None
+    ) -> None:
         self.name = name
         self.url = url
         self.aliases = tuple(aliases)
@@ -66,7 +68,11 @@ class Server:
     def prompts(self, session: str) -> list[list[str]]:
         """The texts of each user message of a session: a prompt that came twice has its text twice."""
         return [
-            [part["text"] for part in message["parts"] if part["type"] == "text" and not part.get("synthetic")]
+            [
+                part["text"]
+                for part in message["parts"]
+                if part["type"] == "text" and not part.get("synthetic")
+            ]
             for message in self.messages(session)
             if message["info"]["role"] == "user"
         ]

@@ -77,7 +77,9 @@ def test_what_a_stopped_agent_had_started_is_gone(fleet: Fleet, lab: Lab, model:
 def test_limits_hold_although_every_event_is_lost(
     fleet: Fleet, fleet_behind: Fleet, model: ScriptedModel, proxy: FaultProxy
 ) -> None:
-    running = fleet_behind.start("epyc6", "affordabot", "@loop", "--json", "--max-steps", "3", "--timeout", "90")
+    running = fleet_behind.start(
+        "epyc6", "affordabot", "@loop", "--json", "--max-steps", "3", "--timeout", "90"
+    )
     model.wait_for_prompt("@loop", timeout_s=60)
     proxy.freeze_streams()
     completed = running.finish()

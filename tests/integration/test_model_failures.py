@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import pytest
-
 from ansible_collections.dx.fleet.plugins.plugin_utils import submit
 from ansible_collections.dx.fleet.plugins.plugin_utils.errors import DispatchError
 from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.client import OpenCode
 from ansible_collections.dx.fleet.plugins.plugin_utils.preflight import Plan
 from ansible_collections.dx.fleet.plugins.plugin_utils.request import Request
+
 from tests.lab import Lab, ScriptedModel
 from tests.lab.proxy import FaultProxy, status
 
@@ -106,7 +106,8 @@ def test_a_known_agent_and_model_are_used(fleet: Fleet, model: ScriptedModel) ->
     assert [call.model for call in model.prompts("planned")] == ["small"]
 
 
-# OpenCode 1.18 answers 204 to a prompt with an unknown agent or model. What the look beforehand found may have
+# OpenCode 1.18 answers 204 to a prompt with an unknown agent or model. What the look beforehand found may
+# have
 # changed since, so the 204 alone must not be believed.
 
 
@@ -116,7 +117,9 @@ def test_an_agent_that_vanishes_after_the_look_is_a_failure(
     proxy.add("GET", "^/agent$", status(200, [{"name": "nosuch", "mode": "primary"}]), times=None)
     completed = fleet_behind.dispatch("epyc6", "affordabot", "@say never", "--agent", "nosuch")
     result = completed.result()
-    assert ("POST", f"/session/{result['session']}/prompt_async") in proxy.requests or result["session"] is None
+    assert ("POST", f"/session/{result['session']}/prompt_async") in proxy.requests or result[
+        "session"
+    ] is None
     assert (completed.code, result["state"], result["reason_code"]) == (3, "failed", "prompt_not_stored")
     assert model.prompts() == []
 

@@ -65,7 +65,9 @@ def test_it_is_noticed_within_two_seconds(fleet: Fleet, model: ScriptedModel, ki
     completed = fleet.dispatch("epyc6", "affordabot", f"@silent 1\n{ASKED[kind]}\n@say answered")
     result = completed.result()
     _assert_noticed(fleet, completed.code, result, kind)
-    assert {"permission": "cat /etc/hosts", "question": "Which colour?"}[kind] in str(result["evidence"]["request"])
+    assert {"permission": "cat /etc/hosts", "question": "Which colour?"}[kind] in str(
+        result["evidence"]["request"]
+    )
 
 
 @pytest.mark.parametrize("kind", ASKED)

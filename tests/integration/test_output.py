@@ -146,7 +146,9 @@ def test_a_disabled_vm_refuses_and_all_passes_it_over(
 
 
 def test_people_see_one_line_per_change(fleet: Fleet, model: ScriptedModel) -> None:
-    completed = fleet.command("epyc6", "affordabot", "@silent 1\n@bash exit 4\n@bash true\n@silent 1\n@say all told")
+    completed = fleet.command(
+        "epyc6", "affordabot", "@silent 1\n@bash exit 4\n@bash true\n@silent 1\n@say all told"
+    )
     lines = completed.out.splitlines()
     told = [line.partition("] ")[2] for line in lines if line.startswith("[epyc6]")]
     assert told == [

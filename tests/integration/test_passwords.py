@@ -16,13 +16,13 @@ from tests.lab import Lab
 
 from .fleet import Fleet, read_fleet
 
-PASSWORD = "correct-horse-7f3a"  # noqa: S105 - the lab's
+PASSWORD = "correct-horse-7f3a"
 VARIABLE = "DX_LAB_PASSWORD_EPYC6"
 
 
 @pytest.fixture(scope="module")
 def locked(lab: Lab) -> Iterator[Lab]:
-    """A lab of one server that has a password, beside the other (whose presence says that there may be labs)."""
+    """A lab of one server that has a password, beside the other one (so that there may be labs)."""
     with Lab(vms=("epyc6",), password=PASSWORD) as running:
         yield running
 
@@ -43,7 +43,9 @@ def _without(fleet: Fleet, **changes: str) -> Fleet:
 def _assert_untold(*places: Completed | Path) -> None:
     for place in places:
         if isinstance(place, Path):
-            texts = [path.read_bytes().decode(errors="replace") for path in place.rglob("*") if path.is_file()]
+            texts = [
+                path.read_bytes().decode(errors="replace") for path in place.rglob("*") if path.is_file()
+            ]
         else:
             texts = [place.out, place.err]
         for text in texts:

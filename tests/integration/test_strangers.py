@@ -74,14 +74,18 @@ def stranger() -> Iterator[type[_Stranger]]:
         pytest.param({"*": (b"application/json", b'{"healthy": tru')}, id="broken JSON"),
         pytest.param({"*": (b"text/plain", HEALTHY[1])}, id="the right words of another type"),
         pytest.param({"/global/health": HEALTHY, "*": PAGE}, id="healthy, and then web pages"),
-        pytest.param({"/global/health": HEALTHY, "*": (b"application/json", b"[]")}, id="healthy, then any JSON"),
+        pytest.param(
+            {"/global/health": HEALTHY, "*": (b"application/json", b"[]")}, id="healthy, then any JSON"
+        ),
     ],
 )
 def test_another_service_on_the_port_is_not_opencode(
     fleet: Fleet, lab: Lab, tmp_path: Path, stranger: type, answers: dict[str, tuple[bytes, bytes]]
 ) -> None:
     stranger.answers = answers
-    completed = fleet.seen_at(tmp_path, epyc6=stranger.url).dispatch("epyc6", "affordabot", "@say secret plan")
+    completed = fleet.seen_at(tmp_path, epyc6=stranger.url).dispatch(
+        "epyc6", "affordabot", "@say secret plan"
+    )
     result = completed.result()
     assert (completed.code, result["state"], result["reason_code"]) == (5, "unreachable", "not_opencode")
     assert "epyc6" in result["next_action"]
@@ -96,7 +100,9 @@ def test_a_stranger_that_comes_between_never_makes_a_success(
 ) -> None:
     proxy.add("POST", path, fault, times=None)  # type: ignore[arg-type]
     completed = fleet_behind.dispatch("epyc6", "affordabot", "@say between")
-    if fault == truncate_json() and path == "/prompt_async$":  # half of nothing is nothing: the prompt arrived
+    if (
+        fault == truncate_json() and path == "/prompt_async$"
+    ):  # half of nothing is nothing: the prompt arrived
         assert (completed.code, len(model.prompts("between"))) == (0, 1)
         return
     result = completed.result()

@@ -1,7 +1,7 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The task is data: whatever is in it reaches the model byte for byte, and nothing of it is ever run or read."""
+"""The task is data: whatever is in it reaches the model byte for byte, and nothing of it is run."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ def test_it_may_come_from_standard_input(fleet: Fleet, model: ScriptedModel, kin
 
 
 def test_a_person_sees_it_on_one_harmless_line(fleet: Fleet, model: ScriptedModel) -> None:
-    completed = fleet.command("epyc6", "affordabot", AWKWARD["control characters"] + AWKWARD["lines"] + "[bold]x")
+    completed = fleet.command(
+        "epyc6", "affordabot", AWKWARD["control characters"] + AWKWARD["lines"] + "[bold]x"
+    )
     (line,) = [line for line in completed.out.splitlines() if "Task sent" in line]
     assert line.endswith("one two three four [bold]x")
     assert "\x1b" not in completed.out + completed.err
@@ -94,7 +96,8 @@ def test_the_other_options_are_data_as_well(fleet: Fleet, lab: Lab, model: Scrip
 
 
 @pytest.mark.parametrize(
-    ("task", "reason"), [("", "empty_task"), (" \n\t ", "empty_task"), ("x" * (256 * 1024 + 1), "task_too_large")]
+    ("task", "reason"),
+    [("", "empty_task"), (" \n\t ", "empty_task"), ("x" * (256 * 1024 + 1), "task_too_large")],
 )
 def test_what_cannot_be_sent_is_said_before_anything_happens(
     fleet: Fleet, model: ScriptedModel, task: str, reason: str

@@ -19,7 +19,9 @@ ANY = "Say the word pineapple and nothing else. Use no tool and change nothing."
 def test_each_vm_gets_its_own_task_and_nothing_else_s(fleet: Fleet) -> None:
     tasks = {vm: f"{ANY} This is for {vm}, mark {fresh_id()}." for vm in fleet.servers}
     with ThreadPoolExecutor() as pool:
-        done = dict(zip(tasks, pool.map(lambda vm: fleet.dispatch(vm, fleet.repo, tasks[vm]), tasks), strict=True))
+        done = dict(
+            zip(tasks, pool.map(lambda vm: fleet.dispatch(vm, fleet.repo, tasks[vm]), tasks), strict=True)
+        )
     for vm, completed in done.items():
         result = completed.result()
         assert (completed.code, result["vm"], result["state"]) == (0, vm, "completed"), completed
