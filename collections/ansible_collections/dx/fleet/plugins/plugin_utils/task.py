@@ -39,7 +39,7 @@ def check_task(text: str) -> str:
         )
     if size > MAX_TASK_BYTES:
         raise UsageError(
-            f"the task has {size} bytes; at most {MAX_TASK_BYTES} are sent",
+            f"the task has more than {MAX_TASK_BYTES} bytes",
             reason_code="task_too_large",
             next_action="put the long part into a file of the repository and name that file in the task",
         )

@@ -127,8 +127,10 @@ def _task(targets: Targets) -> str | None:
         return None
     if targets.task != "-":
         return check_task(targets.task)
-    data = sys.stdin.buffer.read(MAX_TASK_BYTES + 1)
-    return check_task(data.decode("utf-8", "surrogateescape"))
+    data = sys.stdin.buffer.read(MAX_TASK_BYTES + 4)
+    # The end of what is too long may be half a character.
+    errors = "surrogateescape" if len(data) <= MAX_TASK_BYTES else "ignore"
+    return check_task(data.decode("utf-8", errors))
 
 
 def _finished(outcome: Outcome, arguments: Arguments, again: str) -> Outcome:
