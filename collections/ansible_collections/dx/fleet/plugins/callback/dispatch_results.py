@@ -17,6 +17,7 @@ description:
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
+from ansible_collections.dx.fleet.plugins.plugin_utils.cli import interrupt
 from ansible_collections.dx.fleet.plugins.plugin_utils.cli.playbook_run import collected
 
 
@@ -24,6 +25,9 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "stdout"
     CALLBACK_NAME = "dx.fleet.dispatch_results"
+
+    def v2_playbook_on_start(self, playbook: Any) -> None:
+        interrupt.take_over()
 
     def v2_runner_on_ok(self, result: Any) -> None:
         collected.take(result.host.name, result.result)

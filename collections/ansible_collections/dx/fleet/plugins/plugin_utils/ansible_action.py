@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 from collections.abc import Coroutine, Mapping
 from typing import Any
@@ -77,7 +78,7 @@ class FleetAction(ActionBase):  # type: ignore[misc]
         _, args = self.validate_argument_spec(argument_spec=dict(self.ARGUMENT_SPEC))
         try:
             _check_text({name: value for name, value in args.items() if name != "task"})
-            result.update(asyncio.run(self.act(args)))
+            result.update(asyncio.run(_attended(self.act(args))))
         except FleetError as error:
             outcome = error.as_outcome().with_(vm=self.vm, **self.named(args))
             result.update(self.failed(outcome))
@@ -160,6 +161,14 @@ def _check_text(value: Any, name: str = "an option") -> None:
     elif isinstance(value, list):
         for inner in value:
             _check_text(inner, name)
+
+
+async def _attended(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+    """What the work returns. Where the controller ends meanwhile, so does this worker: nobody would hear of it."""
+    controller = multiprocessing.parent_process()
+    if controller is not None:
+        asyncio.get_running_loop().add_reader(controller.sentinel, os._exit, 1)
+    return await work
 
 
 def _password(vm: str, args: Mapping[str, Any]) -> str | None:

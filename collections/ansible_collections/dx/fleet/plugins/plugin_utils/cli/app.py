@@ -38,8 +38,8 @@ def run(argv: Sequence[str]) -> int:
         return _fail(error, as_json, ExitCode.USAGE)
     except FleetError as error:
         return _fail(error, as_json, ExitCode.of(error.state))
-    except KeyboardInterrupt:
-        return int(ExitCode.DETACHED)
+    except KeyboardInterrupt:  # while a playbook runs, it is dealt with where that is started
+        return _fail(_Interrupted(), as_json, ExitCode.DETACHED)
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the interpreter flushes it at its end
         return int(ExitCode.OWN_FAULT)
@@ -59,6 +59,13 @@ class _OwnFault(FleetError):
             reason_code=OWN_FAULT,
             next_action="run the same command with -vvv, and with --id if a task was sent, and report it",
         )
+
+
+class _Interrupted(FleetError):
+    """A person pressed Ctrl-C before there was anything to detach from."""
+
+    def __init__(self) -> None:
+        super().__init__("interrupted before anything was sent", reason_code="interrupted")
 
 
 def _command(arguments: Arguments, argv: Sequence[str]) -> ExitCode:

@@ -18,6 +18,7 @@ from ..task import MAX_TASK_BYTES, check_task
 from . import playbook_run
 from .arguments import Arguments, Targets, check_words, targets_of
 from .document import document, encoded
+from .interrupt import leaving_by
 from .views import following, summary_lines
 
 __all__ = ["OWN_FAULT", "dispatch", "outcomes_of", "report"]
@@ -38,7 +39,12 @@ def dispatch(fleet: Fleet, inventory: Path, arguments: Arguments, argv: Sequence
     if arguments.slack:
         print("dx-dispatch: there is no Slack audit yet; dispatching without it", file=sys.stderr)
     with following(targets.vms, quiet=arguments.json) as followed:
-        try:
+
+        def detach() -> int:
+            followed.close()
+            return _detached(arguments, targets, name, playbook_run.collected, followed.sent)
+
+        with leaving_by(detach):
             collected = playbook_run.run_playbook(
                 "dispatch",
                 inventory=inventory,
@@ -47,12 +53,7 @@ def dispatch(fleet: Fleet, inventory: Path, arguments: Arguments, argv: Sequence
                 check=arguments.dry_run,
                 verbosity=0 if arguments.json else arguments.verbose,
             )
-            detached = False
-        except KeyboardInterrupt:
-            collected, detached = playbook_run.collected, True
     whole = _command(arguments, targets, name, with_task=True)
-    if detached:
-        return _detached(arguments, targets, name, collected, followed.sent)
     outcomes = [
         _finished(outcome, arguments, whole) for outcome in outcomes_of(targets.vms, collected, whole)
     ]

@@ -15,6 +15,10 @@ def main() -> None:
     """Run dx-dispatch and exit with its code."""
     # Starting makes hundreds of thousands of objects and no garbage; collecting costs a tenth of the start.
     gc.disable()
-    from .app import run
+    try:
+        from .app import run
 
-    sys.exit(run(sys.argv[1:]))
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # in the middle of an import; all later ones are told
+        code = 130
+    sys.exit(code)

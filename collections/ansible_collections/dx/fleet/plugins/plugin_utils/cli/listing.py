@@ -16,6 +16,7 @@ from . import playbook_run
 from .arguments import Arguments
 from .dispatching import outcomes_of, report
 from .document import document, encoded
+from .interrupt import leaving_by
 from .views import printable
 
 __all__ = ["list_vms", "status"]
@@ -48,13 +49,14 @@ def status(fleet: Fleet, inventory: Path, arguments: Arguments) -> ExitCode:
             f"no VM in {fleet.source} is enabled", reason_code="no_vm", next_action="dx-dispatch --list"
         )
     names = [vm.name for vm in vms]
-    collected = playbook_run.run_playbook(
-        "status",
-        inventory=inventory,
-        variables={"target": ":".join(names)},
-        hosts=len(vms),
-        verbosity=0 if arguments.json else arguments.verbose,
-    )
+    with leaving_by(_interrupted):
+        collected = playbook_run.run_playbook(
+            "status",
+            inventory=inventory,
+            variables={"target": ":".join(names)},
+            hosts=len(vms),
+            verbosity=0 if arguments.json else arguments.verbose,
+        )
     surveys = [{"vm": name, **collected.surveys[name]} for name in names if name in collected.surveys]
     for survey in [] if arguments.json else surveys:
         _say_survey(survey)
@@ -71,6 +73,11 @@ def _vm_as_dict(fleet: Fleet, vm: VM) -> dict[str, Any]:
         "default": fleet.default_vm is not None and fleet.default() is vm,
         "description": vm.description,
     }
+
+
+def _interrupted() -> int:
+    """Nothing was begun, so nothing is to be said."""
+    return int(ExitCode.DETACHED)
 
 
 def _say_survey(survey: dict[str, Any]) -> None:

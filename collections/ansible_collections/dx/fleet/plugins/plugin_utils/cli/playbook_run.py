@@ -71,7 +71,8 @@ def run_playbook(
 
     Raises:
         ansible.errors.AnsibleError: The run could not begin.
-        KeyboardInterrupt: A person interrupted it; :data:`collected` holds what was told until then.
+
+    What was told until now is always in :data:`collected`.
     """
     _configure(hosts)
     for stream in (0, 1, 2):

@@ -32,13 +32,28 @@ class _View(Protocol):
 class Followed:
     """What the progress of a run told, by VM: ``sent`` holds those that have the task."""
 
-    def __init__(self) -> None:
+    def __init__(self, view: _View) -> None:
         self.sent: set[str] = set()
+        self._view = view
+        self._showing = threading.Lock()
 
     def take(self, progress: Progress) -> None:
-        """Take one progress."""
+        """Take one progress, and show it."""
         if progress.kind == "prompt":
             self.sent.add(progress.vm)
+        with self._showing:
+            try:
+                self._view.show(progress)
+            except (OSError, ValueError):
+                self._view = _Silent()  # nobody reads the screen any more; what happens is still taken
+
+    def close(self) -> None:
+        """Show nothing more, after the line that is being shown."""
+        shown = self._showing.acquire(timeout=1)  # but a screen that takes nothing more is not waited for
+        view, self._view = self._view, _Silent()
+        view.close()
+        if shown:
+            self._showing.release()
 
 
 @contextmanager
@@ -50,27 +65,22 @@ def following(vms: Sequence[str], *, quiet: bool, out: TextIO | None = None) -> 
         quiet: Show nothing.
         out: Where to; default: standard output.
     """
-    followed = Followed()
-    view = _view(vms, quiet, out or sys.stdout)
+    followed = Followed(_view(vms, quiet, out or sys.stdout))
     reader: threading.Thread | None = None
     try:
         with open_bus() as bus:
-            reader = threading.Thread(target=_read, args=(bus, view, followed), daemon=True)
+            reader = threading.Thread(target=_read, args=(bus, followed), daemon=True)
             reader.start()
             yield followed
     finally:
         if reader is not None:
             reader.join(timeout=2)  # the closed bus ends it after all that was sent
-        view.close()
+        followed.close()
 
 
-def _read(bus: ProgressBus, view: _View, followed: Followed) -> None:
+def _read(bus: ProgressBus, followed: Followed) -> None:
     while (progress := bus.receive()) is not None:
         followed.take(progress)
-        try:
-            view.show(progress)
-        except (OSError, ValueError):
-            view = _Silent()  # nobody reads the screen any more; what happens is still taken
 
 
 def _view(vms: Sequence[str], quiet: bool, out: TextIO) -> _View:
