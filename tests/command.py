@@ -73,12 +73,14 @@ class Completed:
 class Running:
     """A command under way, in a process group of its own as a shell's job is."""
 
-    def __init__(self, command: list[str], env: Mapping[str, str], cwd: Path, stdin: str | None) -> None:
+    def __init__(
+        self, command: list[str], env: Mapping[str, str], cwd: Path, stdin: str | None, *, typing: bool = False
+    ) -> None:
         self._process = subprocess.Popen(
             command,
             env=_environment(env),
             cwd=cwd,
-            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdin=subprocess.DEVNULL if stdin is None and not typing else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
@@ -91,7 +93,7 @@ class Running:
         ]
         for reader in self._readers:
             reader.start()
-        if self._process.stdin is not None:
+        if self._process.stdin is not None and not typing:
             with self._process.stdin as pipe:
                 pipe.write((stdin or "").encode())
 
@@ -161,7 +163,11 @@ class Running:
 
 
 def start_dispatch(
-    *arguments: str, env: Mapping[str, str], stdin: str | None = None, cwd: Path | None = None
+    *arguments: str,
+    env: Mapping[str, str],
+    stdin: str | None = None,
+    typing: bool = False,
+    cwd: Path | None = None,
 ) -> Running:
     """Start dx-dispatch.
 
@@ -169,9 +175,10 @@ def start_dispatch(
         arguments: Its words.
         env: Added to this process' environment, of which settings of Ansible and Slack are left out.
         stdin: Its standard input; none by default.
+        typing: Its standard input has nothing yet and no end.
         cwd: Where; the root directory by default, so that nothing of a checkout is found by chance.
     """
-    return Running([*_dispatch_command(), *arguments], env, cwd or Path("/"), stdin)
+    return Running([*_dispatch_command(), *arguments], env, cwd or Path("/"), stdin, typing=typing)
 
 
 def run_dispatch(

@@ -113,9 +113,9 @@ class Fleet:
         """Run ``dx-dispatch``."""
         return run_dispatch(*self.arguments, *arguments, env=self.env, stdin=stdin)
 
-    def start(self, *arguments: str) -> Running:
+    def start(self, *arguments: str, typing: bool = False) -> Running:
         """Start ``dx-dispatch``; it is killed at the end of the test if it still runs."""
-        running = start_dispatch(*self.arguments, *arguments, env=self.env)
+        running = start_dispatch(*self.arguments, *arguments, env=self.env, typing=typing)
         self._started.append(running)
         return running
 
