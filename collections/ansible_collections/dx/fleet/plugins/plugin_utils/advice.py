@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 
 from . import identity
 from .outcome import Outcome, State
 from .request import Request
+from .shell import command_line
 
 __all__ = ["advise", "dispatch_command", "reattach_command"]
 
@@ -48,7 +48,7 @@ def reattach_command(vm: str, dispatch: str, session: str | None = None, options
         *(["--session", session or ""] if resumed else []),
         *options,
     ]
-    return shlex.join(words)
+    return command_line(words)
 
 
 def dispatch_command(request: Request) -> str:
@@ -63,7 +63,7 @@ def dispatch_command(request: Request) -> str:
     where = request.repo or request.directory
     task = request.task if len(request.task) <= LONG else "-"
     positional = [request.vm, *([where] if where else []), *([task] if task else [])]
-    return shlex.join([*words, "--", *positional]) + (" <TASK_FILE" if task == "-" else "")
+    return command_line([*words, "--", *positional]) + (" <TASK_FILE" if task == "-" else "")
 
 
 def _command(outcome: Outcome, url: str, password_env: str | None) -> str | None:
@@ -71,9 +71,9 @@ def _command(outcome: Outcome, url: str, password_env: str | None) -> str | None
         return None
     if outcome.state is State.NEEDS_INPUT:
         secret = f'OPENCODE_SERVER_PASSWORD="${password_env}" ' if password_env else ""
-        return secret + shlex.join(["opencode", "attach", url, "--session", outcome.session])
+        return secret + command_line(["opencode", "attach", url, "--session", outcome.session])
     unfinished = outcome.state is State.UNREACHABLE or outcome.reason_code.endswith("_unconfirmed")
     if unfinished and outcome.dispatch is not None:
         return reattach_command(outcome.vm, outcome.dispatch, outcome.session)
     words = ["dx-dispatch", outcome.vm, *([outcome.repo] if outcome.repo else [])]
-    return shlex.join([*words, "Continue work", "--session", outcome.session])
+    return command_line([*words, "Continue work", "--session", outcome.session])

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import NoReturn, TypeVar
 
 from ..errors import UsageError
 from ..fleet import Fleet
+from ..shell import command_line
 from ..task import is_text
 
 __all__ = ["Arguments", "Targets", "check_words", "parse", "targets_of"]
@@ -132,7 +132,7 @@ def _vm(words: list[str], arguments: Arguments, fleet: Fleet) -> str:
         raise UsageError(
             f"{words[0]!r} is a VM, so the repo or the task is missing",
             reason_code="task_missing",
-            next_action=shlex.join(["dx-dispatch", *words, "what to do"]),
+            next_action=command_line(["dx-dispatch", *words, "what to do"]),
         )
     return fleet.default().name
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from .. import identity
 from ..fleet import Fleet
 from ..outcome import Evidence, ExitCode, Outcome, State, ToolRun, exit_code
+from ..shell import command_line
 from ..task import MAX_TASK_BYTES, check_task
 from . import playbook_run
 from .arguments import Arguments, Targets, check_words, targets_of
@@ -166,7 +166,7 @@ def _command(arguments: Arguments, targets: Targets, name: str, *, with_task: bo
     positional = [] if arguments.all else [targets.vms[0]]
     if with_task:
         positional += [word for word in (targets.repo, targets.task) if word is not None]
-    shown = shlex.join([*words, *(["--"] if with_task else []), *positional])
+    shown = command_line([*words, *(["--"] if with_task else []), *positional])
     return f"{shown} <TASK_FILE" if with_task and targets.task == "-" else shown
 
 
