@@ -92,13 +92,14 @@ def test_ctrl_c_while_it_is_being_sent_leads_to_one_run(
     assert len(model.prompts("sent once")) == 1
 
 
-def test_ctrl_c_while_the_task_is_typed(fleet: Fleet, model: ScriptedModel) -> None:
+def test_ctrl_c_while_the_task_is_typed(fleet: Fleet, lab: Lab) -> None:
+    before = fleet["epyc6"].sessions()
     running = fleet.start("epyc6", "affordabot", "-", "--json", typing=True)
     _wait_till_it_reads(running)
     running.interrupt()
     ended = running.finish()
     assert (ended.code, ended.document()["error"]["reason_code"]) == (130, "interrupted")
-    assert model.calls() == []
+    assert fleet["epyc6"].sessions() == before
 
 
 def test_ctrl_c_with_json_is_still_one_document(fleet: Fleet, model: ScriptedModel) -> None:

@@ -169,7 +169,8 @@ def test_a_vm_that_cannot_be_looked_at_gets_nothing(
     fleet_behind: Fleet, model: ScriptedModel, proxy: FaultProxy, fault: Fault, path: str, reason: str
 ) -> None:
     proxy.add("GET", path, fault, times=None)
-    completed = fleet_behind.dispatch("epyc6", "affordabot", "@say not to be sent")
+    words = ("epyc6", "affordabot", "@say not to be sent", "--preflight-timeout", "2")
+    completed = fleet_behind.dispatch(*words)
     result = completed.result()
     assert (completed.code, result["state"], result["reason_code"]) == (5, "unreachable", reason)
     assert result["next_action"]

@@ -1,0 +1,167 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The same flow without the command: ansible-playbook, and the actions in a playbook of one's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.command import Completed, run_ansible
+from tests.lab import Lab, ScriptedModel
+
+from .fleet import Fleet, fresh_id
+
+ANY = "Say the word pineapple and nothing else. Use no tool and change nothing."
+
+
+def _own_playbook(fleet: Fleet, folder: Path, hosts: str, *tasks: dict[str, Any]) -> Completed:
+    """Run tasks of one's own."""
+    path = folder / "own.yml"
+    path.write_text(yaml.safe_dump([{"hosts": hosts, "gather_facts": False, "tasks": list(tasks)}]))
+    return fleet.playbook(str(path))
+
+
+def _shown(completed: Completed, name: str) -> Any:
+    """What a debug task showed as the JSON of ``name``."""
+    (line,) = [line for line in completed.out.splitlines() if f'"msg": "{name}=' in line]
+    return json.loads(json.loads("{" + line.strip().rstrip(",") + "}")["msg"].removeprefix(f"{name}="))
+
+
+def test_the_playbook_runs_by_path(fleet: Fleet) -> None:
+    completed = fleet.playbook("playbooks/dispatch.yml", repo=fleet.repo, task=ANY)
+    assert completed.code == 0, completed
+    assert f"completed: {fleet.default}: the agent finished" in completed.out
+
+
+def test_the_playbook_runs_by_its_name_from_anywhere(fleet: Fleet, tmp_path: Path) -> None:
+    variables = json.dumps({"repo": fleet.repo, "task": ANY})
+    words = ("-i", str(fleet.inventory), "dx.fleet.dispatch", "-e", variables)
+    completed = run_ansible("ansible-playbook", *words, env=fleet.env, cwd=tmp_path)
+    assert completed.code == 0, completed
+    assert f"completed: {fleet.default}: the agent finished" in completed.out
+
+
+def test_check_mode_sends_nothing(fleet: Fleet) -> None:
+    before = {vm: server.sessions() for vm, server in fleet.servers.items()}
+    variables = {"repo": fleet.repo, "task": ANY, "target": "opencode"}
+    completed = fleet.playbook("dx.fleet.dispatch", "--check", **variables)
+    assert completed.code == 0, completed
+    assert completed.out.count("planned: ") == len(fleet.servers)
+    assert {vm: server.sessions() for vm, server in fleet.servers.items()} == before
+
+
+def test_a_limit_takes_an_alias(fleet: Fleet, lab: Lab, model: ScriptedModel) -> None:
+    variables = {"repo": "affordabot", "task": "@say limited", "target": "opencode"}
+    completed = fleet.playbook("dx.fleet.dispatch", "--limit", "homedesktop-wsl", **variables)
+    assert completed.code == 0, completed
+    assert [call.vm for call in model.prompts("limited")] == ["homedesktop"]
+
+
+def test_a_group_gives_every_vm_the_task_and_each_its_own_outcome(
+    fleet: Fleet, lab: Lab, model: ScriptedModel
+) -> None:
+    lab.vms["macmini"].kill()
+    try:
+        variables = {"repo": "affordabot", "task": "@say to the group", "target": "opencode", "id": fresh_id()}
+        completed = fleet.playbook("dx.fleet.dispatch", **variables)
+    finally:
+        lab.vms["macmini"].start()
+    assert completed.code == 2, completed
+    for vm, state in {"homedesktop": "completed", "epyc6": "completed", "macmini": "unreachable"}.items():
+        assert f"{state}: {vm}: " in completed.out
+    assert sorted(call.vm for call in model.prompts("to the group")) == ["epyc6", "homedesktop"]
+
+
+def test_a_failed_dispatch_fails_the_play_with_its_reason(fleet: Fleet, model: ScriptedModel) -> None:
+    completed = fleet.playbook("dx.fleet.dispatch", repo="affordabot", task="@status 401")
+    assert completed.code == 2
+    assert "reason_code: model_unauthorized" in completed.out or '"model_unauthorized"' in completed.out
+    assert "failed: epyc6: the model failed" in completed.out
+
+
+def test_running_it_again_with_its_id_changes_nothing(fleet: Fleet) -> None:
+    variables = {"repo": fleet.repo, "task": ANY, "id": fresh_id()}
+    first = fleet.playbook("dx.fleet.dispatch", **variables)
+    second = fleet.playbook("dx.fleet.dispatch", **variables)
+    assert (first.code, second.code) == (0, 0)
+    assert "changed=1" in first.out
+    assert "changed=0" in second.out
+
+
+def test_the_status_playbook_shows_every_vm(fleet: Fleet) -> None:
+    for playbook in ("playbooks/status.yml", "dx.fleet.status"):
+        completed = fleet.playbook(playbook)
+        assert completed.code == 0, completed
+        for server in fleet.servers.values():
+            assert f" at {server.url}:" in completed.out
+
+
+def test_one_wait_follows_sessions_of_several_vms(fleet: Fleet, tmp_path: Path) -> None:
+    sent = fleet.dispatch("--all", fleet.repo, ANY, "--no-wait").results()
+    sessions = [
+        {"vm": vm, "session": each["session"], "message": each["message"], "url": fleet[vm].url}
+        for vm, each in sent.items()
+    ]
+    done = _own_playbook(
+        fleet,
+        tmp_path,
+        "opencode",
+        {"dx.fleet.opencode_wait": {"sessions": sessions}, "register": "waited", "run_once": True},
+        {"debug": {"msg": "states={{ waited.outcomes | items2dict('vm', 'state') | to_json }}"}, "run_once": True},
+    )
+    assert done.code == 0, done
+    assert _shown(done, "states") == dict.fromkeys(fleet.servers, "completed")
+
+
+def test_one_wait_tells_the_good_from_the_bad(fleet: Fleet, model: ScriptedModel, tmp_path: Path) -> None:
+    good = fleet.dispatch("macmini", "affordabot", "@silent 1\n@say good", "--no-wait").result()
+    bad = fleet.dispatch("epyc6", "affordabot", "@status 401", "--no-wait").result()
+    asks = fleet.dispatch("epyc6", "affordabot", "@question Which? | a | b", "--no-wait").result()
+    sessions = [
+        {"vm": each["vm"], "session": each["session"], "url": fleet[each["vm"]].url} for each in (good, bad, asks)
+    ]
+    done = _own_playbook(
+        fleet,
+        tmp_path,
+        "default_vm",
+        {
+            "dx.fleet.opencode_wait": {"sessions": sessions},
+            "register": "waited",
+            "failed_when": False,
+            "run_once": True,
+        },
+        {"debug": {"msg": "states={{ waited.outcomes | map(attribute='state') | to_json }}"}},
+    )
+    assert done.code == 0, done
+    assert _shown(done, "states") == ["completed", "failed", "needs_input"]
+    fleet["epyc6"].ask("POST", f"/session/{asks['session']}/abort")
+
+
+def test_the_actions_alone(fleet: Fleet, lab: Lab, model: ScriptedModel, tmp_path: Path) -> None:
+    directory = str(lab.vms["macmini"].repo("prime-radiant"))
+    done = _own_playbook(
+        fleet,
+        tmp_path,
+        "macmini",
+        {
+            "dx.fleet.opencode_dispatch": {"directory": directory, "task": "@bash pwd", "title": "by hand"},
+            "register": "sent",
+        },
+        {
+            "dx.fleet.opencode_wait": {"session": "{{ sent.session }}", "message": "{{ sent.message }}"},
+            "register": "waited",
+        },
+        {"dx.fleet.opencode_info": {}, "register": "info"},
+        {"debug": {"msg": "outcome={{ waited.outcome | to_json }}"}},
+        {"debug": {"msg": "titles={{ info.sessions | map(attribute='title') | to_json }}"}},
+    )
+    assert done.code == 0, done
+    outcome = _shown(done, "outcome")
+    assert (outcome["state"], outcome["evidence"]["directory"]) == ("completed", directory)
+    assert outcome["evidence"]["text"] == f"Done.\n- {directory}"
+    assert "by hand" in _shown(done, "titles")
