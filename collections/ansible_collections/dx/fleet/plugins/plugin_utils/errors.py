@@ -18,6 +18,7 @@ it is ``reason_code``, stable snake_case.
 from __future__ import annotations
 
 from .outcome import Outcome, State
+from .text import shortened
 
 __all__ = [
     "ConfigError",
@@ -49,8 +50,8 @@ class FleetError(Exception):
         next_action: str | None = None,
         state: State | None = None,
     ) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = shortened(message, 2000)  # much of it is others' text
+        super().__init__(self.message)
         self.reason_code = reason_code
         self.next_action = next_action
         self.state = state or self.default_state

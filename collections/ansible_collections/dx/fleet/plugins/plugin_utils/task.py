@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from .errors import UsageError
+from .text import is_text, shortened
 
 __all__ = ["MAX_TASK_BYTES", "check_task", "is_text", "shortened"]
 
@@ -44,17 +45,3 @@ def check_task(text: str) -> str:
             next_action="put the long part into a file of the repository and name that file in the task",
         )
     return text
-
-
-def is_text(text: str) -> bool:
-    """Whether a string can be the name of anything: valid Unicode, without NUL."""
-    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def shortened(text: str, width: int = 100) -> str:
-    """One printable line of at most ``width`` characters."""
-    line = " ".join(text.split())
-    line = "".join(
-        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line
-    )
-    return line if len(line) <= width else line[: width - 1] + "…"

@@ -18,6 +18,8 @@ A leaf is what a caller can conclude about the request's effect. ``reason_code``
 
 from __future__ import annotations
 
+from ..text import shortened
+
 __all__ = [
     "AnswerLost",
     "BadAnswer",
@@ -42,8 +44,8 @@ class OpenCodeError(Exception):
     default_reason = "opencode_error"
 
     def __init__(self, message: str, *, reason_code: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = shortened(message, 500)  # much of it is the server's text
+        super().__init__(self.message)
         self.reason_code = reason_code or self.default_reason
 
 
