@@ -6,42 +6,13 @@
 from __future__ import annotations
 
 from typing import Any
-from unittest.mock import MagicMock
 
 import pytest
 from ansible_collections.dx.fleet.plugins.action import opencode_dispatch, opencode_info, opencode_wait
 from ansible_collections.dx.fleet.plugins.plugin_utils import ansible_action
-from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.client import OpenCode
 
-from tests.unit.fake_opencode import HOME, URL, FakeOpenCode
-
-
-class Ansible:
-    """Runs an action as Ansible does, with a server in memory.
-
-    ``connected`` is what clients were made with.
-    """
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.fake = FakeOpenCode()
-        self.connected: list[dict[str, Any]] = []
-        self.host: dict[str, Any] = {"inventory_hostname": "epyc6", "opencode_url": URL}
-        monkeypatch.setattr(ansible_action, "OpenCode", self._connect)
-        monkeypatch.setattr(ansible_action, "display", MagicMock())
-
-    def _connect(self, url: str, **options: Any) -> OpenCode:
-        OpenCode(url)
-        self.connected.append({"url": url, **options})
-        return self.fake.client()
-
-    def run(self, action: Any, *, check: bool = False, **options: Any) -> dict[str, Any]:
-        task = MagicMock(args=options, check_mode=check, async_val=0, diff=False, action="dx.fleet.x")
-        templar = MagicMock()
-        templar.template = lambda value: value
-        module = action.ActionModule(task, MagicMock(), MagicMock(), MagicMock(), templar, MagicMock())
-        found = module.run(task_vars=self.host)
-        assert isinstance(found, dict)
-        return found
+from tests.unit.fake_opencode import HOME, URL
+from tests.unit.run_action import Ansible
 
 
 @pytest.fixture

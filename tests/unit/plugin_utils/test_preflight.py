@@ -270,6 +270,12 @@ async def test_any_other_agent_is_unknown_and_the_known_ones_are_named(agent: st
     assert "it has build, plan" in error.message
 
 
+async def test_what_a_server_calls_its_agents_cannot_steer_a_terminal() -> None:
+    fake = FakeOpenCode()
+    fake.agents = [{"name": "\x1b]0;owned\x07\nbuild", "mode": "primary"}]
+    assert (await refused(fake, replace(REQUEST, agent="nosuch"))).message.isprintable()
+
+
 async def test_an_unknown_model_is_answered_with_the_known_ones() -> None:
     await planned(FakeOpenCode(), replace(REQUEST, model="scripted/main"))
     error = await refused(FakeOpenCode(), replace(REQUEST, model="scripted/none"))
