@@ -22,6 +22,7 @@ __all__ = ["Collected", "collected", "run_playbook"]
 
 POLL_INTERVAL_S = 0.005
 CALLBACK = "dx.fleet.dispatch_results"
+SURVEY = ("url", "version", "home", "sessions", "session_counts", "permissions", "questions")
 INVENTORY_PLUGINS = "dx.fleet.vm_endpoints"  # another one that takes the file would hide its errors
 
 
@@ -41,7 +42,7 @@ class Collected:
             self.outcomes.pop(host, None)  # what an earlier task saw is not what became of it
             self.faults.setdefault(host, str(result.get("msg") or result.get("exception") or "a task failed"))
         elif "session_counts" in result:
-            self.surveys[host] = dict(result)
+            self.surveys[host] = {key: result[key] for key in SURVEY}  # and nothing that Ansible adds
 
 
 collected = Collected()
