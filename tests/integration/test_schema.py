@@ -1,0 +1,39 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What ``--json`` prints is what its published schema says, of real dispatches too."""
+
+from __future__ import annotations
+
+import json
+
+import jsonschema
+import pytest
+
+from tests import schemas
+from tests.lab import ScriptedModel
+
+from .fleet import Fleet, fresh_id
+
+SCHEMA = json.loads((schemas.DIRECTORY / "dispatch-result.schema.json").read_text())
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+
+
+@pytest.mark.parametrize("words", [("--list",), ("--status",)])
+def test_a_look_at_the_fleet(fleet: Fleet, words: tuple[str, ...]) -> None:
+    VALIDATOR.validate(fleet.dispatch(*words).document())
+
+
+def test_a_dispatch_at_each_stage(fleet: Fleet) -> None:
+    words = ("--all", "--id", fresh_id(), fleet.repo, "Say in one word that you are there")
+    for options in (("--dry-run",), ("--no-wait",), ()):
+        document = fleet.dispatch(*options, *words).document()
+        VALIDATOR.validate(document)
+        assert {result["vm"] for result in document["results"]} == set(fleet.servers)
+
+
+@pytest.mark.parametrize(
+    "task", ["@permission", "@question Where? | here | there", "@status 401", "@bash exit 3"]
+)
+def test_an_outcome_with_all_its_evidence(fleet: Fleet, model: ScriptedModel, task: str) -> None:
+    VALIDATOR.validate(fleet.dispatch(fleet.repo, task).document())
