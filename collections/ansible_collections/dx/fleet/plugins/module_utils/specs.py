@@ -71,3 +71,30 @@ WAIT: Spec = {
     "max_steps": {"type": "int", "default": 300},
     "server_grace": {"type": "float", "default": 20.0},
 }
+
+CLAIM: Spec = {
+    "bead": {"type": "str", "required": True},
+    "state": {
+        "type": "str",
+        "choices": ["claimed", "released", "blocked", "closed", "present"],
+        "default": "claimed",
+    },
+    "dispatch": {"type": "str"},
+    "vm": {"type": "str"},
+    "orchestrator": {"type": "str"},
+    "session": {"type": "str"},
+    "branch": {"type": "str"},
+    "worktree": {"type": "str"},
+    "reason": {"type": "str"},
+    "beads_dir": {"type": "path"},
+    "beads_executable": {"type": "str", "default": "bd"},
+    "timeout": {"type": "float", "default": 60.0},
+    "lock_timeout": {"type": "float", "default": 60.0},
+}
+
+CLAIM_REQUIRED_IF = [
+    ("state", "claimed", ["vm", "orchestrator"]),
+    ("state", "released", ["dispatch"]),
+    ("state", "blocked", ["dispatch", "reason"]),
+    ("state", "closed", ["dispatch", "reason"]),
+]

@@ -9,18 +9,23 @@ same session and the same message, whatever was lost in between.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import secrets
 import time
 
+from ..module_utils.session_ids import MESSAGE_PREFIX, message_id, part_id, session_id
 from .errors import UsageError
 
-__all__ = ["check_dispatch_id", "message_id", "new_dispatch_id", "part_id", "session_id"]
+__all__ = [
+    "MESSAGE_PREFIX",
+    "check_dispatch_id",
+    "message_id",
+    "new_dispatch_id",
+    "part_id",
+    "session_id",
+]
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-MESSAGE_PREFIX = "msg_dx-"
-
 _DISPATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:-]{0,127}")
 
 
@@ -44,30 +49,3 @@ def check_dispatch_id(text: str) -> str:
             next_action="leave --id out to get a new one",
         )
     return text
-
-
-def session_id(dispatch: str) -> str:
-    """The id of the session that a dispatch creates; OpenCode wants it to begin with ``ses``."""
-    return f"ses_dx-{_stem(dispatch)}"
-
-
-def message_id(dispatch: str) -> str:
-    """The id of the user message that carries the task; OpenCode wants it to begin with ``msg``.
-
-    OpenCode 1.18 keeps message ids unique over all sessions of a server.
-    """
-    return f"{MESSAGE_PREFIX}{_stem(dispatch)}"
-
-
-def part_id(dispatch: str, task: str) -> str:
-    """The id of the part that holds the task's text; OpenCode wants it to begin with ``prt``.
-
-    Another task has another one: OpenCode 1.18 puts a part in the place of that with its id.
-    """
-    return f"prt_dx-{_stem(dispatch)}-{hashlib.sha256(task.encode()).hexdigest()[:12]}"
-
-
-def _stem(dispatch: str) -> str:
-    """Readable, safe in a URL path, and different for any two dispatch ids."""
-    digest = hashlib.sha256(dispatch.encode()).hexdigest()[:12]
-    return f"{re.sub('[^A-Za-z0-9]+', '-', dispatch)[:40]}-{digest}"

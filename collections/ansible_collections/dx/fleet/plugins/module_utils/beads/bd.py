@@ -1,0 +1,231 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The `bd` command: one call at a time, with a time limit, and its errors by name.
+
+`bd` tells errors on four channels (1.0 to 1.3): JSON on standard output, JSON on standard error, plain lines,
+and the exit code alone. So standard output is believed where it is JSON, else the words of standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+import typing as t
+from dataclasses import dataclass
+
+from .bead import Bead, beads_in
+from .errors import (
+    AlreadyClaimed,
+    BdFailed,
+    BdMissing,
+    BeadNotFound,
+    BeadsError,
+    NotClaimable,
+    NoWorkspace,
+    OutcomeUnknown,
+    StoreLocked,
+    StoreUnreachable,
+)
+
+__all__ = ["Bd", "Call"]
+
+GUARD_MISMATCH = 13  # bd >= 1.3
+
+# The words of bd 0.57 to 1.3, by error; the first that matches counts.
+_WORDS: t.Sequence[tuple[type[BeadsError], str, str]] = (
+    (
+        BeadNotFound,
+        r"no issues? found matching|issue \S+ not found|issue not found",
+        "check the id: bd list --all",
+    ),
+    (BeadNotFound, r"ambiguous ID", "give the full id: bd list --all"),
+    (AlreadyClaimed, r"already claimed|assignee mismatch|status mismatch", "bd show {id}"),
+    (NotClaimable, r"not claimable", "bd show {id}"),
+    (NoWorkspace, r"no beads database found|cannot use -C directory", "run bd init there, or set beads_dir"),
+    (StoreLocked, r"database is locked|holds the exclusive lock", "see who uses the store, then try again"),
+    (
+        StoreUnreachable,
+        r"server unreachable|failing fast|not found on Dolt server",
+        "start the store's server",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One finished call. ``seconds`` is its wall time."""
+
+    argv: tuple[str, ...]
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+    def error_text(self) -> str:
+        """What it says went wrong, in one line."""
+        for text in (self.out, self.err):
+            try:
+                data = json.loads(text)
+            except ValueError:
+                continue
+            if isinstance(data, dict) and isinstance(data.get("error"), str):
+                return " ".join(data["error"].split())[:300]
+        lines = [line for line in self.err.splitlines() if line.strip()]
+        return " ".join(lines[0].split())[:300] if lines else f"bd ended with {self.code}"
+
+
+class Bd:
+    """`bd` in one workspace.
+
+    Args:
+        executable: Its path, or its name on PATH.
+        directory: Folder of the workspace (that which holds ``.beads``); None: where it runs.
+        timeout_s: Longest time of one call, in seconds.
+    """
+
+    def __init__(self, executable: str = "bd", directory: str | None = None, timeout_s: float = 60.0) -> None:
+        self.directory = directory
+        self.calls: list[Call] = []
+        self._executable = executable
+        self._timeout_s = timeout_s
+
+    def show(self, bead: str) -> Bead:
+        """The bead of exactly this id.
+
+        Raises:
+            BeadNotFound: There is none; `bd` itself would answer with one whose id contains it.
+            BeadsError: `bd` can't be asked.
+        """
+        _check_id(bead)
+        return self._one(bead, self.run(["show", bead, "--json"]))
+
+    def claim(self, bead: str, actor: str, metadata: t.Mapping[str, t.Any]) -> Bead:
+        """Claim by `bd`'s own compare-and-set, with all metadata in the same call.
+
+        The actor becomes the assignee. `bd` lets the same actor claim again: look first, under a lock.
+
+        Raises:
+            AlreadyClaimed: Another actor holds it.
+            NotClaimable: Its status forbids it.
+            OutcomeUnknown: Read the bead back.
+        """
+        _check_id(bead)
+        words = [
+            "--actor",
+            actor,
+            "update",
+            bead,
+            "--claim",
+            "--metadata",
+            json.dumps(dict(metadata)),
+            "--json",
+        ]
+        return self._one(bead, self.run(words))
+
+    def update(self, bead: str, actor: str, *options: str) -> Bead:
+        """Change fields."""
+        _check_id(bead)
+        return self._one(bead, self.run(["--actor", actor, "update", bead, *options, "--json"]))
+
+    def close(self, bead: str, actor: str, reason: str) -> Bead:
+        """Close with a reason."""
+        _check_id(bead)
+        return self._one(bead, self.run(["--actor", actor, "close", bead, f"--reason={reason}", "--json"]))
+
+    def claims(self) -> list[Bead]:
+        """Every bead that names a dispatch of ours, whatever its status."""
+        call = self.run(["list", "--all", "--has-metadata-key", "dispatch", "--limit", "0", "--json"])
+        try:
+            return beads_in(call.out or "[]")
+        except ValueError as error:
+            raise BdFailed(f"bd list answered something else ({error})", "bd list --json") from error
+
+    def run(self, words: t.Sequence[str]) -> Call:
+        """One call that must succeed.
+
+        Raises:
+            BeadsError: By name, as far as its words are known.
+        """
+        call = self._call(words)
+        if call.code:
+            raise _failure(call)
+        return call
+
+    def _call(self, words: t.Sequence[str]) -> Call:
+        executable = shutil.which(self._executable)
+        if executable is None:
+            raise BdMissing(
+                f"there is no {self._executable!r} on the PATH of this host",
+                "install Beads 1.0.4 or later (brew install beads), or set beads_executable",
+            )
+        argv = (executable, *words)
+        began = time.monotonic()
+        # A group of its own, so that what bd started ends with it.
+        process = subprocess.Popen(
+            argv,
+            cwd=self.directory,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        try:
+            out, err = process.communicate(timeout=self._timeout_s)
+        except subprocess.TimeoutExpired as error:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            raise OutcomeUnknown(
+                f"bd {words[0]} did not end within {self._timeout_s:g} s",
+                "see what holds the store, then run it again: it looks before it writes",
+            ) from error
+        call = Call(argv, process.returncode, out, err, time.monotonic() - began)
+        self.calls.append(call)
+        return call
+
+    def _environment(self) -> dict[str, str]:
+        environment = {
+            key: value for key, value in os.environ.items() if key not in ("BD_ACTOR", "BEADS_ACTOR")
+        }
+        environment.update(BD_NON_INTERACTIVE="1", BD_NO_HOOKS="1")
+        return environment
+
+    def _one(self, bead: str, call: Call) -> Bead:
+        try:
+            found = beads_in(call.out)
+        except ValueError as error:
+            said = call.out.strip()[:100]
+            raise BdFailed(
+                f"bd answered something else for {bead}: {said!r} ({error})", f"bd show {bead}"
+            ) from error
+        for each in found:
+            if each.id == bead:
+                return each
+        others = ", ".join(each.id for each in found) or "nothing"
+        raise BeadNotFound(
+            f"there is no bead {bead}; bd answered with {others}", "check the id: bd list --all"
+        )
+
+
+def _check_id(bead: str) -> None:
+    """Raises BeadNotFound for what can't be an id: `bd` would take it for an option, or for a part."""
+    if not re.match(r"[A-Za-z0-9][A-Za-z0-9_-]*-[A-Za-z0-9][A-Za-z0-9._-]*\Z", bead):
+        raise BeadNotFound(f"{bead!r} is not a full bead id such as bd-a1b2", "check the id: bd list --all")
+
+
+def _failure(call: Call) -> BeadsError:
+    text = call.error_text()
+    if call.code == GUARD_MISMATCH:
+        return AlreadyClaimed(f"bd: {text}", "bd show", said=text)
+    for kind, words, advice in _WORDS:
+        if re.search(words, text, re.IGNORECASE):
+            return kind(f"bd: {text}", advice.format(id=call.argv[-2]), said=text)
+    return BdFailed(f"bd: {text}", "run the same bd command by hand on the tracker host", said=text)

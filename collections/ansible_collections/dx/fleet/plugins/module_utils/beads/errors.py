@@ -1,0 +1,117 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Errors of working with Beads.
+
+BeadsError
+├── BdMissing            no `bd` to run
+├── BdTooOld             a `bd` on which a claim is not a lock
+├── NoWorkspace          no Beads database where `bd` looks
+├── StoreLocked          another process holds the store
+├── StoreUnreachable     the store's server does not answer
+├── OutcomeUnknown       `bd` did not end in time: the write may have happened
+├── BeadNotFound         no bead of exactly that id
+├── ClaimError
+│   ├── AlreadyClaimed   another dispatch holds the bead
+│   ├── AlreadyAssignedError   it is assigned to another
+│   ├── NotClaimable     closed, blocked, deferred ...
+│   ├── ClaimLost        the bead no longer names the dispatch that wants to change it
+│   └── LockBusy         another process holds our lock of the bead
+└── BdFailed             any other failure of `bd`, in its own words
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+__all__ = [
+    "AlreadyAssignedError",
+    "AlreadyClaimed",
+    "BdFailed",
+    "BdMissing",
+    "BdTooOld",
+    "BeadNotFound",
+    "BeadsError",
+    "ClaimError",
+    "ClaimLost",
+    "LockBusy",
+    "NoWorkspace",
+    "NotClaimable",
+    "OutcomeUnknown",
+    "StoreLocked",
+    "StoreUnreachable",
+]
+
+
+class BeadsError(Exception):
+    """An error that a person can act on.
+
+    Args:
+        message: One line: what, and where.
+        next_action: What to do or run next.
+        details: More fields for a result, JSON-ready.
+    """
+
+    reason_code = "beads_error"
+
+    def __init__(self, message: str, next_action: str, **details: t.Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.next_action = next_action
+        self.details = details
+
+
+class BdMissing(BeadsError):
+    reason_code = "bd_missing"
+
+
+class BdTooOld(BeadsError):
+    reason_code = "bd_too_old"
+
+
+class NoWorkspace(BeadsError):
+    reason_code = "no_workspace"
+
+
+class StoreLocked(BeadsError):
+    reason_code = "store_locked"
+
+
+class StoreUnreachable(BeadsError):
+    reason_code = "store_unreachable"
+
+
+class OutcomeUnknown(BeadsError):
+    reason_code = "bd_timeout"
+
+
+class BeadNotFound(BeadsError):
+    reason_code = "bead_not_found"
+
+
+class BdFailed(BeadsError):
+    reason_code = "bd_failed"
+
+
+class ClaimError(BeadsError):
+    """The bead can't be claimed, or changed, by this dispatch."""
+
+
+class AlreadyClaimed(ClaimError):
+    reason_code = "already_claimed"
+
+
+class AlreadyAssignedError(ClaimError):
+    reason_code = "already_assigned"
+
+
+class NotClaimable(ClaimError):
+    reason_code = "not_claimable"
+
+
+class ClaimLost(ClaimError):
+    reason_code = "claim_lost"
+
+
+class LockBusy(ClaimError):
+    reason_code = "lock_busy"

@@ -1,0 +1,262 @@
+#!/usr/bin/env python3
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A stand-in for `bd`, for machines without it. It is not Beads.
+
+One SQLite file, and the subset of commands, flags, answers and exit codes of bd 1.0.3 that this project uses,
+its traps included: the same actor may claim again, ids match by a part of them, errors are plain text even
+with --json. The contract tests run against it and, where there is one, against a real `bd`.
+
+``STANDIN_BD_SLEEP`` is how many seconds it takes to start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+import sqlite3
+import sys
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+VERSION = {"version": "1.0.3-standin", "build": "standin", "branch": "none", "schema_version": 1}
+
+
+class Failure(Exception):
+    """A line for standard error; exit code 1."""
+
+
+class Store:
+    """Issues in one SQLite file. Each command is one transaction."""
+
+    def __init__(self, path: Path) -> None:
+        self._database = sqlite3.connect(path, timeout=60, isolation_level=None)
+        self._database.execute("CREATE TABLE IF NOT EXISTS issues (id TEXT PRIMARY KEY, data TEXT NOT NULL)")
+        self._database.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        self._database.execute("COMMIT")
+
+    def all(self) -> list[dict[str, Any]]:
+        return [
+            json.loads(row[0]) for row in self._database.execute("SELECT data FROM issues ORDER BY rowid")
+        ]
+
+    def save(self, issue: dict[str, Any]) -> None:
+        issue["updated_at"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self._database.execute(
+            "INSERT INTO issues VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET data = excluded.data",
+            (issue["id"], json.dumps(issue)),
+        )
+
+    def resolve(self, wanted: str) -> dict[str, Any] | None:
+        """The issue of this id, else the only one whose id contains it: a trap of the real one."""
+        issues = self.all()
+        exact = [issue for issue in issues if issue["id"] == wanted]
+        found = exact or [issue for issue in issues if wanted in issue["id"]]
+        if len(found) > 1:
+            ids = " ".join(issue["id"] for issue in found)
+            raise Failure(
+                f'Error resolving {wanted}: ambiguous ID "{wanted}" matches {len(found)} issues: [{ids}]'
+            )
+        return found[0] if found else None
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        print(f"Error: {message.replace('unrecognized arguments:', 'unknown flag:')}", file=sys.stderr)
+        sys.exit(1)
+
+
+def main() -> int:
+    time.sleep(float(os.environ.get("STANDIN_BD_SLEEP", "0")))
+    options = parser().parse_args()
+    try:
+        return int(options.run(options))
+    except Failure as failure:
+        print(failure, file=sys.stderr)
+        return 1
+
+
+def parser() -> Parser:
+    top = Parser(prog="bd", allow_abbrev=False)
+    top.add_argument("--actor", default=os.environ.get("USER", "unknown"))
+    commands = top.add_subparsers(dest="command", required=True, parser_class=Parser)
+
+    def command(name: str, run: Any) -> Parser:
+        each: Parser = commands.add_parser(name, allow_abbrev=False)
+        each.add_argument("--json", action="store_true")
+        each.set_defaults(run=run)
+        return each
+
+    init = command("init", run_init)
+    init.add_argument("--prefix", default="bd")
+    for flag in ("-q", "--non-interactive", "--skip-hooks", "--skip-agents"):
+        init.add_argument(flag, action="store_true")
+    create = command("create", run_create)
+    create.add_argument("title")
+    create.add_argument("-d", "--description", default="")
+    create.add_argument("--id")
+    command("show", run_show).add_argument("id")
+    update = command("update", run_update)
+    update.add_argument("id")
+    update.add_argument("--claim", action="store_true")
+    update.add_argument("-s", "--status")
+    update.add_argument("-a", "--assignee")
+    update.add_argument("--append-notes")
+    update.add_argument("--metadata")
+    update.add_argument("--set-metadata", action="append", default=[])
+    update.add_argument("--unset-metadata", action="append", default=[])
+    close = command("close", run_close)
+    close.add_argument("id")
+    close.add_argument("-r", "--reason", default="")
+    listing = command("list", run_list)
+    listing.add_argument("--all", action="store_true")
+    listing.add_argument("--limit", type=int, default=50)
+    listing.add_argument("--has-metadata-key")
+    listing.add_argument("--metadata-field")
+    command("version", lambda _: answer(VERSION))
+    return top
+
+
+def run_init(options: argparse.Namespace) -> int:
+    folder = Path(os.environ.get("BEADS_DIR", ".beads"))
+    folder.mkdir(mode=0o700, exist_ok=True)
+    (folder / "standin-prefix").write_text(options.prefix)
+    Store(folder / "standin.db").commit()
+    return 0
+
+
+def workspace() -> Path:
+    named = os.environ.get("BEADS_DIR")
+    folders = [Path(named)] if named else [parent / ".beads" for parent in (Path.cwd(), *Path.cwd().parents)]
+    for folder in folders:
+        if (folder / "standin.db").exists():
+            return folder
+    raise Failure("Error: no beads database found\nHint: run 'bd init' to create one")
+
+
+def run_create(options: argparse.Namespace) -> int:
+    folder = workspace()
+    store = Store(folder / "standin.db")
+    prefix = (folder / "standin-prefix").read_text()
+    issue = {
+        "id": options.id or f"{prefix}-{secrets.token_hex(2)}",
+        "title": options.title,
+        "description": options.description,
+        "status": "open",
+        "priority": 2,
+        "issue_type": "task",
+    }
+    store.save(issue)
+    store.commit()
+    return answer(shown(issue) | {"schema_version": 1})
+
+
+def run_show(options: argparse.Namespace) -> int:
+    store = Store(workspace() / "standin.db")
+    issue = store.resolve(options.id)
+    store.commit()
+    if issue is None:
+        print(f'Error fetching {options.id}: no issue found matching "{options.id}"', file=sys.stderr)
+        answer({"error": "no issues found matching the provided IDs", "schema_version": 1})
+        return 1
+    return answer([shown(issue)])
+
+
+def run_update(options: argparse.Namespace) -> int:
+    store = Store(workspace() / "standin.db")
+    issue = store.resolve(options.id)
+    if issue is None:
+        raise Failure(f'Error resolving {options.id}: no issue found matching "{options.id}"')
+    statuses = ("open", "in_progress", "blocked", "deferred", "closed", "pinned", "hooked")
+    if options.status is not None and options.status not in statuses:
+        answer({"error": f"invalid status {options.status!r}", "schema_version": 1})
+        return 1
+    if options.claim:
+        claim(issue, options.actor)
+    change(issue, options)
+    store.save(issue)
+    store.commit()
+    return answer([shown(issue)])
+
+
+def claim(issue: dict[str, Any], actor: str) -> None:
+    holder, status = issue.get("assignee") or "", issue["status"]
+    if holder == actor and status == "in_progress":
+        return  # the trap: the same actor "wins" again
+    if holder and holder != actor:
+        raise Failure(f"Error claiming {issue['id']}: issue already claimed by {holder}")
+    if status != "open":
+        raise Failure(f"Error claiming {issue['id']}: issue not claimable: status {status}")
+    issue |= {"assignee": actor, "status": "in_progress"}
+
+
+def change(issue: dict[str, Any], options: argparse.Namespace) -> None:
+    if options.status is not None:
+        issue["status"] = options.status
+    if options.assignee is not None:
+        issue["assignee"] = options.assignee
+    if options.append_notes is not None:
+        issue["notes"] = "\n".join(filter(None, [issue.get("notes"), options.append_notes]))
+    metadata = issue.setdefault("metadata", {})
+    if options.metadata is not None:
+        metadata |= json.loads(options.metadata)
+    for pair in options.set_metadata:
+        key, _, value = pair.partition("=")
+        try:
+            metadata[key] = json.loads(value)
+        except ValueError:
+            metadata[key] = value
+    for key in options.unset_metadata:
+        metadata.pop(key, None)
+
+
+def run_close(options: argparse.Namespace) -> int:
+    store = Store(workspace() / "standin.db")
+    issue = store.resolve(options.id)
+    if issue is None:
+        answer(
+            {
+                "error": f'resolving ID {options.id}: no issue found matching "{options.id}"',
+                "schema_version": 1,
+            }
+        )
+        return 1
+    issue |= {"status": "closed", "close_reason": options.reason}
+    store.save(issue)
+    store.commit()
+    return answer([shown(issue)])
+
+
+def run_list(options: argparse.Namespace) -> int:
+    store = Store(workspace() / "standin.db")
+    issues = [shown(issue) for issue in store.all() if options.all or issue["status"] != "closed"]
+    store.commit()
+    if options.has_metadata_key:
+        issues = [issue for issue in issues if options.has_metadata_key in issue.get("metadata", {})]
+    if options.metadata_field:
+        key, _, value = options.metadata_field.partition("=")
+        issues = [issue for issue in issues if str(issue.get("metadata", {}).get(key)) == value]
+    if options.limit and len(issues) > options.limit:
+        print(f"Showing {options.limit} issues; more results matched", file=sys.stderr)
+        issues = issues[: options.limit]
+    return answer(issues)
+
+
+def shown(issue: dict[str, Any]) -> dict[str, Any]:
+    """Without what is empty, as the real one."""
+    return {key: value for key, value in issue.items() if value not in ("", {}, None)}
+
+
+def answer(data: Any) -> int:
+    print(json.dumps(data, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
