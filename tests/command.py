@@ -74,7 +74,13 @@ class Running:
     """A command under way, in a process group of its own as a shell's job is."""
 
     def __init__(
-        self, command: list[str], env: Mapping[str, str], cwd: Path, stdin: str | None, *, typing: bool = False
+        self,
+        command: list[str],
+        env: Mapping[str, str],
+        cwd: Path,
+        stdin: str | None,
+        *,
+        typing: bool = False,
     ) -> None:
         self._process = subprocess.Popen(
             command,

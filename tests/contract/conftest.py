@@ -1,7 +1,7 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`bd` for the contract tests: the stand-in, and a real one from ``DX_TEST_BD`` or PATH where there is one."""
+"""`bd` for the contract tests: the stand-in, and a real one where ``DX_TEST_BD`` or PATH has it."""
 
 from __future__ import annotations
 

@@ -67,7 +67,12 @@ def test_a_group_gives_every_vm_the_task_and_each_its_own_outcome(
 ) -> None:
     lab.vms["macmini"].kill()
     try:
-        variables = {"repo": "affordabot", "task": "@say to the group", "target": "opencode", "id": fresh_id()}
+        variables = {
+            "repo": "affordabot",
+            "task": "@say to the group",
+            "target": "opencode",
+            "id": fresh_id(),
+        }
         completed = fleet.playbook("dx.fleet.dispatch", **variables)
     finally:
         lab.vms["macmini"].start()
@@ -112,7 +117,10 @@ def test_one_wait_follows_sessions_of_several_vms(fleet: Fleet, tmp_path: Path) 
         tmp_path,
         "opencode",
         {"dx.fleet.opencode_wait": {"sessions": sessions}, "register": "waited", "run_once": True},
-        {"debug": {"msg": "states={{ waited.outcomes | items2dict('vm', 'state') | to_json }}"}, "run_once": True},
+        {
+            "debug": {"msg": "states={{ waited.outcomes | items2dict('vm', 'state') | to_json }}"},
+            "run_once": True,
+        },
     )
     assert done.code == 0, done
     assert _shown(done, "states") == dict.fromkeys(fleet.servers, "completed")
@@ -123,7 +131,8 @@ def test_one_wait_tells_the_good_from_the_bad(fleet: Fleet, model: ScriptedModel
     bad = fleet.dispatch("epyc6", "affordabot", "@status 401", "--no-wait").result()
     asks = fleet.dispatch("epyc6", "affordabot", "@question Which? | a | b", "--no-wait").result()
     sessions = [
-        {"vm": each["vm"], "session": each["session"], "url": fleet[each["vm"]].url} for each in (good, bad, asks)
+        {"vm": each["vm"], "session": each["session"], "url": fleet[each["vm"]].url}
+        for each in (good, bad, asks)
     ]
     done = _own_playbook(
         fleet,

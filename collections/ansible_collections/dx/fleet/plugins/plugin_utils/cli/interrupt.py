@@ -49,7 +49,7 @@ def take_over() -> None:
         signal.signal(signal.SIGINT, _interrupted)
 
 
-def _interrupted(number: int, frame: FrameType | None) -> None:
+def _interrupted(_number: int, _frame: FrameType | None) -> None:
     if os.getpid() != _owner or _leave is None:  # a worker that has no handler of its own yet
         os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
