@@ -164,7 +164,7 @@ def _check_text(value: Any, name: str = "an option") -> None:
 
 
 async def _attended(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
-    """What the work returns. Where the controller ends meanwhile, so does this worker: nobody would hear of it."""
+    """What the work returns. Where the controller ends meanwhile, so does this worker: nobody would hear."""
     controller = multiprocessing.parent_process()
     if controller is not None:
         asyncio.get_running_loop().add_reader(controller.sentinel, os._exit, 1)
