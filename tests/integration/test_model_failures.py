@@ -107,8 +107,7 @@ def test_a_known_agent_and_model_are_used(fleet: Fleet, model: ScriptedModel) ->
 
 
 # OpenCode 1.18 answers 204 to a prompt with an unknown agent or model. What the look beforehand found may
-# have
-# changed since, so the 204 alone must not be believed.
+# have changed since, so the 204 alone must not be believed.
 
 
 def test_an_agent_that_vanishes_after_the_look_is_a_failure(

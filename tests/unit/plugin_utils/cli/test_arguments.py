@@ -85,7 +85,7 @@ def test_all_is_every_enabled_vm() -> None:
         (("desk", "affordabot"), "task_missing", "'desk' is a VM"),
         (("affordabot",), "task_missing", "the repo or the task is missing"),
         ((), "task_missing", "there is nothing to do"),
-        (("epyc6", "affordabot", "Run", "more"), "task_missing", "missing"),
+        (("epyc6", "affordabot", "Run", "more"), "too_many_words", "there are 4 words"),
         (("epyc6", " ", "Run"), "repo_missing", "the repo is empty"),
         (("epyc6", "affordabot", "Run", "--all"), "vm_and_all", "both a VM ('epyc6') and --all"),
         (

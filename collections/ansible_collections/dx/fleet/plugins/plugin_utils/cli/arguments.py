@@ -150,6 +150,12 @@ def _repo_and_task(words: list[str], arguments: Arguments) -> tuple[str | None, 
         return None, None
     if len(words) == 1 and arguments.session is not None:
         return None, words[0]
+    if len(words) > 2:
+        raise UsageError(
+            f"there are {len(words)} words where VM REPO TASK can stand; the task must be one of them",
+            reason_code="too_many_words",
+            next_action="quote the task: dx-dispatch VM REPO 'what to do'",
+        )
     if len(words) != 2:
         raise UsageError(
             "the repo or the task is missing" if words else "there is nothing to do",
