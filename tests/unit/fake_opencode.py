@@ -171,6 +171,7 @@ class FakeOpenCode:
         self.aborted: list[str] = []
         self.stops_when_aborted = True
         self.accepts_streams = True
+        self.before_stream: Callable[[], None] = lambda: None
         self.streams: list[asyncio.Queue[object]] = []
         self.connected = asyncio.Event()
         self._rules: list[_Rule] = []
@@ -345,6 +346,7 @@ class FakeOpenCode:
     def _event_stream(self) -> httpx.Response:
         if not self.accepts_streams:
             return _fault()
+        self.before_stream()
         stream: asyncio.Queue[object] = asyncio.Queue()
         self.streams.append(stream)
         stream.put_nowait({"payload": {"type": "server.connected", "properties": {}}})

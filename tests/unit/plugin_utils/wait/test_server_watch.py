@@ -181,6 +181,13 @@ async def test_an_end_that_came_while_the_stream_was_down_is_noticed_on_its_retu
     assert (await watched.outcome()).state is State.COMPLETED
 
 
+async def test_an_end_that_came_just_before_the_stream_was_up_again_is_noticed(watched: Watched) -> None:
+    await watched.begin()
+    watched.fake.before_stream = lambda: watched.finish(silently=True)
+    watched.fake.cut_streams()
+    assert (await watched.outcome()).state is State.COMPLETED
+
+
 async def test_events_of_others_and_nonsense_are_passed_over(watched: Watched) -> None:
     await watched.begin()
     for kind in ("session.idle", "message.part.updated", "permission.asked"):
