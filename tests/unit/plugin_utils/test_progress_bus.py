@@ -93,9 +93,16 @@ def test_without_an_open_bus_nothing_is_sent() -> None:
 
 def test_a_bus_that_nobody_reads_holds_nobody_up() -> None:
     """Neither a sender nor the end."""
-    with open_bus():
-        for number in range(10_000):
-            send(Progress("epyc6", "x", str(number)))
+
+    def work() -> None:
+        with open_bus():
+            for number in range(10_000):
+                send(Progress("epyc6", "x", str(number)))
+
+    worker = threading.Thread(target=work, daemon=True)
+    worker.start()
+    worker.join(timeout=30)
+    assert not worker.is_alive()
 
 
 def test_a_progress_that_is_too_long_is_dropped_and_the_next_one_comes() -> None:
