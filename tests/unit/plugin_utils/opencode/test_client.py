@@ -64,7 +64,7 @@ async def failure(server: OpenCode) -> OpenCodeError:
     async with server:
         with pytest.raises(OpenCodeError) as caught:
             await server.session("ses_1")
-    assert "\n" not in caught.value.message
+    assert caught.value.message.isprintable()
     assert f"GET {URL}/session/ses_1" in caught.value.message
     return caught.value
 
@@ -106,6 +106,7 @@ async def failure(server: OpenCode) -> OpenCodeError:
             "not found: ses_1",
         ),
         (404, HTML, "text/html", NotOpenCode, "not OpenCode"),
+        (400, b'{"message": "\\u001b[31mno\\u009bway\\u202e"}', "application/json", Rejected, "[31mno"),
         (404, b"404 page not found", "text/plain", NotOpenCode, "not OpenCode"),
         (
             500,
