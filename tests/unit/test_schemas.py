@@ -18,8 +18,6 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.endpoints import parse_fl
 from ansible_collections.dx.fleet.plugins.plugin_utils.errors import ConfigError
 from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.models import (
     PermissionRequest,
-    Question,
-    QuestionOption,
     QuestionRequest,
 )
 from ansible_collections.dx.fleet.plugins.plugin_utils.outcome import (
@@ -38,13 +36,15 @@ from tests import schemas
 from tests.command import CHECKOUT
 from tests.unit.endpoints_files import PLAIN, almost_files, file_text
 
-PERMISSION = PermissionRequest(
-    id="per_1", sessionID="ses_1", permission="bash", patterns=["rm *"], metadata={"a": 1}
+PERMISSION = PermissionRequest.model_validate(
+    {"id": "per_1", "sessionID": "ses_1", "permission": "bash", "patterns": ["rm *"], "metadata": {"a": 1}}
 )
-QUESTION = QuestionRequest(
-    id="que_1",
-    sessionID="ses_1",
-    questions=[Question(question="Where?", options=[QuestionOption(label="staging")])],
+QUESTION = QuestionRequest.model_validate(
+    {
+        "id": "que_1",
+        "sessionID": "ses_1",
+        "questions": [{"question": "Where?", "options": [{"label": "staging"}]}],
+    }
 )
 FULL = Evidence(
     session="ses_1",

@@ -152,7 +152,7 @@ async def test_a_dispatch_that_was_sent_is_a_replay_in_its_own_directory() -> No
 
 
 @pytest.mark.parametrize("differs", [{"directory": HOME}, {"agent": "plan"}, {"model": "scripted/small"}])
-async def test_an_id_that_was_used_elsewhere_or_otherwise_is_refused(differs: dict[str, str]) -> None:
+async def test_an_id_that_was_used_elsewhere_or_otherwise_is_refused(differs: dict[str, Any]) -> None:
     fake = FakeOpenCode()
     fake.session(REQUEST.session, "/srv/repos/affordabot").user(REQUEST.message, REQUEST.task)
     fake.directories.add(HOME)
