@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.command import Completed
 from tests.lab import Lab, ScriptedModel
 from tests.lab.proxy import Fault, FaultProxy, drop_request, drop_response, hang, status
 
+from .ahead import Ahead, ahead, chosen
 from .fleet import Fleet, fresh_id
 
 # Each request of a dispatch that creates a session, with how many of the kind come before it.
@@ -39,12 +43,24 @@ REQUESTS = {
 }
 
 
-LOSSES = [
-    pytest.param(name, lost, id=f"{name}: the {what}")
+LOSSES = {
+    f"{name}: the {what}": (name, lost)
     for name, (method, _, _) in REQUESTS.items()
     for what, lost in (("answer", drop_response()), ("request", drop_request()))
     if method != "GET" or what == "answer"  # to who only reads, they are the same
-]
+}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a dispatch with one loss led to. ``asked``: how often the lost request was made."""
+
+    completed: Completed
+    asked: int
+    runs: str
+    model_asked: int
+    stored: list[list[str]]
+    task: str
 
 
 def _task() -> tuple[str, str]:
@@ -59,31 +75,53 @@ def _assert_one_run(lab: Lab, fleet: Fleet, model: ScriptedModel, session: str, 
     assert fleet["epyc6"].prompts(session) == [[task]]
 
 
-@pytest.mark.parametrize(("request_", "lost"), LOSSES)
-def test_one_loss_changes_nothing(
-    fleet: Fleet,
-    fleet_behind: Fleet,
-    lab: Lab,
-    model: ScriptedModel,
-    proxy: FaultProxy,
-    tmp_path: Path,
-    request_: str,
-    lost: Fault,
-) -> None:
-    method, path, after = REQUESTS[request_]
-    if request_ == "the home":  # which is asked for where it is needed
-        fleet_behind = fleet_behind.described_as(tmp_path, epyc6={"repos_root": "~/"})
-    proxy.add(method, path, lost, after=after)
+def _dispatch_with(lab: Lab, fleet: Fleet, folder: Path, loss: str) -> Seen:
+    request, lost = LOSSES[loss]
+    method, path, after = REQUESTS[request]
     task, name = _task()
-    completed = fleet_behind.dispatch("epyc6", "affordabot", task)
-    result = completed.result()
-    assert (completed.code, result["state"]) == (0, "completed"), completed
-    asked = [each for each in proxy.requests if each[0] == method and re.search(path, each[1])]
-    if request_ == "send the task" and lost == drop_response():
-        assert len(asked) == 1  # it had arrived
-    elif request_ != "follow the events":  # whose answer is never complete, so that the proxy waits for ever
-        assert len(asked) > after + 1, f"{request_} was not asked again: {proxy.requests}"
-    _assert_one_run(lab, fleet, model, result["session"], task, name)
+    folder.mkdir()
+    with FaultProxy(lab.vms["epyc6"].url) as proxy:
+        behind = fleet.seen_at(folder, epyc6=proxy.url)
+        if request == "the home":  # which is asked for where it is needed
+            behind = behind.described_as(folder, epyc6={"repos_root": "~/"})
+        proxy.add(method, path, lost, after=after)
+        completed = behind.dispatch("epyc6", "affordabot", task)
+        asked = [each for each in proxy.requests if each[0] == method and re.search(path, each[1])]
+    file = lab.vms["epyc6"].repo("affordabot") / name
+    session = completed.result()["session"]
+    return Seen(
+        completed=completed,
+        asked=len(asked) - after,
+        runs=file.read_text() if file.exists() else "",
+        model_asked=len(lab.model.prompts(task)),
+        stored=fleet["epyc6"].prompts(session) if session else [],
+        task=task,
+    )
+
+
+@pytest.fixture(scope="module")
+def losses(
+    request: pytest.FixtureRequest, lab: Lab, whole_fleet: Fleet, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Ahead[str, Seen]]:
+    """What each loss led to."""
+    folder = tmp_path_factory.mktemp("losses")
+
+    def run(loss: str) -> Seen:
+        return _dispatch_with(lab, whole_fleet, folder / re.sub(r"\W+", "-", loss), loss)
+
+    with ahead(run, chosen(request, "loss")) as seen:
+        yield seen
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_one_loss_changes_nothing(losses: Ahead[str, Seen], loss: str) -> None:
+    seen = losses[loss]
+    assert (seen.completed.code, seen.completed.result()["state"]) == (0, "completed"), seen.completed
+    assert (seen.runs, seen.model_asked, seen.stored) == ("run\n", 1, [[seen.task]])
+    if loss == "send the task: the answer":
+        assert seen.asked == 1  # it had arrived
+    elif loss != "follow the events: the answer":  # which is never complete, so that the proxy waits for ever
+        assert seen.asked > 1
 
 
 def test_many_losses_at_once(

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils import submit
 from ansible_collections.dx.fleet.plugins.plugin_utils.errors import DispatchError
@@ -12,30 +14,52 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.client import Op
 from ansible_collections.dx.fleet.plugins.plugin_utils.preflight import Plan
 from ansible_collections.dx.fleet.plugins.plugin_utils.request import Request
 
+from tests.command import Completed
 from tests.lab import Lab, ScriptedModel
 from tests.lab.proxy import FaultProxy, status
 
+from .ahead import Ahead, ahead, chosen
 from .fleet import Fleet, fresh_id
 
-FINAL = {
-    "@status 400": ("model_error", "scripted status 400"),
-    "@status 401": ("model_unauthorized", "scripted status 401"),
-    "@status 403": ("model_unauthorized", "scripted status 403"),
-    "@status 404": ("model_error", "scripted status 404"),
-    "@badjson": ("model_error", "JSON"),
-    "@length": ("answer_cut", "cut"),
+FAILURES = {
+    "@status 400": ("model_error", "scripted status 400", 1),
+    "@status 401": ("model_unauthorized", "scripted status 401", 1),
+    "@status 403": ("model_unauthorized", "scripted status 403", 1),
+    "@status 404": ("model_error", "scripted status 404", 1),
+    "@badjson": ("model_error", "JSON", 1),
+    "@length": ("answer_cut", "cut", 1),
+    # Of these OpenCode 1.18 tries each five times more.
+    "@status 429 retry-after=0": ("model_rate_limited", "scripted status 429", 6),
+    "@status 500 retry-after=0": ("model_error", "scripted status 500", 6),
+    "@status 503 retry-after=0": ("model_error", "scripted status 503", 6),
 }
+"""How the model fails for good -> reason code, what is said, how often the model was asked."""
 
 
-@pytest.mark.parametrize("how", FINAL)
-def test_a_failure_of_the_model_that_is_final(fleet: Fleet, lab: Lab, model: ScriptedModel, how: str) -> None:
-    reason, said = FINAL[how]
-    completed = fleet.dispatch("epyc6", "affordabot", f"{how}\n@say never")
+@pytest.fixture(scope="module")
+def failed(
+    request: pytest.FixtureRequest, lab: Lab, whole_fleet: Fleet
+) -> Iterator[Ahead[str, tuple[Completed, int]]]:
+    """What each failure led to, and how often the model was asked."""
+
+    def run(how: str) -> tuple[Completed, int]:
+        completed = whole_fleet.dispatch("epyc6", "affordabot", f"{how}\n@say never")
+        session = completed.result()["session"]
+        return completed, len([call for call in lab.model.calls(how) if call.session == session])
+
+    with ahead(run, chosen(request, "how")) as failed:
+        yield failed
+
+
+@pytest.mark.parametrize("how", FAILURES)
+def test_a_model_that_fails_for_good(failed: Ahead[str, tuple[Completed, int]], how: str) -> None:
+    reason, said, calls = FAILURES[how]
+    completed, asked = failed[how]
     result = completed.result()
     assert (completed.code, result["state"], result["reason_code"]) == (3, "failed", reason)
     assert said in result["message_to_human"]
     assert result["next_action"].startswith("dx-dispatch epyc6 affordabot ")
-    assert len(model.prompts("@say never")) == 1
+    assert asked == calls
 
 
 def test_a_failure_after_some_work_keeps_the_evidence_of_that_work(fleet: Fleet, lab: Lab) -> None:
@@ -44,19 +68,6 @@ def test_a_failure_after_some_work_keeps_the_evidence_of_that_work(fleet: Fleet,
     assert (completed.code, result["reason_code"]) == (3, "model_unauthorized")
     assert [tool["exit"] for tool in result["evidence"]["tools"]] == [3]
     assert "scripted status 401" in result["evidence"]["error"]
-
-
-@pytest.mark.parametrize(
-    ("code", "reason"), [(429, "model_rate_limited"), (500, "model_error"), (503, "model_error")]
-)
-def test_a_model_that_never_recovers(
-    fleet: Fleet, lab: Lab, model: ScriptedModel, code: int, reason: str
-) -> None:
-    running = fleet.start("epyc6", "affordabot", f"@status {code} retry-after=0\n@say never", "--json")
-    completed = running.finish()
-    result = completed.result()
-    assert (completed.code, result["state"], result["reason_code"]) == (3, "failed", reason)
-    assert len(model.calls("@say never")) == 6  # OpenCode 1.18 tries five times more
 
 
 def test_a_model_that_recovers_is_no_failure(fleet: Fleet, model: ScriptedModel) -> None:
@@ -110,17 +121,42 @@ def test_a_known_agent_and_model_are_used(fleet: Fleet, model: ScriptedModel) ->
 # have changed since, so the 204 alone must not be believed.
 
 
-def test_an_agent_that_vanishes_after_the_look_is_a_failure(
-    fleet_behind: Fleet, model: ScriptedModel, proxy: FaultProxy
+VANISHED = {
+    "agent": ("--agent", "gone", "^/agent$", [{"name": "gone", "mode": "primary"}], "prompt_not_stored"),
+    "model": (
+        "--model",
+        "scripted/gone",
+        "^/config/providers$",
+        {"providers": [{"id": "scripted", "models": {"gone": {"id": "gone"}}}]},
+        "no_answer",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def vanished(
+    request: pytest.FixtureRequest, lab: Lab, whole_fleet: Fleet, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Ahead[str, Completed]]:
+    """What became of a task for which the look beforehand found something that is not there any more."""
+
+    def run(what: str) -> Completed:
+        option, name, path, answer, _ = VANISHED[what]
+        with FaultProxy(lab.vms["epyc6"].url) as proxy:
+            proxy.add("GET", path, status(200, answer), times=None)
+            behind = whole_fleet.seen_at(tmp_path_factory.mktemp(what), epyc6=proxy.url)
+            return behind.dispatch("epyc6", "affordabot", "@say never in vain", option, name)
+
+    with ahead(run, chosen(request, "what")) as completed:
+        yield completed
+
+
+@pytest.mark.parametrize("what", VANISHED)
+def test_what_vanishes_after_the_look_is_a_failure(
+    lab: Lab, vanished: Ahead[str, Completed], what: str
 ) -> None:
-    proxy.add("GET", "^/agent$", status(200, [{"name": "nosuch", "mode": "primary"}]), times=None)
-    completed = fleet_behind.dispatch("epyc6", "affordabot", "@say never", "--agent", "nosuch")
-    result = completed.result()
-    assert ("POST", f"/session/{result['session']}/prompt_async") in proxy.requests or result[
-        "session"
-    ] is None
-    assert (completed.code, result["state"], result["reason_code"]) == (3, "failed", "prompt_not_stored")
-    assert model.prompts() == []
+    result = vanished[what].result()
+    assert (vanished[what].code, result["state"], result["reason_code"]) == (3, "failed", VANISHED[what][-1])
+    assert lab.model.prompts("never in vain") == []
 
 
 async def test_a_prompt_of_which_there_is_no_trace_was_not_placed(
@@ -134,15 +170,4 @@ async def test_a_prompt_of_which_there_is_no_trace_was_not_placed(
         with pytest.raises(DispatchError) as caught:
             await submit.place(server, request, plan)
     assert caught.value.reason_code == "prompt_not_stored"
-    assert model.prompts() == []
-
-
-def test_a_model_that_vanishes_after_the_look_is_a_failure(
-    fleet_behind: Fleet, model: ScriptedModel, proxy: FaultProxy
-) -> None:
-    models = {"providers": [{"id": "scripted", "models": {"gone": {"id": "gone"}}}]}
-    proxy.add("GET", "^/config/providers$", status(200, models), times=None)
-    completed = fleet_behind.dispatch("epyc6", "affordabot", "@say never", "--model", "scripted/gone")
-    result = completed.result()
-    assert (completed.code, result["state"], result["reason_code"]) == (3, "failed", "no_answer")
     assert model.prompts() == []

@@ -60,12 +60,13 @@ def test_replays_at_the_same_time_lead_to_one_run(fleet: Fleet, model: ScriptedM
 
 
 def test_all_replayed_asks_no_model_again(fleet: Fleet, lab: Lab, model: ScriptedModel) -> None:
-    words = ("--all", "affordabot", "@say to all", "--id", fresh_id())
+    dispatch = fresh_id()
+    words = ("--all", "affordabot", "@say to all", "--id", dispatch)
     first, second = fleet.dispatch(*words).results(), fleet.dispatch(*words).results()
     assert {vm: each["session"] for vm, each in first.items()} == {
         vm: each["session"] for vm, each in second.items()
     }
-    assert len({each["dispatch"] for each in first.values()}) == len(lab.vms)
+    assert {vm: each["dispatch"] for vm, each in first.items()} == {vm: f"{dispatch}.{vm}" for vm in lab.vms}
     assert sorted(call.vm for call in model.prompts("to all")) == sorted(lab.vms)
 
 

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.lab import Lab, ScriptedModel
 
+from .ahead import Ahead, ahead, chosen
 from .fleet import Fleet
 
 AWKWARD = {
@@ -33,9 +35,9 @@ AWKWARD = {
 }
 
 
-def _reached(model: ScriptedModel) -> str:
-    """The text of the only prompt that the model got."""
-    (call,) = model.prompts()
+def _reached(model: ScriptedModel, session: str | None = None) -> str:
+    """The text of the only prompt that the model got (of a session)."""
+    (call,) = [call for call in model.prompts() if session in (None, call.session)]
     return call.last_user_text
 
 
@@ -44,13 +46,24 @@ def _untouched(fleet: Fleet, lab: Lab) -> bool:
     return not any((place / "x").exists() for place in places)
 
 
+@pytest.fixture(scope="module")
+def sent(request: pytest.FixtureRequest, lab: Lab, whole_fleet: Fleet) -> Iterator[Ahead[str, list[object]]]:
+    """What each task led to: the exit code, what the model got, and what the server stored."""
+
+    def run(kind: str) -> list[object]:
+        completed = whole_fleet.dispatch("epyc6", "affordabot", AWKWARD[kind])
+        session = completed.result()["session"]
+        return [completed.code, _reached(lab.model, session), whole_fleet["epyc6"].prompts(session)]
+
+    with ahead(run, chosen(request, "kind")) as sent:
+        yield sent
+
+
 @pytest.mark.parametrize("kind", AWKWARD)
-def test_it_reaches_the_model_as_it_is(fleet: Fleet, lab: Lab, model: ScriptedModel, kind: str) -> None:
-    task = AWKWARD[kind]
-    completed = fleet.dispatch("epyc6", "affordabot", task)
-    assert completed.code == 0, completed
-    assert _reached(model) == task
-    assert fleet["epyc6"].prompts(completed.result()["session"]) == [[task]]
+def test_it_reaches_the_model_as_it_is(
+    fleet: Fleet, lab: Lab, sent: Ahead[str, list[object]], kind: str
+) -> None:
+    assert sent[kind] == [0, AWKWARD[kind], [[AWKWARD[kind]]]]
     assert _untouched(fleet, lab)
 
 
@@ -60,11 +73,11 @@ def test_it_may_begin_with_a_dash(fleet: Fleet, model: ScriptedModel) -> None:
     assert _reached(model) == "--all -x"
 
 
-@pytest.mark.parametrize("kind", ["templates", "lines", "other scripts"])
-def test_it_may_come_from_standard_input(fleet: Fleet, model: ScriptedModel, kind: str) -> None:
-    completed = fleet.dispatch("epyc6", "affordabot", "-", stdin=AWKWARD[kind])
+@pytest.mark.parametrize("piped", ["lines", "other scripts"])
+def test_it_may_come_from_standard_input(fleet: Fleet, model: ScriptedModel, piped: str) -> None:
+    completed = fleet.dispatch("epyc6", "affordabot", "-", stdin=AWKWARD[piped])
     assert completed.code == 0, completed
-    assert _reached(model) == AWKWARD[kind]
+    assert _reached(model) == AWKWARD[piped]
 
 
 def test_a_person_sees_it_on_one_harmless_line(fleet: Fleet, model: ScriptedModel) -> None:
