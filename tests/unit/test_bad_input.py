@@ -15,9 +15,8 @@ from typing import Any
 import jsonschema
 import pytest
 from ansible_collections.dx.fleet.plugins.action import opencode_dispatch, opencode_info, opencode_wait
-from ansible_collections.dx.fleet.plugins.plugin_utils.outcome import Outcome
 from ansible_collections.dx.fleet.plugins.plugin_utils.cli.document import document, encoded
-from ansible_collections.dx.fleet.plugins.plugin_utils.outcome import exit_code
+from ansible_collections.dx.fleet.plugins.plugin_utils.outcome import Outcome, exit_code
 from ansible_collections.dx.fleet.plugins.plugin_utils.wait import server_watch
 from hypothesis import example, given
 from hypothesis import strategies as st

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.dx.fleet.plugins.plugin_utils.outcome import Outcome
 from ansible_collections.dx.fleet.plugins.plugin_utils.cli.document import document, encoded
 from ansible_collections.dx.fleet.plugins.plugin_utils.errors import PreflightError, UsageError
 from ansible_collections.dx.fleet.plugins.plugin_utils.outcome import (

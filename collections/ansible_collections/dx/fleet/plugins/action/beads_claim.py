@@ -26,7 +26,9 @@ UNSEEN_S = 60.0  # age of a claim from which a dispatcher that can't be seen cou
 class ActionModule(BeadsAction):
     # The folder is one of the tracker host, and expanded there.
     ARGUMENT_SPEC = {**CLAIM, "beads_dir": {"type": "str"}}
-    REQUIRED_IF = [each for each in CLAIM_REQUIRED_IF if each[1] != "claimed"] + [("state", "claimed", ["vm"])]
+    REQUIRED_IF = [each for each in CLAIM_REQUIRED_IF if each[1] != "claimed"] + [
+        ("state", "claimed", ["vm"])
+    ]
 
     async def act(self, args: dict[str, Any]) -> dict[str, Any]:
         if args["state"] == "settled":
@@ -116,4 +118,6 @@ def _is_abandoned(claim: Mapping[str, Any]) -> bool:
 
 def _told(result: dict[str, Any]) -> dict[str, Any]:
     """What the module told, without what Ansible adds."""
-    return {name: value for name, value in result.items() if name != "invocation" and not name.startswith("_")}
+    return {
+        name: value for name, value in result.items() if name != "invocation" and not name.startswith("_")
+    }

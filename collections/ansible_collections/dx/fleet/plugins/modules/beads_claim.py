@@ -261,7 +261,13 @@ outcome:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dx.fleet.plugins.module_utils.beads.bd import Bd
-from ansible_collections.dx.fleet.plugins.module_utils.beads.claims import Claimant, Claims, Policy, Result, Seen
+from ansible_collections.dx.fleet.plugins.module_utils.beads.claims import (
+    Claimant,
+    Claims,
+    Policy,
+    Result,
+    Seen,
+)
 from ansible_collections.dx.fleet.plugins.module_utils.beads.errors import BeadsError
 from ansible_collections.dx.fleet.plugins.module_utils.beads.settling import end_of
 from ansible_collections.dx.fleet.plugins.module_utils.specs import CLAIM, CLAIM_REQUIRED_IF

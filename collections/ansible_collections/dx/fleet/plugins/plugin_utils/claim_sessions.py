@@ -25,7 +25,7 @@ PATIENCE_S = 5.0
 
 @dataclass(frozen=True)
 class SessionSeen:
-    """``state`` is ``busy``, ``retry``, ``needs_input``, ``idle``, ``gone`` (the server has no such session) or
+    """``state`` is ``busy``, ``retry``, ``needs_input``, ``idle``, ``gone`` (there is no such session) or
     ``unknown`` (it can't be asked: ``why``). An idle one has a verdict on the claim's task.
     """
 
@@ -40,7 +40,10 @@ class SessionSeen:
 
 
 async def look_at_all(
-    claims: Sequence[Mapping[str, Any]], servers: Mapping[str, OpenCode | FleetError], *, patience_s: float = PATIENCE_S
+    claims: Sequence[Mapping[str, Any]],
+    servers: Mapping[str, OpenCode | FleetError],
+    *,
+    patience_s: float = PATIENCE_S,
 ) -> list[SessionSeen]:
     """What the session of each claim is doing.
 

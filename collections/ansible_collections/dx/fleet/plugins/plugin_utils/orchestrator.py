@@ -35,4 +35,6 @@ def orchestrator_of(environ: Mapping[str, str], hostname: str | None = None) -> 
     host = (hostname or socket.gethostname()).partition(".")[0]
     # Claude Code sets CLAUDECODE=1 for the commands that it runs.
     agent = "claude-code" if environ.get("CLAUDECODE") else environ.get("USER") or "someone"
-    return "@".join(re.sub(r"[^A-Za-z0-9._-]+", "-", part).strip("-._") or "unknown" for part in (agent, host))
+    return "@".join(
+        re.sub(r"[^A-Za-z0-9._-]+", "-", part).strip("-._") or "unknown" for part in (agent, host)
+    )

@@ -42,7 +42,9 @@ def decide(claim: Mapping[str, Any], seen: SessionSeen, *, gone: bool | None, tt
         return Decision("kept", words.get(seen.state, f"{where} works"))
     age = claim["age_s"]
     if age is None or age < ttl_s:
-        return Decision("kept", f"it is younger than {ttl_s:g} s" if age is not None else "its age is unknown")
+        return Decision(
+            "kept", f"it is younger than {ttl_s:g} s" if age is not None else "its age is unknown"
+        )
     if gone is False:
         return Decision("kept", "its dispatcher lives")
     if seen.state == "gone":
@@ -50,4 +52,6 @@ def decide(claim: Mapping[str, Any], seen: SessionSeen, *, gone: bool | None, tt
     verdict = seen.verdict
     if verdict is None or verdict.reason_code == "prompt_not_stored":
         return Decision("released", f"{where} never got the task")
-    return Decision("blocked", f"{where} is idle, and nobody ended the claim: {verdict.state}: {verdict.message}")
+    return Decision(
+        "blocked", f"{where} is idle, and nobody ended the claim: {verdict.state}: {verdict.message}"
+    )

@@ -24,7 +24,7 @@ def settled(
         told: The outcome as plain data; empty where there was none.
         bead: The bead.
         ended: What the claim became: ``closed``, ``blocked``, ``released`` or ``held``.
-        failure: Why the bead could not be told. The outcome then is no success, as the bead says another thing.
+        failure: Why the bead could not be told. The outcome then is no success: the bead says another thing.
     """
     if not told:
         outcome = Outcome(State.FAILED, "own_fault", "the run ended without an outcome")

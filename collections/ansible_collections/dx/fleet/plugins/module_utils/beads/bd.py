@@ -90,11 +90,14 @@ class Bd:
         executable: Its path, or its name on PATH.
         directory: Folder of the workspace (that which holds ``.beads``); None: where it runs.
         timeout_s: Longest time of one call, in seconds.
+
+    ``calls`` are those that were made; each `bd` gets the descriptors in ``inherited``.
     """
 
     def __init__(self, executable: str = "bd", directory: str | None = None, timeout_s: float = 60.0) -> None:
         self.directory = directory
         self.calls: list[Call] = []
+        self.inherited: tuple[int, ...] = ()
         self._executable = executable
         self._timeout_s = timeout_s
         self._workspace: str | None = None
@@ -225,18 +228,25 @@ class Bd:
             text=True,
             errors="replace",
             start_new_session=True,
+            pass_fds=self.inherited,
         )
         try:
             out, err = process.communicate(timeout=self._timeout_s)
         except subprocess.TimeoutExpired as error:
             os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+            out, err = process.communicate()
+            self.calls.append(Call(argv, process.returncode, out, err, time.monotonic() - began))
             raise OutcomeUnknown(
-                f"bd {words[0]} did not end within {self._timeout_s:g} s",
+                f"bd {_verb(words)} did not end within {self._timeout_s:g} s",
                 "see what holds the store, then run it again: it looks before it writes",
             ) from error
         call = Call(argv, process.returncode, out, err, time.monotonic() - began)
         self.calls.append(call)
+        if call.code < 0:
+            raise OutcomeUnknown(
+                f"bd {_verb(words)} was killed by signal {-call.code}",
+                "run it again: it looks before it writes",
+            )
         return call
 
     def _environment(self) -> dict[str, str]:
@@ -259,9 +269,7 @@ class Bd:
             if each.id == bead:
                 return each
         others = ", ".join(each.id for each in found) or "nothing"
-        raise BeadNotFound(
-            f"there is no bead {bead}; bd answered with {others}", CHECK_IT
-        )
+        raise BeadNotFound(f"there is no bead {bead}; bd answered with {others}", CHECK_IT)
 
 
 def _failure(call: Call) -> BeadsError:
@@ -272,6 +280,10 @@ def _failure(call: Call) -> BeadsError:
         if re.search(words, text, re.IGNORECASE):
             return kind(f"bd: {text}", advice.format(id=_bead_of(call)), said=text)
     return BdFailed(f"bd: {text}", "run the same bd command by hand on the tracker host", said=text)
+
+
+def _verb(words: t.Sequence[str]) -> str:
+    return words[2] if words[0] == "--actor" else words[0]
 
 
 def _bead_of(call: Call) -> str:

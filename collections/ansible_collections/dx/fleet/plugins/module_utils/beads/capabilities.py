@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the installed `bd` can do, asked once per binary and kept beside the locks.
 
-Features are looked for in its own help, not concluded from its version: 1.2.2 has none of what 1.2.1 had. Only
-versions on which a claim is no lock, or that lose data, are known by number.
+Features are looked for in its own help, not concluded from its version: 1.2.2 has none of what 1.2.1 had.
+Only versions on which a claim is no lock, or that lose data, are known by number.
 """
 
 from __future__ import annotations
@@ -21,7 +21,12 @@ from .errors import BdFailed, BdTooOld
 __all__ = ["Capabilities", "capabilities_of"]
 
 OLDEST = (0, 57, 0)  # before, a failed claim ends with exit code 0
-WITHDRAWN = {(1, 0, 5): "damages data", (1, 1, 1): "was withdrawn", (1, 2, 0): "was withdrawn", (1, 2, 1): "was withdrawn"}
+WITHDRAWN = {
+    (1, 0, 5): "damages data",
+    (1, 1, 1): "was withdrawn",
+    (1, 2, 0): "was withdrawn",
+    (1, 2, 1): "was withdrawn",
+}
 INSTALL = "install Beads 1.0.4, or 1.3 or later (brew install beads, npm install -g @beads/bd)"
 
 
@@ -33,9 +38,7 @@ class Capabilities:
     guards: bool
 
 
-def capabilities_of(
-    executable: str, folder: str, ask: t.Callable[[t.Sequence[str]], str]
-) -> Capabilities:
+def capabilities_of(executable: str, folder: str, ask: t.Callable[[t.Sequence[str]], str]) -> Capabilities:
     """What a `bd` can do.
 
     Args:
@@ -52,7 +55,9 @@ def capabilities_of(
     path = os.path.join(folder, "bd-capabilities.json")
     known = _read(path, key)
     if known is None:
-        known = Capabilities(_version(ask(["version", "--json"])), "--if-assignee" in ask(["update", "--help"]))
+        known = Capabilities(
+            _version(ask(["version", "--json"])), "--if-assignee" in ask(["update", "--help"])
+        )
         _write(path, {"key": key, **asdict(known)})
     _check(known.version)
     return known

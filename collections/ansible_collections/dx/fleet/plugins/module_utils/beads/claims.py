@@ -11,6 +11,7 @@ lost its claim meanwhile, changes nothing.
 from __future__ import annotations
 
 import typing as t
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -35,9 +36,9 @@ __all__ = ["Claimant", "Claims", "Policy", "Result", "Seen"]
 class Policy:
     """What a claim may do to others.
 
-    ``gone``: the dispatcher that is known to be gone; its claim may be gone on with. ``retry``: a blocked bead
-    may be claimed anew. ``alone``: no claim of another orchestrator may be under way, except on ``idle`` beads,
-    whose sessions are known not to work. ``takeover``: go on all the same; the bead keeps a note of it.
+    ``gone``: the dispatcher that is known to be gone; its claim may be gone on with. ``retry``: a blocked
+    bead may be claimed anew. ``alone``: no claim of another orchestrator may be under way, except on ``idle``
+    beads, whose sessions are known not to work. ``takeover``: go on all the same; the bead has a note of it.
     """
 
     gone: str | None = None
@@ -108,9 +109,7 @@ class Claims:
         claims = [summary_of(bead, self._now()) for bead in found]
         return sorted(claims, key=lambda claim: str(claim["claimed_at"]))
 
-    def claim(
-        self, bead: str, claimant: Claimant, check: bool = False, policy: Policy = PLAIN
-    ) -> Result:
+    def claim(self, bead: str, claimant: Claimant, check: bool = False, policy: Policy = PLAIN) -> Result:
         """Claim a bead for a new dispatch, or find it claimed by the given one, or by one to go on with.
 
         Raises:
@@ -204,11 +203,18 @@ class Claims:
 
     # -- steps -----------------------------------------------------------------------------------------
 
-    def _lock(self, bead: str, holder: str) -> t.ContextManager[None]:
-        return bead_lock(self._workspace, bead, holder, self._lock_timeout_s)
+    @contextmanager
+    def _lock(self, bead: str, holder: str) -> t.Iterator[None]:
+        with bead_lock(self._workspace, bead, holder, self._lock_timeout_s) as descriptor:
+            # Should this process die now, the lock lasts until the bd that it started has ended as well.
+            self._bd.inherited = (descriptor,)
+            try:
+                yield
+            finally:
+                self._bd.inherited = ()
 
     def _look(self, bead: str, orchestrator: str) -> tuple[Bead, tuple[dict[str, t.Any], ...]]:
-        """The bead, and the claims under way of other orchestrators: one call for both, where it is not closed."""
+        """The bead, and the claims under way of other orchestrators: one call, if it is not closed."""
         listed = self._bd.unclosed()
         found = [each for each in listed if each.id == bead]
         others = tuple(
@@ -224,8 +230,9 @@ class Claims:
             return
         first = active[0]
         raise OrchestratorActive(
-            f"{first['orchestrator'] or 'an unknown orchestrator'} has been at work since {first['claimed_at']}"
-            f" ({', '.join(claim['bead'] for claim in active)}), and the fleet allows one orchestrator at a time",
+            f"{first['orchestrator'] or 'an unknown orchestrator'} has been at work since"
+            f" {first['claimed_at']} ({', '.join(claim['bead'] for claim in active)}), and the fleet allows"
+            " one orchestrator at a time",
             "dx-dispatch --status; to go on all the same, add --takeover",
             holder=first["orchestrator"],
             since=first["claimed_at"],
@@ -286,13 +293,13 @@ class Claims:
                 f"--append-notes={how} by {claimant.orchestrator} from {holder or 'an unknown orchestrator'}"
             )
         dispatch = _names(before)
-        try:
+        with suppress(OutcomeUnknown):  # what became of it is read back
             self._bd.update(before.id, before.assignee, *options)
-        except OutcomeUnknown:
-            pass  # what became of it is read back
         after = self._bd.show(before.id)
         if _names(after) != dispatch or _dispatcher(after) != claimant.dispatcher:
-            raise OutcomeUnknown(f"{before.id} could not be taken over: bd did not answer in time", "run it again")
+            raise OutcomeUnknown(
+                f"{before.id} could not be taken over: bd did not answer in time", "run it again"
+            )
         return after
 
     def _write_claim(self, before: Bead, claimant: Claimant, metadata: dict[str, t.Any]) -> Bead:

@@ -15,5 +15,5 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*-[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def is_bead_id(text: str) -> bool:
-    """Whether it is a full id such as bd-a1b2 or bd-a1b2.1: anything else `bd` takes for an option or a part."""
+    """Whether it is a full id such as bd-a1b2.1; `bd` takes other words for options, or for parts of ids."""
     return _ID.fullmatch(text) is not None and len(text) <= 128

@@ -24,7 +24,7 @@ __all__ = ["bead_lock"]
 
 
 @contextmanager
-def bead_lock(workspace: str, bead: str, holder: str, timeout_s: float) -> t.Iterator[None]:
+def bead_lock(workspace: str, bead: str, holder: str, timeout_s: float) -> t.Iterator[int]:
     """Hold the lock of a bead.
 
     Args:
@@ -32,6 +32,9 @@ def bead_lock(workspace: str, bead: str, holder: str, timeout_s: float) -> t.Ite
         bead: Its full id.
         holder: Who wants it, for whoever waits meanwhile.
         timeout_s: Longest wait, in seconds.
+
+    Yields:
+        The descriptor that holds it. Who inherits that holds the lock as well.
 
     Raises:
         LockBusy: It is held by another process, which is named.
@@ -43,7 +46,7 @@ def bead_lock(workspace: str, bead: str, holder: str, timeout_s: float) -> t.Ite
         _acquire(descriptor, bead, timeout_s)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps({"holder": holder, "pid": os.getpid()}).encode(), 0)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 

@@ -12,7 +12,17 @@ from datetime import UTC, datetime
 from .. import session_ids
 from .bead import Bead
 
-__all__ = ["HELD", "Claimant", "age_s", "attempt_of", "claim_metadata", "holds", "stamp", "summary_of", "vm_of"]
+__all__ = [
+    "HELD",
+    "Claimant",
+    "age_s",
+    "attempt_of",
+    "claim_metadata",
+    "holds",
+    "stamp",
+    "summary_of",
+    "vm_of",
+]
 
 # Metadata of a claim; attempt stays when it ends, as it must grow with every claim.
 HELD = (
@@ -35,8 +45,8 @@ class Claimant:
     """Who claims, and for what.
 
     ``dispatcher`` names the process that dispatches, so that others can see whether it lives. A given
-    ``dispatch`` may hold the claim already. ``begin``: a free bead may be claimed; else a claim can only be gone
-    on with. ``any_vm``: a claim on another VM than ``vm`` will do, and so will its VM for a new try.
+    ``dispatch`` may hold the claim already. ``begin``: a free bead may be claimed; else a claim can only be
+    gone on with. ``any_vm``: a claim on another VM than ``vm`` will do, and so will its VM for a new try.
     """
 
     vm: str

@@ -23,7 +23,7 @@ def find_workspace(directory: str | None = None) -> str:
         directory: Where to begin; None: the working directory.
 
     Raises:
-        NoWorkspace: There is none. Nothing is made: a lock in a folder that `bd` does not use excludes nobody.
+        NoWorkspace: There is none. None is made: a lock where `bd` does not look excludes nobody.
     """
     named = os.environ.get("BEADS_DIR") if directory is None else None
     if named:

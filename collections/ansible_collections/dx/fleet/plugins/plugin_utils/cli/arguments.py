@@ -117,8 +117,8 @@ def targets_of(arguments: Arguments, fleet: Fleet) -> Targets:
     """The VMs, repo and task that the words name.
 
     ``VM REPO TASK``, ``REPO TASK`` (default VM); with ``--id`` also ``VM`` or nothing; with ``--session``,
-    which has a directory already, also ``VM TASK``; with a bead, whose text is the task, also ``VM REPO``, ``REPO``,
-    ``VM`` or nothing.
+    which has a directory already, also ``VM TASK``; with a bead, whose text is the task, also ``VM REPO``,
+    ``REPO``, ``VM`` or nothing.
 
     Raises:
         UsageError: They name an unknown VM, or something is missing.

@@ -13,8 +13,8 @@ from typing import Any
 
 from .. import identity
 from ..fleet import Fleet
-from ..outcome import ExitCode, Outcome, State, exit_code
 from ..orchestrator import orchestrator_of
+from ..outcome import ExitCode, Outcome, State, exit_code
 from ..shell import command_line
 from ..task import MAX_TASK_BYTES, check_task
 from . import playbook_run
@@ -88,7 +88,9 @@ def report(
     claims: list[dict[str, Any]] | None = None,
 ) -> ExitCode:
     """Print the outcomes; returns the exit code. ``vms`` and ``claims`` go into the document as they are."""
-    states = [outcome.state for outcome in outcomes] + [State.RUNNING] * max(len(vms or ()), claims is not None)
+    states = [outcome.state for outcome in outcomes] + [State.RUNNING] * max(
+        len(vms or ()), claims is not None
+    )
     code = exit_code(states)
     if any(outcome.reason_code == OWN_FAULT for outcome in outcomes):
         code = ExitCode.OWN_FAULT
@@ -111,9 +113,7 @@ def _name(arguments: Arguments) -> str | None:
     return identity.new_dispatch_id() if arguments.any_bead is None else None
 
 
-def _variables(
-    arguments: Arguments, targets: Targets, task: str | None, name: str | None
-) -> dict[str, Any]:
+def _variables(arguments: Arguments, targets: Targets, task: str | None, name: str | None) -> dict[str, Any]:
     """The playbook's variables; what was not given is left out, so that its defaults hold."""
     bead = (
         {}
@@ -172,7 +172,7 @@ def _own_fault(vm: str, why: str, again: str) -> Outcome:
 
 
 def _command(arguments: Arguments, targets: Targets, name: str | None, *, with_task: bool) -> str:
-    """This command again, for the same dispatch: without the task it joins, with it it sends what is missing."""
+    """This command again, for the same dispatch: with the task it also sends what is missing."""
     words = ["dx-dispatch"] + ["--all"] * arguments.all
     words += ["--id", name] if name is not None else []
     words += ["--bead", arguments.any_bead] if arguments.any_bead is not None else []

@@ -26,8 +26,8 @@ def document(
 ) -> dict[str, Any]:
     """The document of a run: one result per VM, or the error that kept it from running.
 
-    ``vms`` is only there for ``--list`` and ``--status``, ``claims`` for ``--status`` where Beads is used, and for
-    ``--reap``.
+    ``vms`` is only there for ``--list`` and ``--status``; ``claims`` for ``--reap``, and for ``--status``
+    where Beads is used.
     """
     found: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,

@@ -31,7 +31,8 @@ INVENTORY_PLUGINS = "dx.fleet.vm_endpoints"  # another one that takes the file w
 class Collected:
     """What the tasks of a run told, by host: the last outcome, the last survey, and faults of our own.
 
-    ``elsewhere``: the VM on which the work of a host's bead goes on. ``tracker``: what was last told of all claims.
+    ``elsewhere``: the VM on which the work of a host's bead goes on. ``tracker``: what was last told of all
+    claims.
     """
 
     outcomes: dict[str, dict[str, Any]] = field(default_factory=dict)
