@@ -257,20 +257,20 @@ class Claims:
                 holder=_names(bead),
                 claim=summary_of(bead, self._now()),
             )
-        if retry and bead.status == "blocked" and holds(bead, ("blocked",)):
+        ours = holds(bead, ("blocked",))
+        if ours and retry:
             return
-        if bead.assignee and bead.assignee != claimant.vm:
+        if not ours and bead.assignee and bead.assignee != claimant.vm:
             raise AlreadyAssignedError(
                 f"{bead.id} is assigned to {bead.assignee}", f"bd show {bead.id}", holder=bead.assignee
             )
         if bead.status != "open":
-            blocked = bead.status == "blocked" and holds(bead, ("blocked",))
-            again = f"dx-dispatch --retry {bead.id}" if blocked else f"bd update {bead.id} -s open"
+            again = f"dx-dispatch --retry {bead.id}" if ours else f"bd update {bead.id} -s open"
             raise NotClaimable(
                 f"{bead.id} is {bead.status}, not open",
                 f"bd show {bead.id}; to have it done again: {again}",
                 status=bead.status,
-                claim=summary_of(bead, self._now()) if blocked else None,
+                claim=summary_of(bead, self._now()) if ours else None,
             )
 
     def _age(self, bead: Bead) -> str:

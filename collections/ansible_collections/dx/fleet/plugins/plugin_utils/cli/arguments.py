@@ -76,7 +76,7 @@ class Arguments:
     @property
     def any_bead(self) -> str | None:
         """The bead to work on, for the first time or again."""
-        return self.bead or self.retry
+        return self.bead if self.bead is not None else self.retry
 
 
 @dataclass(frozen=True)
