@@ -280,12 +280,14 @@ def _new_root(wanted: Path | None, lab_id: str) -> Path:
 
 def _spawn_keeper(plan: LabPlan) -> subprocess.Popen[str]:
     path = os.pathsep.join(filter(None, (str(CHECKOUT), os.environ.get("PYTHONPATH"))))
+    # Without the coverage of the tests, if they are measured: nothing of the product runs in it.
+    own = {name: value for name, value in os.environ.items() if name != "COVERAGE_PROCESS_CONFIG"}
     # A session of its own: a Ctrl-C at the terminal ends the lab through its parent, in order.
     with (Path(plan.root) / "keeper.log").open("wb") as log:
         keeper = subprocess.Popen(
             [sys.executable, "-m", f"{__package__}.keeper"],
             cwd=CHECKOUT,
-            env=os.environ | {LAB_ID_VARIABLE: plan.lab_id, "PYTHONPATH": path},
+            env=own | {LAB_ID_VARIABLE: plan.lab_id, "PYTHONPATH": path},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
