@@ -49,6 +49,16 @@ def fleet(whole_fleet: Fleet) -> Iterator[Fleet]:
 
 
 @pytest.fixture
+def idle_afterwards(lab: Lab, fleet: Fleet) -> Iterator[None]:
+    """Every session in a clone of affordabot that still works is stopped."""
+    yield
+    for vm, server in fleet.servers.items():
+        directory = str(lab.vms[vm].repo("affordabot"))
+        for session in server.get("/session/status", directory=directory):
+            server.ask("POST", f"/session/{session}/abort")
+
+
+@pytest.fixture
 def proxy(lab: Lab) -> Iterator[FaultProxy]:
     """A proxy before epyc6 that spoils nothing yet."""
     with FaultProxy(lab.vms["epyc6"].url) as between:

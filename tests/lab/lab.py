@@ -26,8 +26,8 @@ from .scripted_model import ScriptedModel
 
 __all__ = ["Lab", "LabError", "LabVM"]
 
-_CONTROL_TIMEOUT_S = 90.0
-_DOWN_TIMEOUT_S = 30.0
+_CONTROL_TIMEOUT_S = 150.0
+_DOWN_TIMEOUT_S = 60.0
 _ID_FILE = "lab-id"
 
 
@@ -62,7 +62,7 @@ class LabVM:
     def http(self, **options: object) -> httpx.Client:
         """A client of the server, with its password."""
         auth = httpx.BasicAuth("opencode", self.password) if self.password else None
-        return httpx.Client(base_url=self.url, auth=auth, timeout=30, trust_env=False, **options)  # type: ignore[arg-type]
+        return httpx.Client(base_url=self.url, auth=auth, timeout=60, trust_env=False, **options)  # type: ignore[arg-type]
 
     @property
     def alive(self) -> bool:

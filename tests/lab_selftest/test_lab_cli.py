@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 def run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tests.lab", *arguments, "--root", str(root)]
-    return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_up_status_down(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_up_status_down(tmp_path: Path) -> None:
     finally:
         down = run(root, "down")
     assert (down.returncode, down.stdout) == (0, "the lab is down\n")
-    assert not psutil.wait_procs(everything, timeout=5)[1]
+    assert not psutil.wait_procs(everything, timeout=60)[1]
     assert lab_processes(lab_id) == []
     assert not root.exists()
 
@@ -57,7 +57,7 @@ def test_what_a_lost_keeper_leaves_is_cleared_away(tmp_path: Path) -> None:
     everything = lab_processes(lab_id)
     state = json.loads((root / "state.json").read_text())
     psutil.Process(state["pid"]).kill()
-    psutil.wait_procs(everything, timeout=10)
+    psutil.wait_procs(everything, timeout=60)
     assert run(root, "status").returncode == 1
     assert run(root, "down").returncode == 0
     assert lab_processes(lab_id) == []

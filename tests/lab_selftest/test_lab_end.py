@@ -75,7 +75,7 @@ def held(way: str = "return") -> Iterator[Held]:
 
 def assert_nothing_is_left(lab: Held) -> None:
     """Its processes end within seconds; then there is no other one, the port is free and the root gone."""
-    _, alive = psutil.wait_procs(lab.processes, timeout=25)
+    _, alive = psutil.wait_procs(lab.processes, timeout=60)
     assert not alive
     assert lab_processes(lab.lab_id) == []
     assert not lab.root.exists()
@@ -90,7 +90,7 @@ def test_the_work_that_the_tests_end_is_real() -> None:
         assert sum("sleep 30" in command and not command.startswith("/bin/") for command in commands) >= 3
         assert any("opencode" in command and "serve" in command for command in commands)
         lab.go_on()
-        assert lab.holder.wait(30) == 0
+        assert lab.holder.wait(60) == 0
         assert_nothing_is_left(lab)
 
 
@@ -139,7 +139,7 @@ def test_a_kill_while_it_starts(tmp_path: Path) -> None:
     finally:
         starter.kill()
         starter.wait()
-    _, alive = psutil.wait_procs(servers, timeout=25)
+    _, alive = psutil.wait_procs(servers, timeout=60)
     assert not alive
     assert lab_processes(lab_id) == []
     assert not root.exists()
@@ -167,10 +167,10 @@ def test_a_kill_of_the_keeper_itself() -> None:
         (keeper,) = (p for p in lab_processes(lab_id) if "tests.lab.keeper" in p.cmdline())
         everything = lab_processes(lab_id)
         keeper.kill()
-        psutil.wait_procs([keeper], timeout=10)
+        psutil.wait_procs([keeper], timeout=60)
         sessions.forget()
     lab.down()
-    _, alive = psutil.wait_procs(everything, timeout=10)
+    _, alive = psutil.wait_procs(everything, timeout=60)
     assert not alive
     assert lab_processes(lab_id) == []
     assert not root.exists()
