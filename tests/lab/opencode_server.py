@@ -22,9 +22,9 @@ __all__ = ["OpenCodeServer", "ServerStartError"]
 _START_TIMEOUT_S = 120.0
 _PROBE_TIMEOUTS_S = (0.5, 0.5, 1.0, 2.0, 4.0)
 _PROBE_PAUSE_S = 0.05
-_DISPOSE_TIMEOUT_S = 3.0
-_TERM_TIMEOUT_S = 3.0
-_PORT_TIMEOUT_S = 3.0
+_DISPOSE_TIMEOUT_S = 20.0
+_TERM_TIMEOUT_S = 20.0
+_PORT_TIMEOUT_S = 20.0
 
 
 class ServerStartError(RuntimeError):

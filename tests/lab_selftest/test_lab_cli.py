@@ -26,7 +26,7 @@ def run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=300, check=False)
 
 
-def test_up_status_down(tmp_path: Path) -> None:
+def test_up_status_down(tmp_path: Path, standin: None) -> None:
     root = tmp_path / "lab"
     try:
         up = run(root, "up")
@@ -50,7 +50,7 @@ def test_up_status_down(tmp_path: Path) -> None:
     assert not root.exists()
 
 
-def test_what_a_lost_keeper_leaves_is_cleared_away(tmp_path: Path) -> None:
+def test_what_a_lost_keeper_leaves_is_cleared_away(tmp_path: Path, standin: None) -> None:
     root = tmp_path / "lab"
     assert run(root, "up").returncode == 0
     lab_id = (root / "lab-id").read_text().strip()
