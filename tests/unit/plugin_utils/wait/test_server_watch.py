@@ -171,7 +171,10 @@ async def test_a_restarted_server_has_lost_the_session(deaf: Watched) -> None:
     assert [run.status for run in outcome.evidence.tools or ()] == ["running"]
 
 
-async def test_a_server_that_was_seen_to_go_away_has_lost_the_session_sooner(deaf: Watched) -> None:
+async def test_a_server_that_was_seen_to_go_away_has_lost_the_session_sooner(
+    deaf: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_watch, "START_S", LONG_S)
     await deaf.begin()
     deaf.session.step("a", completed=False)
     deaf.session.status = None
@@ -188,6 +191,7 @@ async def test_an_error_that_is_stored_late_is_not_a_restart(deaf: Watched) -> N
     await deaf.begin()
     deaf.session.step("a", completed=False)
     deaf.session.status = None
+    await deaf.looked()
     await deaf.passes(server_watch.START_S / 2)
     assert deaf.waits
     deaf.session.step("a", error={"name": "APIError", "data": {"statusCode": 404, "message": "gone"}})
