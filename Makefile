@@ -10,6 +10,9 @@ LINT := .tools/lint
 LOWEST := .tools/lowest
 NPM := .tools/npm
 PYTEST := $(PY) -m pytest
+# Each worker has a lab of its own, of 1 GB. The tests of a file, which share its fixtures, stay together; the
+# files go out in their order, the short ones of the unit tests last.
+WORKERS ?= 3
 CODE := collections/ansible_collections/dx/fleet
 TYPED := -p ansible_collections.dx.fleet.plugins.plugin_utils -p ansible_collections.dx.fleet.plugins.module_utils -p tests.lab
 
@@ -25,7 +28,7 @@ demo: setup  ## Run one task on three real OpenCode servers
 
 test: setup  ## Run all tests, with coverage
 	@rm -rf .coverage && mkdir -p .coverage
-	@$(PYTEST) --cov --cov-report=term $(ARGS)
+	@$(PYTEST) --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term $(ARGS)
 
 test-lowest: $(LOWEST)/.ready  ## Run the unit tests on the lowest versions of the dependencies
 	@$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider tests/unit

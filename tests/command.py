@@ -31,10 +31,14 @@ __all__ = [
 
 CHECKOUT = Path(__file__).parents[1]
 COLLECTIONS = CHECKOUT / "collections"
+_STARTUP = CHECKOUT / "tests" / "startup"
 
 _ENTRY = "from ansible_collections.dx.fleet.plugins.plugin_utils.cli.entry import main; main()"
 _NOT_INHERITED = ("ANSIBLE_", "SLACK_", "DX_VM_ENDPOINTS", "DX_LAB_PASSWORD_")
 _PATIENCE_S = 120.0
+
+# Ansible kills a worker that still lives when the last result has come: while it saves what was measured, say.
+_TIME_TO_SAVE = {"ANSIBLE_WORKER_SHUTDOWN_POLL_COUNT": "100", "ANSIBLE_WORKER_SHUTDOWN_POLL_DELAY": "0.05"}
 
 
 @dataclass(frozen=True)
@@ -230,5 +234,7 @@ def _dispatch_command() -> list[str]:
 
 def _environment(added: Mapping[str, str]) -> dict[str, str]:
     own = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
-    path = os.pathsep.join(filter(None, (str(COLLECTIONS), own.get("PYTHONPATH"))))
-    return own | {"PYTHONPATH": path} | dict(added)
+    measured = "COVERAGE_PROCESS_CONFIG" in own
+    places = (str(_STARTUP) if measured else None, str(COLLECTIONS), own.get("PYTHONPATH"))
+    path = {"PYTHONPATH": os.pathsep.join(filter(None, places))}
+    return own | path | (_TIME_TO_SAVE if measured else {}) | dict(added)

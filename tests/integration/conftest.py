@@ -63,6 +63,16 @@ def bead_fleet(lab: Lab, fleet: Fleet, tracker: Tracker) -> Fleet:
 
 
 @pytest.fixture
+def idle_afterwards(lab: Lab, fleet: Fleet) -> Iterator[None]:
+    """Every session in a clone of affordabot that still works is stopped."""
+    yield
+    for vm, server in fleet.servers.items():
+        directory = str(lab.vms[vm].repo("affordabot"))
+        for session in server.get("/session/status", directory=directory):
+            server.ask("POST", f"/session/{session}/abort")
+
+
+@pytest.fixture
 def proxy(lab: Lab) -> Iterator[FaultProxy]:
     """A proxy before epyc6 that spoils nothing yet."""
     with FaultProxy(lab.vms["epyc6"].url) as between:

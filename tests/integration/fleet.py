@@ -40,7 +40,7 @@ class Server:
     def ask(self, method: str, path: str, body: object = None, **params: str) -> httpx.Response:
         """One request, whatever becomes of it."""
         return httpx.request(
-            method, self.url + path, params=params, json=body, auth=self._auth, timeout=60, trust_env=False
+            method, self.url + path, params=params, json=body, auth=self._auth, timeout=90, trust_env=False
         )
 
     def get(self, path: str, **params: str) -> Any:

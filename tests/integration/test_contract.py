@@ -22,7 +22,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.turn import judge
 from tests.lab.binaries import pinned_version
 from tests.unit.fake_opencode import HOME, FakeOpenCode
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 WORKS = "@silent\n@say never"
 ASKS = "@permission"
 TASK = "Say hello"
@@ -123,7 +123,7 @@ async def idle(server: Server, session: str) -> None:
 
 
 async def test_it_is_healthy_and_says_its_version_and_home(server: Server) -> None:
-    assert (await server.client.health(30)).version == pinned_version()
+    assert (await server.client.health(PATIENCE_S)).version == pinned_version()
     assert (await server.client.paths()).home.startswith("/")
 
 

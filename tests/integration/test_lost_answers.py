@@ -19,6 +19,7 @@ from tests.lab.proxy import Fault, FaultProxy, drop_request, drop_response, hang
 
 from .ahead import Ahead, ahead, chosen
 from .fleet import Fleet, fresh_id
+from .gate import Gate
 
 # Each request of a dispatch that creates a session, with how many of the kind come before it.
 REQUESTS = {
@@ -140,14 +141,17 @@ def test_many_losses_at_once(
 def test_the_event_stream_may_break_again_and_again(
     fleet: Fleet, fleet_behind: Fleet, lab: Lab, model: ScriptedModel, proxy: FaultProxy
 ) -> None:
-    task = "@silent 1\n@bash true\n@silent 1\n@say through all cuts"
+    gate = Gate(lab, "epyc6")
+    task = f"{gate.wait}\n@silent 1\n@say through all cuts"
     running = fleet_behind.start("epyc6", "affordabot", task, "--json")
-    model.wait_for_prompt("all cuts", timeout_s=60)
+    model.wait_for_prompt("all cuts")
     cuts = 0
     while running.alive:
         cuts += proxy.cut_streams()
+        if cuts > 2:
+            gate.open()
         time.sleep(0.1)  # a pace for the cuts, not a wait for anything
-    assert cuts > 1
+    assert cuts > 2
     completed = running.finish()
     assert (completed.code, completed.result()["evidence"]["text"]) == (0, "through all cuts")
     assert len(model.prompts("all cuts")) == 1
@@ -163,14 +167,16 @@ def test_an_end_whose_events_are_all_swallowed_is_noticed(
 
 
 def test_a_server_that_cannot_be_reached_for_a_while_is_waited_for(
-    fleet_behind: Fleet, model: ScriptedModel, proxy: FaultProxy
+    fleet_behind: Fleet, lab: Lab, model: ScriptedModel, proxy: FaultProxy
 ) -> None:
-    running = fleet_behind.start("epyc6", "affordabot", "@silent 3\n@say after the gap")
-    model.wait_for_prompt("the gap", timeout_s=60)
+    gate = Gate(lab, "epyc6")
+    running = fleet_behind.start("epyc6", "affordabot", f"{gate.wait}\n@say after the gap")
+    model.wait_for_prompt("the gap")
     running.wait_for("Task sent")
     proxy.refuse()
     running.wait_for("Lost the server")
     proxy.accept()
+    gate.open()
     completed = running.finish()
     assert completed.code == 0, completed
     assert "ok: the agent finished: after the gap" in completed.out

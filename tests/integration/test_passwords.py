@@ -91,7 +91,7 @@ def test_a_server_that_wants_a_password_of_which_nobody_was_told(
 
 def test_the_password_is_nowhere_to_be_seen(locked_fleet: Fleet, locked: Lab) -> None:
     running = locked_fleet.start("epyc6", "affordabot", "@silent 2\n@say seen", "-vvv")
-    locked.model.wait_for_prompt("@say seen", timeout_s=60)
+    locked.model.wait_for_prompt("@say seen")
     seen = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
     assert any("affordabot" in command for command in seen)
     assert not [command for command in seen if PASSWORD in command]

@@ -42,7 +42,7 @@ def test_a_replay_asks_the_model_nothing(fleet: Fleet, lab: Lab, model: Scripted
 def test_a_replay_while_it_runs_joins_it(fleet: Fleet, model: ScriptedModel) -> None:
     words = ("epyc6", "affordabot", "@silent 3\n@say joined", "--id", fresh_id())
     first = fleet.start(*words, "--json")
-    model.wait_for_prompt("joined", timeout_s=60)
+    model.wait_for_prompt("joined")
     second = fleet.dispatch(*words)
     assert second.result()["evidence"]["text"] == "joined"
     assert first.finish().result()["session"] == second.result()["session"]

@@ -45,7 +45,7 @@ def test_a_server_that_dies_for_good_is_lost(
     impatient_fleet: Fleet, model: ScriptedModel, mortal: LabVM
 ) -> None:
     running = impatient_fleet.start("macmini", "affordabot", TASK, "--json")
-    model.wait_for_call(TASK, count=2, timeout_s=60)
+    model.wait_for_call(TASK, count=2)
     mortal.kill()
     completed = running.finish()
     result = completed.result()
@@ -58,7 +58,7 @@ def test_a_server_that_dies_and_comes_back_has_lost_its_task(
 ) -> None:
     dispatch = fresh_id()
     running = fleet.start("macmini", "affordabot", TASK, "--json", "--id", dispatch)
-    model.wait_for_call(TASK, count=2, timeout_s=60)
+    model.wait_for_call(TASK, count=2)
     mortal.kill()
     mortal.start()
     completed = running.finish()
@@ -78,7 +78,7 @@ def test_a_server_that_ends_cleanly_in_the_middle_of_a_task(
     fleet: Fleet, model: ScriptedModel, mortal: LabVM
 ) -> None:
     running = fleet.start("macmini", "affordabot", TASK, "--json")
-    model.wait_for_call(TASK, count=2, timeout_s=60)
+    model.wait_for_call(TASK, count=2)
     mortal.restart()
     completed = running.finish()
     result = completed.result()
@@ -102,7 +102,7 @@ def test_a_server_that_is_silent_for_a_while_is_waited_for(
     fleet: Fleet, model: ScriptedModel, mortal: LabVM
 ) -> None:
     running = fleet.start("macmini", "affordabot", "@silent 2\n@say woken", "--json")
-    model.wait_for_prompt("woken", timeout_s=60)
+    model.wait_for_prompt("woken")
     mortal.pause()
     try:
         model.wait_for_call("woken", count=2, timeout_s=3)

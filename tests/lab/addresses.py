@@ -7,28 +7,34 @@ from __future__ import annotations
 
 import fcntl
 import os
-import random
 import socket
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["PORT", "Addresses", "free_port"]
+__all__ = ["PORT", "Addresses"]
 
 PORT = 4105
 _FIRST = 11
-_FREE_PORTS = range(15000, 32000)
+_PLACES = 100
+_FIRST_PORT = 15000
+_PORTS = 100
 
 
 class Addresses:
-    """The addresses 127.0.0.11, .12, ... port 4105, as far as they are free.
+    """The addresses of one lab among all that run on this machine.
 
-    Only one lab at a time has them; a file lock says which, and ends with its process. Another lab, or a
-    machine that has 127.0.0.1 only (macOS), gets free ports of 127.0.0.1.
+    Each lab takes a place, the first that is free; a file lock per place says which are, and ends with its
+    process. In the first place are the addresses 127.0.0.11, .12, ... port 4105. The others, and a machine
+    that has 127.0.0.1 only (macOS), have a hundred ports of 127.0.0.1 each: no two labs ever try the same.
     """
 
-    def __init__(self, lock: Path | None = None) -> None:
-        self._lock = _take(lock or Path(tempfile.gettempdir()) / f"dx-lab-{PORT}.lock")
+    def __init__(self, locks: Path | None = None) -> None:
+        self._place, self._lock = _take(locks or Path(tempfile.gettempdir()))
+        # Below those that the system gives to outgoing connections, so that none of them takes a port while
+        # its server is down.
+        first = _FIRST_PORT + self._place * _PORTS
+        self._ports = iter(range(first, first + _PORTS))
 
     def choose(self, vms: Sequence[str]) -> dict[str, tuple[str, int]]:
         """VM -> host and port, by its place in the list."""
@@ -41,26 +47,25 @@ class Addresses:
             self._lock = None
 
     def _choose(self, host: str) -> tuple[str, int]:
-        if self._lock is not None and _can_bind(host, PORT):
+        if self._place == 0 and _can_bind(host, PORT):
             return host, PORT
-        return "127.0.0.1", free_port()
+        for port in self._ports:
+            if _can_bind("127.0.0.1", port):
+                return "127.0.0.1", port
+        raise OSError("no free port of 127.0.0.1")
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody uses now.
-
-    It is below those that the system gives to outgoing connections, so that none of them takes it while a
-    server is down.
-    """
-    for port in random.sample(_FREE_PORTS, 200):
-        if _can_bind("127.0.0.1", port):
-            return port
-    raise OSError("no free port of 127.0.0.1")
+def _take(locks: Path) -> tuple[int, int | None]:
+    """The number of the first free place, and what holds it."""
+    for place in range(_PLACES):
+        if (lock := _locked(locks / f"dx-lab-{place}.lock")) is not None:
+            return place, lock
+    raise OSError(f"{_PLACES} labs run here already, or {locks} is not to be written to")
 
 
-def _take(lock: Path) -> int | None:
+def _locked(path: Path) -> int | None:
     try:
-        descriptor = os.open(lock, os.O_RDONLY | os.O_CREAT, 0o666)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT, 0o666)
     except OSError:
         return None
     try:

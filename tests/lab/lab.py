@@ -26,8 +26,8 @@ from .scripted_model import ScriptedModel
 
 __all__ = ["Lab", "LabError", "LabVM"]
 
-_CONTROL_TIMEOUT_S = 90.0
-_DOWN_TIMEOUT_S = 30.0
+_CONTROL_TIMEOUT_S = 150.0
+_DOWN_TIMEOUT_S = 60.0
 _ID_FILE = "lab-id"
 
 
@@ -62,7 +62,7 @@ class LabVM:
     def http(self, **options: object) -> httpx.Client:
         """A client of the server, with its password."""
         auth = httpx.BasicAuth("opencode", self.password) if self.password else None
-        return httpx.Client(base_url=self.url, auth=auth, timeout=30, trust_env=False, **options)  # type: ignore[arg-type]
+        return httpx.Client(base_url=self.url, auth=auth, timeout=60, trust_env=False, **options)  # type: ignore[arg-type]
 
     @property
     def alive(self) -> bool:
@@ -280,12 +280,14 @@ def _new_root(wanted: Path | None, lab_id: str) -> Path:
 
 def _spawn_keeper(plan: LabPlan) -> subprocess.Popen[str]:
     path = os.pathsep.join(filter(None, (str(CHECKOUT), os.environ.get("PYTHONPATH"))))
+    # Without the coverage of the tests, if they are measured: nothing of the product runs in it.
+    own = {name: value for name, value in os.environ.items() if name != "COVERAGE_PROCESS_CONFIG"}
     # A session of its own: a Ctrl-C at the terminal ends the lab through its parent, in order.
     with (Path(plan.root) / "keeper.log").open("wb") as log:
         keeper = subprocess.Popen(
             [sys.executable, "-m", f"{__package__}.keeper"],
             cwd=CHECKOUT,
-            env=os.environ | {LAB_ID_VARIABLE: plan.lab_id, "PYTHONPATH": path},
+            env=own | {LAB_ID_VARIABLE: plan.lab_id, "PYTHONPATH": path},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

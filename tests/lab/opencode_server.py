@@ -19,12 +19,12 @@ from .processes import die_with_parent
 
 __all__ = ["OpenCodeServer", "ServerStartError"]
 
-_START_TIMEOUT_S = 60.0
+_START_TIMEOUT_S = 120.0
 _PROBE_TIMEOUTS_S = (0.5, 0.5, 1.0, 2.0, 4.0)
 _PROBE_PAUSE_S = 0.05
-_DISPOSE_TIMEOUT_S = 3.0
-_TERM_TIMEOUT_S = 3.0
-_PORT_TIMEOUT_S = 3.0
+_DISPOSE_TIMEOUT_S = 20.0
+_TERM_TIMEOUT_S = 20.0
+_PORT_TIMEOUT_S = 20.0
 
 
 class ServerStartError(RuntimeError):
@@ -62,7 +62,7 @@ class OpenCodeServer:
         """Start it and wait till it is healthy; nothing if it lives.
 
         Raises:
-            ServerStartError: it ended, or was not healthy within 60 s.
+            ServerStartError: it ended, or was not healthy within 120 s.
         """
         if self.alive:
             return

@@ -56,7 +56,7 @@ class ScriptedModel:
         return self._list(contains, vm, prompts=True)
 
     def wait_for_prompt(
-        self, contains: str = "", *, vm: str | None = None, count: int = 1, timeout_s: float = 20
+        self, contains: str = "", *, vm: str | None = None, count: int = 1, timeout_s: float = 90
     ) -> list[Call]:
         """Wait till so many prompts have reached the model.
 
@@ -66,7 +66,7 @@ class ScriptedModel:
         return self._wait(contains, vm, count, timeout_s, prompts=True)
 
     def wait_for_call(
-        self, contains: str = "", *, vm: str | None = None, count: int = 1, timeout_s: float = 20
+        self, contains: str = "", *, vm: str | None = None, count: int = 1, timeout_s: float = 90
     ) -> list[Call]:
         """Like :meth:`wait_for_prompt` for calls of any kind."""
         return self._wait(contains, vm, count, timeout_s, prompts=False)

@@ -17,7 +17,7 @@ from tests.lab import LabVM
 
 __all__ = ["Session", "Sessions", "text_of"]
 
-_PATIENCE_S = 40.0
+_PATIENCE_S = 120.0
 
 
 class Session:

@@ -23,10 +23,10 @@ pytestmark = pytest.mark.slow
 
 def run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tests.lab", *arguments, "--root", str(root)]
-    return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=300, check=False)
 
 
-def test_up_status_down(tmp_path: Path) -> None:
+def test_up_status_down(tmp_path: Path, standin: None) -> None:
     root = tmp_path / "lab"
     try:
         up = run(root, "up")
@@ -45,19 +45,19 @@ def test_up_status_down(tmp_path: Path) -> None:
     finally:
         down = run(root, "down")
     assert (down.returncode, down.stdout) == (0, "the lab is down\n")
-    assert not psutil.wait_procs(everything, timeout=5)[1]
+    assert not psutil.wait_procs(everything, timeout=60)[1]
     assert lab_processes(lab_id) == []
     assert not root.exists()
 
 
-def test_what_a_lost_keeper_leaves_is_cleared_away(tmp_path: Path) -> None:
+def test_what_a_lost_keeper_leaves_is_cleared_away(tmp_path: Path, standin: None) -> None:
     root = tmp_path / "lab"
     assert run(root, "up").returncode == 0
     lab_id = (root / "lab-id").read_text().strip()
     everything = lab_processes(lab_id)
     state = json.loads((root / "state.json").read_text())
     psutil.Process(state["pid"]).kill()
-    psutil.wait_procs(everything, timeout=10)
+    psutil.wait_procs(everything, timeout=60)
     assert run(root, "status").returncode == 1
     assert run(root, "down").returncode == 0
     assert lab_processes(lab_id) == []

@@ -102,7 +102,7 @@ def proxy(upstream: Upstream) -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def client(proxy: FaultProxy) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=proxy.url, timeout=10, trust_env=False) as made:
+    with httpx.Client(base_url=proxy.url, timeout=60, trust_env=False) as made:
         yield made
 
 
@@ -139,7 +139,7 @@ def test_drop_request(client: httpx.Client, proxy: FaultProxy, upstream: Upstrea
 def test_hang(client: httpx.Client, proxy: FaultProxy, upstream: Upstream, forward: bool) -> None:
     proxy.add("*", "/x", hang(forward=forward))
     with pytest.raises(httpx.ReadTimeout):
-        client.get("/x", timeout=0.3)
+        client.get("/x", timeout=httpx.Timeout(60, read=2.0))
     assert len(upstream.seen) == int(forward)
 
 
@@ -168,7 +168,7 @@ def test_truncate_json(client: httpx.Client, proxy: FaultProxy, upstream: Upstre
 def test_delay(client: httpx.Client, proxy: FaultProxy, upstream: Upstream) -> None:
     proxy.add("GET", "/x", delay(0.4))
     with pytest.raises(httpx.ReadTimeout):
-        client.get("/x", timeout=0.2)
+        client.get("/x", timeout=httpx.Timeout(60, read=0.2))
     proxy.add("GET", "/x", delay(0.1))
     assert client.get("/x").json() == ANSWER
 
@@ -209,7 +209,7 @@ def test_cut_streams(client: httpx.Client, proxy: FaultProxy, upstream: Upstream
 
 def test_freeze_streams(client: httpx.Client, proxy: FaultProxy, upstream: Upstream) -> None:
     upstream.events.put("1")
-    with stream(client, read_timeout_s=0.5) as events:
+    with stream(client, read_timeout_s=3) as events:
         next(events)
         assert proxy.freeze_streams() == 1
         upstream.events.put("2")
@@ -257,7 +257,7 @@ def test_it_serves_opencode(lab: Lab) -> None:
     query = {"directory": str(vm.repo("affordabot"))}
     with (
         FaultProxy(vm.url) as proxy,
-        httpx.Client(base_url=proxy.url, timeout=20) as client,
+        httpx.Client(base_url=proxy.url, timeout=60) as client,
         client.stream("GET", "/global/event") as answer,
     ):
         line = next(answer.iter_lines())
@@ -266,7 +266,7 @@ def test_it_serves_opencode(lab: Lab) -> None:
 
 
 @contextmanager
-def stream(client: httpx.Client, read_timeout_s: float = 10) -> Iterator[Iterator[str]]:
+def stream(client: httpx.Client, read_timeout_s: float = 60) -> Iterator[Iterator[str]]:
     """The data of an event stream."""
     with client.stream("GET", "/event", timeout=read_timeout_s) as answer:
         yield (line[6:] for line in answer.iter_lines() if line)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import psutil
@@ -17,7 +18,7 @@ from tests.lab import Lab, LabVM, ScriptedModel
 from tests.lab.addresses import Addresses
 from tests.lab.binaries import pinned_version
 
-from .sessions import Sessions, text_of
+from .sessions import Session, Sessions, text_of
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def vm(lab: Lab) -> Iterator[LabVM]:
     chosen.start()
 
 
-def vanished(processes: list[psutil.Process], patience_s: float = 10) -> bool:
+def vanished(processes: list[psutil.Process], patience_s: float = 60) -> bool:
     """Whether they come to have no process id any more."""
     deadline = time.monotonic() + patience_s
     while any(psutil.pid_exists(process.pid) for process in processes):
@@ -37,6 +38,29 @@ def vanished(processes: list[psutil.Process], patience_s: float = 10) -> bool:
             return False
         time.sleep(0.02)
     return True
+
+
+def started(vm: LabVM, session: Session, command: str, patience_s: float = 120) -> list[psutil.Process]:
+    """Have a session run a command; returns the VM's processes when one of them is the command's.
+
+    Not any child of the server will do: the first ones are git's, from before the prompt is stored.
+    """
+    session.send(f"@bash {command}")
+    deadline = time.monotonic() + patience_s
+    while True:
+        children = vm.children()
+        commands = [_command(process) for process in children]
+        if command in commands:
+            return children
+        assert time.monotonic() < deadline, commands
+        time.sleep(0.05)  # a pace for the looks
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 def test_every_vm_is_an_opencode_of_the_pinned_version_at_its_own_address(lab: Lab) -> None:
@@ -70,11 +94,7 @@ def test_a_server_has_nothing_of_the_caller_s_environment(lab: Lab) -> None:
 def test_kill_leaves_the_children_running(vm: LabVM, model: ScriptedModel) -> None:
     with Sessions(vm) as sessions:
         session = sessions.new()
-        with session.events() as events:
-            session.send("@bash sleep 300")
-            while not vm.children():
-                next(events)
-        children = vm.children()
+        children = started(vm, session, "sleep 300")
         port = vm.port
         vm.kill()
         assert not vm.alive
@@ -95,10 +115,7 @@ def test_kill_leaves_the_children_running(vm: LabVM, model: ScriptedModel) -> No
 def test_stop_ends_the_children(vm: LabVM, model: ScriptedModel) -> None:
     with Sessions(vm) as sessions:
         session = sessions.new()
-        with session.events() as events:
-            session.send("@bash sleep 300")
-            while not vm.children():
-                next(events)
+        started(vm, session, "sleep 300")
         vm.stop()
         assert not vm.alive
         assert vm.children() == []
@@ -119,10 +136,10 @@ def test_restart_keeps_what_the_vm_has_stored(vm: LabVM) -> None:
 def test_a_paused_server_accepts_and_is_silent(vm: LabVM) -> None:
     vm.pause()
     with pytest.raises(httpx.ReadTimeout):
-        httpx.get(f"{vm.url}/global/health", timeout=0.5)
+        httpx.get(f"{vm.url}/global/health", timeout=httpx.Timeout(60, read=0.5))
     vm.resume()
     # The connection that was made meanwhile does no harm to the next one.
-    assert httpx.get(f"{vm.url}/global/health", timeout=20).status_code == 200
+    assert httpx.get(f"{vm.url}/global/health", timeout=60).status_code == 200
 
 
 def test_the_endpoints_file_is_as_a_user_would_write_it(lab: Lab) -> None:
@@ -193,13 +210,25 @@ def test_a_second_lab_beside_it_has_other_ports_and_its_password(lab: Lab) -> No
     assert lab.vms["epyc6"].alive
 
 
-def test_only_one_lab_has_the_fleet_s_own_addresses(tmp_path_factory: pytest.TempPathFactory) -> None:
-    lock = tmp_path_factory.mktemp("lock") / "lock"
-    first, second = Addresses(lock), Addresses(lock)
+def test_only_one_lab_has_the_fleet_s_own_addresses_and_no_two_the_same(tmp_path: Path) -> None:
+    labs = [Addresses(tmp_path) for _ in range(3)]
     try:
-        chosen = second.choose(("a", "b"))
-        assert {host for host, _ in chosen.values()} == {"127.0.0.1"}
-        assert len({port for _, port in chosen.values()}) == 2
+        own, *others = [set(lab.choose(("a", "b")).values()) for lab in labs]
+        assert {host for host, _ in set().union(*others)} == {"127.0.0.1"}
+        assert len(set().union(own, *others)) == 6
     finally:
-        first.release()
+        for lab in labs:
+            lab.release()
+
+
+def test_the_addresses_of_a_lab_that_ended_are_free(tmp_path: Path) -> None:
+    first = Addresses(tmp_path)
+    second = Addresses(tmp_path)
+    had = first.choose(("a",))
+    first.release()
+    third = Addresses(tmp_path)
+    try:
+        assert third.choose(("a",)) == had
+    finally:
         second.release()
+        third.release()

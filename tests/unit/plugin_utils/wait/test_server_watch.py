@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.outcome import State
 from ansible_collections.dx.fleet.plugins.plugin_utils.wait import Target, server_watch, wait_for
 
-from tests.unit.fake_opencode import tool
+from tests.unit.fake_opencode import not_sent, tool
 
 from .watched import DIRECTORY, LONG_S, NO_LIMITS, PATIENCE_S, Watched
 
@@ -165,10 +165,38 @@ async def test_a_restarted_server_has_lost_the_session(deaf: Watched) -> None:
     deaf.session.status = None
     await deaf.looked()
     assert deaf.waits
-    deaf.clock.leap(server_watch.SETTLE_S)
+    deaf.clock.leap(server_watch.START_S)
     outcome = await deaf.outcome()
     assert (outcome.state, outcome.reason_code) == (State.LOST, "server_restarted")
     assert [run.status for run in outcome.evidence.tools or ()] == ["running"]
+
+
+async def test_a_server_that_was_seen_to_go_away_has_lost_the_session_sooner(
+    deaf: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_watch, "START_S", LONG_S)
+    await deaf.begin()
+    deaf.session.step("a", completed=False)
+    deaf.session.status = None
+    deaf.fake.add("GET", "/session/status", not_sent(), times=3)
+    await deaf.until(lambda: bool(deaf.lines("connection")))
+    await deaf.looked()
+    assert deaf.waits
+    deaf.clock.leap(server_watch.SETTLE_S)
+    assert (await deaf.outcome()).reason_code == "server_restarted"
+
+
+async def test_an_error_that_is_stored_late_is_not_a_restart(deaf: Watched) -> None:
+    """The server is loaded: the session is idle, and its message does not say yet how it ended."""
+    await deaf.begin()
+    deaf.session.step("a", completed=False)
+    deaf.session.status = None
+    await deaf.looked()
+    await deaf.passes(server_watch.START_S / 2)
+    assert deaf.waits
+    deaf.session.step("a", error={"name": "APIError", "data": {"statusCode": 404, "message": "gone"}})
+    outcome = await deaf.outcome()
+    assert (outcome.state, outcome.reason_code) == (State.FAILED, "model_error")
 
 
 async def test_each_session_gets_its_own_outcome_in_the_order_asked_for(watched: Watched) -> None:

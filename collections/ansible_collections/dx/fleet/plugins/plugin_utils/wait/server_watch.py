@@ -71,6 +71,7 @@ class ServerWatch:
         self._directories: dict[str, str] = {}
         self._unreadable: dict[str, float] = {}
         self._trouble: tuple[float, bool] | None = None
+        self._was_gone = False
         self._next_full_look = self._started
 
     async def run(self) -> dict[str, Outcome]:
@@ -238,10 +239,16 @@ class ServerWatch:
         doubt = self._doubts.get(session)
         if doubt is None or doubt.reason_code != verdict.reason_code:
             doubt = self._doubts[session] = _Doubt(verdict.reason_code, now)
-        begins_late = verdict.reason_code in ("prompt_not_stored", "no_answer")
-        if begins_late and self._pending[session].error is None:
-            return now - doubt.since >= START_S
-        return now - doubt.since >= SETTLE_S
+        return now - doubt.since >= self._patience_s(session, verdict)
+
+    def _patience_s(self, session: str, verdict: Verdict) -> float:
+        """A loaded server stores a message, or the error of one, seconds after it is idle (OpenCode 1.18)."""
+        match verdict.reason_code:
+            case "prompt_not_stored" | "no_answer":
+                return START_S if self._pending[session].error is None else SETTLE_S
+            case "server_restarted":
+                return SETTLE_S if self._was_gone else START_S
+        return SETTLE_S
 
     def _cannot_read(self, session: str, error: OpenCodeError) -> None:
         """End a session that was deleted, or that its server can't tell; the others may be well."""
@@ -262,6 +269,7 @@ class ServerWatch:
         """
         now = time.monotonic()
         gone = error.reason_code == "connection_refused"
+        self._was_gone = self._was_gone or gone
         if self._trouble is None:
             for follower in self._pending.values():
                 follower.tell("connection", f"Lost the server ({error.reason_code}); trying again")
