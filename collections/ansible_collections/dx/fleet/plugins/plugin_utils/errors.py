@@ -8,7 +8,8 @@
     │   └── ConfigError       the endpoints file or an option is wrong
     ├── PreflightError        a look at the VM says no; nothing was sent
     ├── DispatchError         a session or a prompt could not be placed, or we can't tell
-    └── WaitError             following a session failed
+    ├── WaitError             following a session failed
+    └── AuditError            a fact could not be kept for Slack; the dispatch goes on
 
 Lower layers raise; only an edge (action plugin, inventory plugin, command) turns one into Ansible's or
 a shell's words. A leaf is the phase that failed: that is what a caller can act on. What went wrong in
@@ -21,6 +22,7 @@ from .outcome import Outcome, State
 from .text import shortened
 
 __all__ = [
+    "AuditError",
     "ConfigError",
     "DispatchError",
     "FleetError",
@@ -88,3 +90,7 @@ class DispatchError(FleetError):
 
 class WaitError(FleetError):
     """Following a session failed."""
+
+
+class AuditError(FleetError):
+    """A fact could not be kept or read back. It never ends a dispatch."""
