@@ -59,8 +59,13 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._pid = 0
 
-    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do this in one transaction, which is on the disk when this returns.
+    def write(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = False) -> T:
+        """Do this in one transaction.
+
+        Args:
+            work: What to do with the connection.
+            durable: Come back when it is on the disk and survives a loss of power (some milliseconds). Else it
+                is with the operating system and survives the death of this process (a tenth of one).
 
         Raises:
             AuditError: ``outbox_busy``, ``outbox_corrupt``, ``outbox_read_only``, ``outbox_disk_full``,
@@ -68,6 +73,7 @@ class Database:
         """
 
         def transaction(connection: sqlite3.Connection) -> T:
+            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             connection.execute("BEGIN IMMEDIATE")
             try:
                 found = work(connection)
@@ -128,10 +134,8 @@ class Database:
                 reason_code="outbox_newer",
                 next_action="pip install --upgrade dx-fleet",
             )
-        # A commit is one write and one fsync of the log. FULL, not NORMAL: what is recorded before a request
-        # leaves must survive a loss of power, not only the death of this process.
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
+        if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            connection.execute("PRAGMA journal_mode = WAL")
         if found < self._version:
             connection.executescript(
                 f"BEGIN IMMEDIATE; {self._schema}; PRAGMA user_version = {self._version}; COMMIT;"
