@@ -90,7 +90,10 @@ LEAKS: list[tuple[str, str]] = [
     ("its token is hunter22!", "hunter22"),
     ("PASSWORD='it'\\''s22' x", "s22"),
     ("https://x.example/cb?access_token=hunter22&state=1", "hunter22"),
-    ("$ANSIBLE_VAULT;1.1;AES256\n          62313365396662343061393464336163383764373764613633653634306231386433626436623361\n", "62313365"),
+    (
+        "$ANSIBLE_VAULT;1.1;AES256\n          62313365396662343061393464336163383764373764613633653634306231386433626436623361\n",
+        "62313365",
+    ),
 ]
 
 PLAIN = [

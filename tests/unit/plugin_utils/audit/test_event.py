@@ -19,13 +19,25 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.audit.event import (
 from ansible_collections.dx.fleet.plugins.plugin_utils.outcome import Evidence, Outcome, State, ToolRun
 
 SUBJECT = Subject(
-    "bd-xyz@1", vm="epyc6", repo="affordabot", bead="bd-xyz", session="ses_abc", orchestrator="claude-code@macmini"
+    "bd-xyz@1",
+    vm="epyc6",
+    repo="affordabot",
+    bead="bd-xyz",
+    session="ses_abc",
+    orchestrator="claude-code@macmini",
 )
 
 
-def outcome(state: State, message: str = "epyc6: the agent finished: tests passed", **evidence: object) -> Outcome:
+def outcome(
+    state: State, message: str = "epyc6: the agent finished: tests passed", **evidence: object
+) -> Outcome:
     return Outcome(
-        state, state.value, message, vm="epyc6", session="ses_abc", evidence=Evidence(**evidence)  # type: ignore[arg-type]
+        state,
+        state.value,
+        message,
+        vm="epyc6",
+        session="ses_abc",
+        evidence=Evidence(**evidence),  # type: ignore[arg-type]
     )
 
 
@@ -77,7 +89,9 @@ def test_what_is_no_end_is_not_told_as_one(state: State) -> None:
 
 
 def test_what_to_do_next_is_said() -> None:
-    told = wording.ended(outcome(State.FAILED, "epyc6: no").with_(next_action="dx-dispatch --status epyc6"), SUBJECT)
+    told = wording.ended(
+        outcome(State.FAILED, "epyc6: no").with_(next_action="dx-dispatch --status epyc6"), SUBJECT
+    )
     assert told is not None
     assert told.text == "[epyc6] Failed: no. Next: dx-dispatch --status epyc6"
 

@@ -51,7 +51,7 @@ HOSTILE = [
     "$ANSIBLE_VAULT;1\n ab\n",
     "AKIA",
     "the token is ",
-    "\\\"password\\\": \\\"",
+    '\\"password\\": \\"',
     "a" * 50 + ".",
     " ",
     "\n",
@@ -85,9 +85,7 @@ def test_the_text_around_a_secret_stays() -> None:
     st.sampled_from(["\n", " ", "\t", '"', "'", "(", ","]),
     st.text(max_size=60),
 )
-def test_a_secret_is_taken_out_of_any_text(
-    before: str, leak: tuple[str, str], gap: str, after: str
-) -> None:
+def test_a_secret_is_taken_out_of_any_text(before: str, leak: tuple[str, str], gap: str, after: str) -> None:
     text, secret = leak
     if before.count('"') or before.count("'") or "\\" in before:
         before = ""

@@ -66,7 +66,9 @@ def _why_off(choice: str, channel: str | None, token: str, api_url: str) -> str 
     if choice and choice not in _YES:
         return f"SLACK_AUDIT is {shortened(choice, 20)!r}, which is neither true nor false"
     if not channel:
-        return "there is no channel: neither slack_audit_channel in the endpoints file nor SLACK_AUDIT_CHANNEL"
+        return (
+            "there is no channel: neither slack_audit_channel in the endpoints file nor SLACK_AUDIT_CHANNEL"
+        )
     if not token:
         return "SLACK_BOT_TOKEN is not set"
     if not token.isascii() or not token.isprintable() or " " in token:

@@ -64,8 +64,8 @@ class Database:
 
         Args:
             work: What to do with the connection.
-            durable: Come back when it is on the disk and survives a loss of power (some milliseconds). Else it
-                is with the operating system and survives the death of this process (a tenth of one).
+            durable: Come back when it is on the disk and survives a loss of power (some milliseconds).
+                Else it is with the operating system and survives the death of this process.
 
         Raises:
             AuditError: ``outbox_busy``, ``outbox_corrupt``, ``outbox_read_only``, ``outbox_disk_full``,

@@ -49,6 +49,7 @@ CREATE TABLE IF NOT EXISTS thread (
     ts TEXT,
     posting INTEGER NOT NULL DEFAULT 0,
     plainness INTEGER NOT NULL DEFAULT 0,
+    headline TEXT,
     shown TEXT,
     stale INTEGER NOT NULL DEFAULT 0,
     born_at REAL,
@@ -68,7 +69,7 @@ VERSION = 1
 
 
 class Progress(StrEnum):
-    """How far a record has got. ``sending`` stays where a process died, or an answer was lost: nobody knows."""
+    """How far a record has got. Where a process died or an answer was lost, it stays ``sending``."""
 
     PENDING = "pending"
     SENDING = "sending"
@@ -93,6 +94,7 @@ class Record:
 @dataclass(frozen=True)
 class Thread:
     """Where a family is told. ``ts`` is the root's, once it is known; ``posting`` says that one may be there.
+    ``headline`` is what another controller's root begins with.
 
     Times are of the wall clock, as they outlive this process.
     """
@@ -103,6 +105,7 @@ class Thread:
     ts: str | None = None
     posting: bool = False
     plainness: int = 0
+    headline: str | None = None
     shown: str | None = None
     stale: bool = False
     born_at: float | None = None
@@ -136,7 +139,9 @@ class Counts:
 def outbox_path(environ: Mapping[str, str]) -> Path:
     """``$XDG_STATE_HOME/dx-fleet/outbox.db``, by default in ``~/.local/state``."""
     state = environ.get("XDG_STATE_HOME", "")
-    base = Path(state) if os.path.isabs(state) else Path(environ.get("HOME") or Path.home(), ".local", "state")
+    base = (
+        Path(state) if os.path.isabs(state) else Path(environ.get("HOME") or Path.home(), ".local", "state")
+    )
     return base / "dx-fleet" / "outbox.db"
 
 
@@ -210,22 +215,32 @@ class Outbox:
     def thread_of(self, dispatch: str, vm: str | None = None) -> tuple[str, str] | None:
         """(channel id, ts) of the thread in which a dispatch is told, once there is one."""
         row = self._row(
-            "SELECT channel_id, ts FROM thread WHERE family = ? AND ts IS NOT NULL AND channel_id IS NOT NULL",
+            "SELECT channel_id, ts FROM thread WHERE family = ?"
+            " AND ts IS NOT NULL AND channel_id IS NOT NULL",
             family_of(dispatch, vm),
         )
         return (row[0], row[1]) if row else None
 
     def family(self, family: str, channel: str | None = None) -> list[Record]:
         """All records of a family, in the order in which they were recorded."""
-        rows = self._rows(f"{_SELECT} WHERE family = ? AND (? IS NULL OR channel = ?) ORDER BY seq", family, channel, channel)
+        rows = self._rows(
+            f"{_SELECT} WHERE family = ? AND (? IS NULL OR channel = ?) ORDER BY seq",
+            family,
+            channel,
+            channel,
+        )
         return [_record(row) for row in rows]
 
     def trail(self, dispatch: str | None = None, limit: int = 1000) -> list[Record]:
         """The last records of a dispatch or a family, or of all, in order."""
         rows = self._rows(
-            f"SELECT * FROM ({_SELECT} WHERE ? IS NULL OR dispatch = ? OR family = ? ORDER BY seq DESC LIMIT ?)"
+            f"SELECT * FROM ({_SELECT} WHERE ? IS NULL OR dispatch = ? OR family = ?"  # noqa: S608 - our own names
+            " ORDER BY seq DESC LIMIT ?)"
             " ORDER BY seq",
-            dispatch, dispatch, dispatch, limit,
+            dispatch,
+            dispatch,
+            dispatch,
+            limit,
         )
         return [_record(row) for row in rows]
 
@@ -240,10 +255,13 @@ class Outbox:
             "SELECT r.progress, c.trouble IS NOT NULL, count(*) FROM record r"
             " LEFT JOIN channel c ON c.name = r.channel"
             " WHERE ? IS NULL OR r.dispatch = ? GROUP BY 1, 2",
-            dispatch, dispatch,
+            dispatch,
+            dispatch,
         )
         delivered = sum(row[2] for row in rows if row[0] == Progress.DELIVERED)
-        held = sum(row[2] for row in rows if row[0] == Progress.PARKED or (row[0] != Progress.DELIVERED and row[1]))
+        held = sum(
+            row[2] for row in rows if row[0] == Progress.PARKED or (row[0] != Progress.DELIVERED and row[1])
+        )
         return Counts(delivered, sum(row[2] for row in rows) - delivered - held, held)
 
     def last_seq(self) -> int:
@@ -253,7 +271,9 @@ class Outbox:
 
     def open_until(self, seq: int) -> int:
         """How many records up to this number are on their way."""
-        row = self._row("SELECT count(*) FROM record WHERE progress IN ('pending', 'sending') AND seq <= ?", seq)
+        row = self._row(
+            "SELECT count(*) FROM record WHERE progress IN ('pending', 'sending') AND seq <= ?", seq
+        )
         return int(row[0]) if row else 0
 
     # --- delivering; by the one process that holds the delivery lock ---
@@ -271,25 +291,31 @@ class Outbox:
     def waiting(self, channel: str) -> list[Thread]:
         """The threads of a channel that have something to tell; the one that waits for longest first."""
         rows = self._rows(
-            f"SELECT {_THREAD} FROM thread t JOIN ("
+            f"SELECT {_THREAD} FROM thread t JOIN ("  # noqa: S608 - our own names
             " SELECT family, min(seq) AS first FROM record"
             " WHERE channel = ? AND progress IN ('pending', 'sending') GROUP BY family"
             ") r ON r.family = t.family WHERE t.channel = ? ORDER BY r.first LIMIT 300",
-            channel, channel,
+            channel,
+            channel,
         )
         return [_thread(row) for row in rows]
 
     def stale(self, channel: str) -> list[Thread]:
         """The threads whose root shows less than what is known; the one that was shown longest ago first."""
         rows = self._rows(
-            f"SELECT {_THREAD} FROM thread t WHERE channel = ? AND stale ORDER BY coalesce(updated_at, 0) LIMIT 300",
+            f"SELECT {_THREAD} FROM thread t WHERE channel = ? AND stale"  # noqa: S608 - our own names
+            " ORDER BY coalesce(updated_at, 0) LIMIT 300",
             channel,
         )
         return [_thread(row) for row in rows]
 
     def thread(self, family: str, channel: str) -> Thread:
         """One thread as it is kept now."""
-        row = self._row(f"SELECT {_THREAD} FROM thread t WHERE family = ? AND channel = ?", family, channel)
+        row = self._row(
+            f"SELECT {_THREAD} FROM thread t WHERE family = ? AND channel = ?",  # noqa: S608 - our own names
+            family,
+            channel,
+        )
         return _thread(row) if row else Thread(family, channel)
 
     def mark(
@@ -308,7 +334,8 @@ class Outbox:
         ]
         self._database.write(
             lambda connection: connection.executemany(
-                "UPDATE record SET progress = ?, ts = coalesce(?, ts), trouble = ?, plainness = plainness + ?,"
+                "UPDATE record SET progress = ?, ts = coalesce(?, ts), trouble = ?,"
+                " plainness = plainness + ?,"
                 " attempts = attempts + ? WHERE seq = ? AND progress <> 'delivered'",
                 values,
             ),
@@ -340,6 +367,17 @@ class Outbox:
             durable="posting" in changes,
         )
         return self.thread(thread.family, thread.channel)
+
+    def shown(self, thread: Thread, digest: str, seq: int, at: float | None) -> None:
+        """A root shows all records up to a number; it is stale where there are more by now."""
+        self._database.write(
+            lambda connection: connection.execute(
+                "UPDATE thread SET shown = ?, updated_at = ?, stale = EXISTS ("
+                " SELECT 1 FROM record r WHERE r.family = thread.family AND r.channel = thread.channel"
+                " AND r.seq > ?) WHERE family = ? AND channel = ?",
+                (digest, at, seq, thread.family, thread.channel),
+            )
+        )
 
     def keep_channel(self, name: str, **changes: object) -> None:
         """Write down some fields of a channel."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from typing import Any
 
 from ..errors import AuditError
 from .config import AuditConfig
-from .event import AuditEvent, Subject
+from .event import AuditEvent
 from .outbox import Counts, Outbox, outbox_path
 from .redact import redact, redact_all, secrets_of
 
@@ -90,13 +91,14 @@ def recorder_of(
 
 def _without_secrets(event: AuditEvent) -> AuditEvent:
     secrets = secrets_of(os.environ)
-    subject = {
-        name: value if value is None else redact(value, secrets) for name, value in asdict(event.subject).items()
+    subject: dict[str, Any] = {
+        name: value if value is None else redact(value, secrets)
+        for name, value in asdict(event.subject).items()
     }
     return replace(
         event,
         text=redact(event.text[:100_000], secrets)[:MAX_TEXT],
         once=redact(event.once, secrets),
-        subject=Subject(**subject),
+        subject=replace(event.subject, **subject),
         facts=redact_all(event.facts, secrets),
     )

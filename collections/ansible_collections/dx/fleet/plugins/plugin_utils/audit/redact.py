@@ -44,9 +44,7 @@ _JWT = re.compile(
     r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{4,}+\.(?:[A-Za-z0-9_-]{4,}+)(?:\.[A-Za-z0-9_-]*+){0,3}"
     r"|(?<![A-Za-z0-9_-])(?:SG|ya29)\.[A-Za-z0-9_-]{16,}+(?:\.[A-Za-z0-9_-]*+)?"
 )
-_AWS_PAIR = re.compile(
-    r"(A(?:KIA|SIA)[A-Z0-9]{16}[^A-Za-z0-9/+]{1,8}+)[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+])"
-)
+_AWS_PAIR = re.compile(r"(A(?:KIA|SIA)[A-Z0-9]{16}[^A-Za-z0-9/+]{1,8}+)[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+])")
 _KEY_BEGIN = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _KEY_END = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _VAULT = re.compile(r"\$ANSIBLE_VAULT;[^\n\\]*+(?:(?:\n|\\n)[ \t]*+[0-9a-f]{2,}+)*+")
@@ -65,10 +63,13 @@ _NAMED = re.compile(
 _ITEM = re.compile(r"\[\\{0,3}[\"']([\w.\-]++)\\{0,3}[\"']\]([ \t]{0,8}=[ \t]{0,8})", re.ASCII)
 _OPTION = re.compile(r"(?<![\w-])--?([A-Za-z][\w\-]*+)([ \t]{1,8})(?=[^\s-])", re.ASCII)
 _SAID = re.compile(
-    r"\b(pass(?:word|phrase|wd|code)|secret|token|api[ -]?key|credentials?)\b([ \t]{1,4}(?:is|was|are)[ \t]{0,4}[:=]?[ \t]{0,4})",
+    r"\b(pass(?:word|phrase|wd|code)|secret|token|api[ -]?key|credentials?)\b"
+    r"([ \t]{1,4}(?:is|was|are)[ \t]{0,4}[:=]?[ \t]{0,4})",
     re.IGNORECASE,
 )
-_USER_OPTION = re.compile(r"((?<![\w-])(?:-u|--user|--proxy-user)(?:[ \t]{1,8}|=)[\"']?[^\s:\"']*+:)([^\s\"']++)")
+_USER_OPTION = re.compile(
+    r"((?<![\w-])(?:-u|--user|--proxy-user)(?:[ \t]{1,8}|=)[\"']?[^\s:\"']*+:)([^\s\"']++)"
+)
 _PIECE = re.compile(r"\S++")
 _STRINGS = {
     '"': re.compile(r"[^\"\\\n]*+(?:\\.[^\"\\\n]*+)*+"),
@@ -126,7 +127,7 @@ def is_secret_name(name: str) -> bool:
     """Whether what has this name is to be kept secret: ``GITHUB_TOKEN``, ``dbPassword``, ``api-key``."""
     if len(name) > 256:
         return True
-    if _HARMLESS.match(name) or _HARMLESS.search(name.casefold()[-24:]) and "key" in name.casefold():
+    if _HARMLESS.match(name) or (_HARMLESS.search(name.casefold()[-24:]) and "key" in name.casefold()):
         return False
     return bool(_SECRET_NAME.search(name.casefold()) or _KEY_NAME.search(name))
 
@@ -185,7 +186,7 @@ def _tokens_of_run(run: re.Match[str]) -> str:
 
 
 def _values_named_by(pattern: re.Pattern[str]) -> Callable[[str], str]:
-    """Takes out the value after each match of a pattern whose first group is a name, where it is a secret's."""
+    """Takes out the value after each match of a pattern whose first group is a secret's name."""
 
     def taken_out(text: str) -> str:
         parts: list[str] = []

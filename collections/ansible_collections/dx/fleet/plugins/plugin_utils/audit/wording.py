@@ -58,12 +58,16 @@ def dispatching(subject: Subject, task: str) -> AuditEvent:
 
 def claimed(subject: Subject) -> AuditEvent:
     """The bead is this dispatch's."""
-    return _event(Kind.CLAIMED, subject, f"Claimed {subject.bead} for {subject.orchestrator or 'this dispatch'}")
+    return _event(
+        Kind.CLAIMED, subject, f"Claimed {subject.bead} for {subject.orchestrator or 'this dispatch'}"
+    )
 
 
 def session_created(subject: Subject) -> AuditEvent:
     """``[epyc6] Session created: ses_abc``."""
-    return _event(Kind.SESSION_CREATED, subject, f"Session created: {subject.session}", once=subject.session or "")
+    return _event(
+        Kind.SESSION_CREATED, subject, f"Session created: {subject.session}", once=subject.session or ""
+    )
 
 
 def needs_input(subject: Subject, question: str, request_id: str) -> AuditEvent:
