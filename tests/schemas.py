@@ -80,6 +80,32 @@ class AskedVM(TypedDict):
     questions: list[Pending]
 
 
+class AuditRecord(TypedDict):
+    """One fact that was recorded for Slack; `progress` is `pending`, `sending`, `parked` or `delivered`."""
+
+    id: str
+    at: str
+    kind: str
+    dispatch: str
+    vm: str | None
+    session: str | None
+    bead: str | None
+    text: str
+    progress: str
+    attempts: int
+    trouble: str | None
+
+
+class AuditTrail(TypedDict):
+    """What `--audit` and `--flush-audit` tell: how many records are told, to be told, and held."""
+
+    outbox: str
+    delivered: int
+    pending: int
+    held: int
+    records: list[AuditRecord]
+
+
 class Document(TypedDict):
     """What `dx-dispatch --json` prints: one result per VM, or the error that kept it from running."""
 
@@ -88,6 +114,11 @@ class Document(TypedDict):
     results: list[Outcome]
     error: Error | None
     vms: NotRequired[list[ListedVM] | list[AskedVM]]
+    audit: NotRequired[AuditTrail]
+
+
+OPTIONAL = ("vms", "audit")
+"""Keys of the document itself that only some commands give."""
 
 
 def vm_endpoints() -> dict[str, Any]:
@@ -111,7 +142,11 @@ def dispatch_result() -> dict[str, Any]:
     return _finished(
         schema,
         title="dx-dispatch --json",
-        required=lambda found: [name for name in found["properties"] if name != "vms"],
+        required=lambda found: [
+            name
+            for name in found["properties"]
+            if name not in OPTIONAL or "schema_version" not in found["properties"]
+        ],
     )
 
 

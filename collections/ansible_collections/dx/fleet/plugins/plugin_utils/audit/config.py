@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from ..text import shortened
@@ -59,6 +59,20 @@ class AuditConfig:
             why_off=_why_off(choice, channel, token, api_url),
         )
 
+    @classmethod
+    def for_delivery(cls, environ: Mapping[str, str]) -> AuditConfig:
+        """What is needed to deliver what was recorded before, whatever may be recorded now."""
+        found = cls.read(environ)
+        return replace(found, why_off=_why_no_token(found.token or "") or _why_no_address(found.api_url))
+
+
+def _why_no_token(token: str) -> str | None:
+    if not token:
+        return "SLACK_BOT_TOKEN is not set"
+    if not token.isascii() or not token.isprintable() or " " in token:
+        return "SLACK_BOT_TOKEN is no token: it has characters that no token has"
+    return None
+
 
 def _why_off(choice: str, channel: str | None, token: str, api_url: str) -> str | None:
     if choice in _NO:
@@ -69,11 +83,7 @@ def _why_off(choice: str, channel: str | None, token: str, api_url: str) -> str 
         return (
             "there is no channel: neither slack_audit_channel in the endpoints file nor SLACK_AUDIT_CHANNEL"
         )
-    if not token:
-        return "SLACK_BOT_TOKEN is not set"
-    if not token.isascii() or not token.isprintable() or " " in token:
-        return "SLACK_BOT_TOKEN is no token: it has characters that no token has"
-    return _why_no_address(api_url)
+    return _why_no_token(token) or _why_no_address(api_url)
 
 
 def _why_no_address(url: str) -> str | None:

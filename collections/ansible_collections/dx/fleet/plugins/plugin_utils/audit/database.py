@@ -24,7 +24,7 @@ from typing import TypeVar
 
 from ..errors import AuditError
 
-__all__ = ["Database"]
+__all__ = ["Database", "no_fork"]
 
 T = TypeVar("T")
 
@@ -39,6 +39,13 @@ os.register_at_fork(before=_using.acquire, after_in_parent=_using.release, after
 _abandoned: list[sqlite3.Connection] = []
 
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+@contextmanager
+def no_fork() -> Iterator[None]:
+    """No fork happens meanwhile, and no use of a database by another thread."""
+    with _using:
+        yield
 
 
 class Database:

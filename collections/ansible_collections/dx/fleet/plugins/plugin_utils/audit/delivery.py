@@ -253,7 +253,14 @@ class Delivery:
             self._outbox.keep_thread(thread, posting=0, born_at=self._clock.time())
             return
         ts = min(roots, key=lambda one: float(one.ts)).ts
-        kept = self._outbox.keep_thread(thread, ts=ts, posting=0, stale=1, born_at=self._clock.time())
+        kept = self._outbox.keep_thread(
+            thread,
+            ts=ts,
+            channel_id=thread.channel_id or thread.channel,
+            posting=0,
+            stale=1,
+            born_at=self._clock.time(),
+        )
         # What another controller told there is told.
         self._note_told(kept, self._thread_messages(kept))
 

@@ -276,6 +276,15 @@ class Outbox:
         )
         return int(row[0]) if row else 0
 
+    def unshown_until(self, seq: int) -> int:
+        """How many roots show less than the records up to this number."""
+        row = self._row(
+            "SELECT count(*) FROM thread t WHERE stale AND ts IS NOT NULL AND NOT EXISTS ("
+            " SELECT 1 FROM record r WHERE r.family = t.family AND r.channel = t.channel AND r.seq > ?)",
+            seq,
+        )
+        return int(row[0]) if row else 0
+
     # --- delivering; by the one process that holds the delivery lock ---
 
     def channels(self) -> list[Channel]:

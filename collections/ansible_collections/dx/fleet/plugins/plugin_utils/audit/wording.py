@@ -130,16 +130,18 @@ def host_unreachable(subject: Subject, why: str) -> AuditEvent:
     return _event(Kind.UNREACHABLE, subject, f"Unreachable: {_clean(why)}", once="host")
 
 
-def task_failed(subject: Subject, task: str, why: str) -> AuditEvent:
-    """A task of the play that is none of this collection's failed."""
-    words = f"Task failed: {_clean(task, 120)}: {_clean(why)}"
+def task_failed(subject: Subject, task: str, action: str, rc: int | None = None) -> AuditEvent:
+    """A task of the play that tells nothing by itself failed. What it said may hold secrets."""
+    ended = f", exit {rc}" if rc is not None else ""
+    words = f"Task failed: {_clean(task, 120)} ({_clean(action, 80)}{ended})"
     return _event(Kind.TASK_FAILED, subject, words, once=shortened(task, 120))
 
 
-def play_ended(subject: Subject, counts: Mapping[str, int], once: str) -> AuditEvent:
-    """A run of a playbook is over; ``counts`` are hosts by how it went on them."""
-    words = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    return _event(Kind.PLAY_ENDED, subject, f"Play ended: {words or 'no host'}", once=once)
+def play_ended(subject: Subject, states: Mapping[str, str], once: str) -> AuditEvent:
+    """A run of a playbook is over before the end of each VM's dispatch was told; ``states`` are by VM."""
+    told = ", ".join(f"{vm} {state}" for vm, state in list(states.items())[:20])
+    more = f" and {len(states) - 20} more" if len(states) > 20 else ""
+    return _event(Kind.PLAY_ENDED, subject, f"Play ended: {_clean(told)}{more}", once=once)
 
 
 def _event(

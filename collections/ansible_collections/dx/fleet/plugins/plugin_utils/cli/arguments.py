@@ -59,6 +59,8 @@ class Arguments:
     json: bool
     list: bool
     status: bool
+    audit: bool
+    flush_audit: bool
     inventory: Path | None
     verbose: int
 
@@ -180,12 +182,19 @@ def check_words(words: Sequence[str]) -> None:
 
 
 def _check(arguments: Arguments) -> None:
-    modes = [name for name, chosen in (("--list", arguments.list), ("--status", arguments.status)) if chosen]
+    chosen = {
+        "--list": arguments.list,
+        "--status": arguments.status,
+        "--audit": arguments.audit,
+        "--flush-audit": arguments.flush_audit,
+    }
+    modes = [name for name in chosen if chosen[name]]
     if len(modes) > 1:
         raise UsageError(
-            "--list and --status don't go together", reason_code="usage", next_action="choose one"
+            f"{' and '.join(modes)} don't go together", reason_code="usage", next_action="choose one"
         )
-    if modes and (arguments.id or arguments.session or len(arguments.words) > (1 if arguments.status else 0)):
+    most_words = 1 if arguments.status or arguments.audit else 0
+    if modes and (arguments.id or arguments.session or len(arguments.words) > most_words):
         raise UsageError(
             f"{modes[0]} takes no task", reason_code="usage", next_action=f"dx-dispatch {modes[0]}"
         )
@@ -254,6 +263,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", action="store_true", help="print one JSON document and nothing else on standard output")
     add("--list", action="store_true", help="list the VMs and what they answer to")
     add("--status", action="store_true", help="ask every VM (or one) what it is doing")
+    add(
+        "--audit",
+        action="store_true",
+        help="show what was recorded for Slack (of the dispatch named after it), and what is not told yet",
+    )
+    add("--flush-audit", action="store_true", help="tell in Slack now what is not told yet")
     add(
         "-i",
         "--inventory",

@@ -22,10 +22,11 @@ def document(
     results: Sequence[Outcome] = (),
     error: FleetError | None = None,
     vms: Sequence[dict[str, Any]] | None = None,
+    audit: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The document of a run: one result per VM, or the error that kept it from running.
 
-    ``vms`` is only there for ``--list`` and ``--status``.
+    ``vms`` is only there for ``--list`` and ``--status``, ``audit`` for ``--audit`` and ``--flush-audit``.
     """
     found: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
@@ -41,6 +42,8 @@ def document(
     }
     if vms is not None:
         found["vms"] = list(vms)
+    if audit is not None:
+        found["audit"] = audit
     return found
 
 
