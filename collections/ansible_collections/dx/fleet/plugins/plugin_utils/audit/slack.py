@@ -100,6 +100,7 @@ _THREAD_GONE = frozenset(
         "edit_window_closed",
     )
 )
+_CODE = re.compile(r"[a-z][a-z0-9_]{0,79}", re.ASCII)
 _TS = re.compile(r"[0-9]{1,12}\.[0-9]{1,9}", re.ASCII)
 
 # Before a byte of the request can have left.
@@ -333,19 +334,23 @@ def _of_answer(response: Any) -> SlackError:
     status = getattr(response, "status_code", None)
     data = getattr(response, "data", None)
     said = data.get("error") if isinstance(data, Mapping) else None
-    code = said if isinstance(said, str) and said else f"http_{status}"
-    if status == 429 or code in _RETRY:
-        return RetryLater("ratelimited" if status == 429 else code, _retry_after(response))
+    code = said if isinstance(said, str) and _CODE.fullmatch(said) else None
+    if status == 429:
+        return RetryLater("ratelimited", _retry_after(response))
     if isinstance(status, int) and status >= 500:
         return Ambiguous(f"http_{status}")
-    if code in _AMBIGUOUS or not re.fullmatch(r"[a-z][a-z0-9_]{0,79}", code):
+    if code is None:
+        if status in (401, 403, 404):
+            return Held(f"http_{status}")
         # HTML with 200, as of a captive portal, or an answer of nobody knows whom.
-        return Ambiguous(code if code in _AMBIGUOUS else f"http_{status}_no_json")
-    if code in _HELD or (code.startswith("http_") and status in (401, 403, 404)):
+        return Ambiguous(f"http_{status}_no_json")
+    if code in _RETRY:
+        return RetryLater(code, _retry_after(response))
+    if code in _AMBIGUOUS:
+        return Ambiguous(code)
+    if code in _HELD:
         return Held(code)
-    if code in _THREAD_GONE:
-        return ThreadGone(code)
-    return Refused(code)
+    return ThreadGone(code) if code in _THREAD_GONE else Refused(code)
 
 
 def _of_connection(reason: object) -> SlackError:
