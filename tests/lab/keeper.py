@@ -97,8 +97,9 @@ class Keeper:
                 tasks.create_task(server.start())
             slack = None if self._slack is None else tasks.create_task(self._slack.start(origin))
             # A thread can't be cancelled; what ends the lab has to wait for it.
-            self._repos = asyncio.get_running_loop().run_in_executor(None, self._make_repos)
-            await asyncio.shield(self._repos)
+            if self._plan.vms:
+                self._repos = asyncio.get_running_loop().run_in_executor(None, self._make_repos)
+                await asyncio.shield(self._repos)
         endpoints = write_endpoints(self._root, states)
         inventory = write_inventory(self._root, endpoints)
         self._state = LabState(

@@ -28,6 +28,7 @@ _START_TIMEOUT_S = 60.0
 _PROBE_PAUSE_S = 0.05
 _PROBE_TIMEOUT_S = 2.0
 _TERM_TIMEOUT_S = 3.0
+_MOST_CONNECTIONS = 16
 
 
 class Emulator:
@@ -64,7 +65,7 @@ class Emulator:
         """
         self._port = free_port()
         self._process = self._spawn()
-        self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=_MOST_CONNECTIONS))
         try:
             async with asyncio.timeout(_START_TIMEOUT_S):
                 await self._become_ready()

@@ -29,9 +29,8 @@ USERS = ("jane", "sam")
 _BOT_SCOPES = ("chat:write", "channels:history", "groups:history")
 _READER_SCOPES = (
     *("channels:read", "groups:read", "users:read", "channels:history", "groups:history"),
-    *("chat:write", "reactions:write", "reactions:read"),
+    *("chat:write", "reactions:write", "reactions:read", "channels:manage", "groups:write"),
 )
-_SETTING_UP_SCOPES = (*_READER_SCOPES, "channels:manage", "channels:join", "groups:write")
 
 # The emulator takes 5000 requests an hour from a token, and then answers as no Slack does.
 _SPARE_TOKENS = 40
@@ -84,10 +83,9 @@ class Seed:
     def __init__(self) -> None:
         self.bot = Identity(BOT_USER, f"xoxb-{secrets.token_hex(12)}", _BOT_SCOPES, is_app=True)
         self.reader = Identity("jane", f"xoxp-{secrets.token_hex(12)}", _READER_SCOPES)
-        self.setting_up = Identity("sam", f"xoxp-{secrets.token_hex(12)}", _SETTING_UP_SCOPES)
 
     def identity(self, token: str) -> Identity | None:
-        """Whose token that is; the one that sets up is nobody's outside."""
+        """Whose token that is."""
         return next((one for one in (self.bot, self.reader) if one.token == token), None)
 
     def document(self) -> dict[str, Any]:
@@ -103,7 +101,7 @@ class Seed:
             "redirect_uris": ["http://127.0.0.1/"],
             "scopes": list(_BOT_SCOPES),
         }
-        identities = (self.bot, self.reader, self.setting_up)
+        identities = (self.bot, self.reader)
         return {
             "slack": {
                 "team": {"name": "Fleet lab", "domain": "fleet-lab"},

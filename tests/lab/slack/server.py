@@ -80,9 +80,8 @@ class SlackServer:
             ServerStartError: the emulator did not start.
         """
         await self.emulator.start()
+        await self._invite_bot()
         channels = await self._channels()
-        for name in (CHANNEL, PRIVATE_CHANNEL):
-            await self._set_up("conversations.invite", {"channel": channels[name], "users": BOT_USER})
         await self._runner.setup()
         self._port = free_port()
         await self._open_port()
@@ -101,15 +100,23 @@ class SlackServer:
         await self._runner.cleanup()
         await self.emulator.stop()
 
+    async def _invite_bot(self) -> None:
+        """Into the channels in which it is to be, and is not."""
+        channels = await self._channels()
+        for name in (CHANNEL, PRIVATE_CHANNEL):
+            where = {"channel": channels[name]}
+            if BOT_USER not in (await self._as_jane("conversations.members", where))["members"]:
+                await self._as_jane("conversations.invite", {**where, "users": BOT_USER})
+
     async def _channels(self) -> dict[str, str]:
         wanted = {"types": "public_channel,private_channel", "limit": "1000"}
-        listed = await self._set_up("conversations.list", wanted)
+        listed = await self._as_jane("conversations.list", wanted)
         return {channel["name"]: channel["id"] for channel in listed["channels"]}
 
-    async def _set_up(self, method: str, arguments: Mapping[str, object]) -> dict[str, Any]:
-        status, answer = await self.emulator.call(self._seed.setting_up, method, arguments)
+    async def _as_jane(self, method: str, arguments: Mapping[str, object]) -> dict[str, Any]:
+        answer = await self._api.answer(method, self._seed.reader.token, arguments)
         if not answer.get("ok"):
-            raise RuntimeError(f"the Slack emulator answered {method} with {status} {answer}")
+            raise RuntimeError(f"the Slack emulator answered {method} with {answer}")
         return answer
 
     async def _front(self, request: web.Request) -> web.StreamResponse:
@@ -172,6 +179,7 @@ class SlackServer:
         self._limits.clear()
         await self._open_port()
         await self._drop_connections()
+        await self._invite_bot()
         await self._api.clear()
         self._requests.clear()
         return web.json_response({})

@@ -46,13 +46,17 @@ class WebApi:
         return await asyncio.shield(work)
 
     async def clear(self) -> None:
-        """Delete all messages that were posted."""
+        """Delete all messages that were posted; their authors must be in the channels."""
         if self._under_way:
             await asyncio.wait(self._under_way)
         posted, self._posted = self._posted, {}
         self._broadcasting.clear()
-        for (channel, ts), identity in posted.items():
-            await self._call(identity, "chat.delete", {"channel": channel, "ts": ts})
+        await asyncio.gather(*(self._delete(identity, *where) for where, identity in posted.items()))
+
+    async def _delete(self, identity: Identity, channel: str, ts: str) -> None:
+        answer = await self._call(identity, "chat.delete", {"channel": channel, "ts": ts})
+        if not answer["ok"]:
+            raise RuntimeError(f"the Slack emulator does not delete {channel} {ts}: {answer}")
 
     async def _answer(self, identity: Identity, method: str, arguments: dict[str, object]) -> Answer:
         refused = refusal(method, arguments)
@@ -129,7 +133,7 @@ class WebApi:
             return False
         if channel not in self._members:
             self._members[channel] = await self._call(
-                self._seed.setting_up, "conversations.members", {"channel": channel, "limit": _PAGE}
+                self._seed.reader, "conversations.members", {"channel": channel, "limit": _PAGE}
             )
         members = self._members[channel]
         return bool(members.get("ok")) and identity.user not in members["members"]

@@ -88,7 +88,8 @@ class SlackWorkspace:
     Attributes:
         url: what a ``WebClient`` takes as its ``base_url``. Ends with a slash.
         bot_token: the app's. It may write where the bot is, and read there.
-        reader_token: of a person, Jane, to read back what others wrote or to write as a person does.
+        reader_token: of a person, Jane, to read back what others wrote, to write as a person does, or to throw
+            the bot out of a channel.
         channel: id of the public channel ``agent-coordination``, in which the bot is.
         private_channel: id of a private one in which it is.
         other_channel: id of a public one in which it is not.
@@ -180,11 +181,11 @@ class SlackWorkspace:
         """All threads of the channel, oldest first; what Slack itself says there (who joined) is left out."""
         channel = channel or self.channel
         found = self._read("conversations.history", {"channel": channel})
-        roots = [one.ts for one in found if one.raw.get("thread_ts") in (None, one.ts)]
-        return [self.thread(ts, channel) for ts in reversed(roots)]
+        roots = [one for one in found if one.thread_ts in (None, one.ts)]
+        return [self.thread(one.ts, channel) if one.thread_ts else Thread(one, ()) for one in reversed(roots)]
 
     def clear(self) -> None:
-        """Delete all messages and records, and end all faults, limits and refusals."""
+        """Delete all messages and records, end all faults, limits and refusals, and let the bot in again."""
         self._order("clear")
 
     def close(self) -> None:
