@@ -184,6 +184,11 @@ class SlackWorkspace:
         roots = [one for one in found if one.thread_ts in (None, one.ts)]
         return [self.thread(one.ts, channel) if one.thread_ts else Thread(one, ()) for one in reversed(roots)]
 
+    def names(self) -> dict[str, str]:
+        """The names that people see, by the id of the account."""
+        members = self._reader.users_list()["members"]
+        return {member["id"]: member["name"] for member in members}
+
     def clear(self) -> None:
         """Delete all messages and records, end all faults, limits and refusals, and let the bot in again."""
         self._order("clear")
