@@ -18,7 +18,7 @@ from .lease import Lease
 from .outbox import Outbox
 from .redact import redact
 from .running import running
-from .slack import Slack, WebApi
+from .slack import CALL_DEADLINE_S, Slack, WebApi
 
 __all__ = ["FLUSH_S", "Background", "deliver_now"]
 
@@ -185,7 +185,15 @@ class Background:
             self._say(f"not told in Slack: {words}")
 
 
-def deliver_now(config: AuditConfig, outbox: Outbox, say: Callable[[str], None], *, timeout_s: float) -> bool:
+def deliver_now(
+    config: AuditConfig,
+    outbox: Outbox,
+    say: Callable[[str], None],
+    *,
+    timeout_s: float,
+    pace: Pace | None = None,
+    deadline_s: float = CALL_DEADLINE_S,
+) -> bool:
     """Deliver all that is in an outbox, here and now; gives up after a time, or where somebody must mend
     something first.
 
@@ -197,7 +205,8 @@ def deliver_now(config: AuditConfig, outbox: Outbox, say: Callable[[str], None],
     """
     assert config.token is not None
     outbox.unpark()
-    delivery = Delivery(outbox, WebApi(config.token, config.api_url), say=say)
+    api = WebApi(config.token, config.api_url, deadline_s=deadline_s)
+    delivery = Delivery(outbox, api, say=say, pace=pace)
     lease = Lease(outbox.path.with_name("deliver.lock"))
     give_up = time.monotonic() + timeout_s
     try:

@@ -30,6 +30,7 @@ from ..text import shortened
 from .message import EVENT_TYPE, Message, headline_of
 
 __all__ = [
+    "CALL_DEADLINE_S",
     "Ambiguous",
     "Found",
     "Held",
