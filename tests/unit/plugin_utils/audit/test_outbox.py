@@ -139,25 +139,49 @@ def test_many_processes_record_at_once(outbox: Outbox) -> None:
     assert outbox.counts() == Counts(0, 240, 0)
 
 
-def test_no_fork_comes_upon_a_thread_inside_sqlite(outbox: Outbox) -> None:
-    """A child of such a fork would find SQLite's own locks taken for ever."""
+def test_a_child_does_not_use_its_parents_connection(outbox: Outbox) -> None:
     outbox.append(event(), "C1")
-    busy = threading.Event()
+    own = outbox._database._open()
+    assert in_child(lambda: os._exit(int(outbox._database._open() is own))) == 0
+    assert outbox._database._open() is own
+
+
+def test_no_fork_comes_upon_a_thread_inside_sqlite() -> None:
+    """A child of such a fork would find SQLite's own locks taken for ever."""
+    entered, inside = threading.Event(), threading.Event()
 
     def use() -> None:
-        while not busy.is_set():
+        with database.no_fork():
+            inside.set()
+            entered.set()
+            threading.Event().wait(0.3)
+            inside.clear()
+
+    user = threading.Thread(target=use, daemon=True)
+    user.start()
+    assert entered.wait(30)
+    assert in_child(lambda: os._exit(int(inside.is_set()))) == 0
+    user.join(30)
+
+
+def test_workers_record_while_threads_of_their_parent_use_the_outbox(outbox: Outbox) -> None:
+    outbox.append(event(), "C1")
+    enough = threading.Event()
+
+    def use() -> None:
+        while not enough.is_set():
             outbox.trail()
 
     users = [threading.Thread(target=use, daemon=True) for _ in range(3)]
     for user in users:
         user.start()
+    signal.alarm(120)  # a child that hangs is a failure
     try:
         for number in range(60):
-            signal.alarm(60)
             assert in_child(lambda number=number: outbox.append(event(number, "child"), "C1") and None) == 0  # type: ignore[misc]
     finally:
         signal.alarm(0)
-        busy.set()
+        enough.set()
         for user in users:
             user.join(30)
     assert len(outbox.family("child")) == 60
