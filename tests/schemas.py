@@ -28,6 +28,7 @@ from tests.command import CHECKOUT
 __all__ = ["DIRECTORY", "SCHEMAS", "dispatch_result", "encoded", "vm_endpoints"]
 
 DIRECTORY = CHECKOUT / "collections" / "ansible_collections" / "dx" / "fleet" / "docs" / "schemas"
+NOT_ALWAYS = ("vms", "claims", "trail", "session_state", "session_outcome", "session_why", "became", "found")
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -80,6 +81,31 @@ class AskedVM(TypedDict):
     questions: list[Pending]
 
 
+class Claim(TypedDict):
+    """A bead that a dispatch holds, of `--status` and `--reap`; see beads_info's and beads_reap's documentation."""
+
+    bead: str
+    title: str
+    status: str
+    vm: str | None
+    claimed_at: str | None
+    age_s: float | None
+    dispatch: str
+    attempt: int | None
+    orchestrator: str | None
+    dispatcher: str | None
+    session: str | None
+    message: str | None
+    branch: str | None
+    worktree: str | None
+    summary: str
+    session_state: NotRequired[str]
+    session_outcome: NotRequired[str | None]
+    session_why: NotRequired[str | None]
+    became: NotRequired[str]
+    found: NotRequired[str]
+
+
 class AuditRecord(TypedDict):
     """One fact that was recorded for Slack; `progress` is `pending`, `sending`, `parked` or `delivered`."""
 
@@ -114,11 +140,8 @@ class Document(TypedDict):
     results: list[Outcome]
     error: Error | None
     vms: NotRequired[list[ListedVM] | list[AskedVM]]
-    audit: NotRequired[AuditTrail]
-
-
-OPTIONAL = ("vms", "audit")
-"""Keys of the document itself that only some commands give."""
+    claims: NotRequired[list[Claim]]
+    trail: NotRequired[AuditTrail]
 
 
 def vm_endpoints() -> dict[str, Any]:
@@ -142,11 +165,7 @@ def dispatch_result() -> dict[str, Any]:
     return _finished(
         schema,
         title="dx-dispatch --json",
-        required=lambda found: [
-            name
-            for name in found["properties"]
-            if name not in OPTIONAL or "schema_version" not in found["properties"]
-        ],
+        required=lambda found: [name for name in found["properties"] if name not in NOT_ALWAYS],
     )
 
 

@@ -350,7 +350,7 @@ def test_the_commands_words(controller: Controller, slack: SlackWorkspace) -> No
     assert done.code == 0, done.err
     assert "3 delivered now" in done.out
     assert lines(only(slack)) == TRAIL
-    shown = run_dispatch("--audit", "bd-xyz@1", "--json", env=controller.env).document()["audit"]
+    shown = run_dispatch("--audit", "bd-xyz@1", "--json", env=controller.env).document()["trail"]
     assert (shown["delivered"], shown["pending"], shown["held"]) == (3, 0, 0)
 
 

@@ -241,7 +241,7 @@ def test_calls_that_are_stuck_hold_up_no_other_and_do_not_pile_up(server: SlackS
         ("7", 7, 7),
         ("0", 0, 0),
         ("999999999", 3600, 3600),
-        (email.utils.formatdate(time.time() + 100, usegmt=True), 50, 101),
+        (email.utils.formatdate(time.time() + 3000, usegmt=True), 1000, 3001),
         (email.utils.formatdate(0, usegmt=True), 0, 0),
     ],
 )

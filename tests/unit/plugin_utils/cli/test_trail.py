@@ -76,7 +76,7 @@ def test_the_trail_of_all_dispatches(outbox: Outbox, capsys: pytest.CaptureFixtu
 
 def test_the_trail_of_one_dispatch_as_a_document(outbox: Outbox, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--audit", "other", "--json"]) == 0
-    audit = document(capsys)["audit"]
+    audit = document(capsys)["trail"]
     assert (audit["delivered"], audit["pending"], audit["held"]) == (0, 1, 0)
     (record,) = audit["records"]
     assert (record["kind"], record["vm"], record["progress"]) == ("session_created", "macmini", "pending")
@@ -110,7 +110,7 @@ def test_what_slack_does_not_take_is_named(
     connect(monkeypatch, server)
     server.answer(*[raw(200, {"ok": False, "error": "not_in_channel"})] * 20)
     assert run(["--flush-audit", "--json"]) == 3
-    audit = document(capsys)["audit"]
+    audit = document(capsys)["trail"]
     assert (audit["pending"], audit["held"], len(audit["records"])) == (0, 2, 2)
 
 

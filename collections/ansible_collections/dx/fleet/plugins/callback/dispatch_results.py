@@ -30,10 +30,14 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         interrupt.take_over()
 
     def v2_runner_on_ok(self, result: Any) -> None:
-        collected.take(result.host.name, result.result)
+        collected.take(result.host.name, result.result, action=_action(result))
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
-        collected.take(result.host.name, result.result, failed=True)
+        collected.take(result.host.name, result.result, failed=True, action=_action(result))
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
-        collected.take(result.host.name, result.result, failed=True)
+        collected.take(result.host.name, result.result, failed=True, action=_action(result))
+
+
+def _action(result: Any) -> str | None:
+    return getattr(result.task, "resolved_action", None)

@@ -13,7 +13,9 @@ description:
   - Each host has the variables C(ansible_host) and C(ansible_user) (from C(ssh)), or C(ansible_connection=local)
     where C(ssh) is null or C(local) is true; C(opencode_url); and, where they are set,
     C(opencode_password_env), C(opencode_repos), C(opencode_repos_root), C(opencode_max_concurrent),
-    C(opencode_enabled), C(opencode_description), C(slack_audit_channel).
+    C(opencode_enabled), C(opencode_description).
+  - All hosts have C(dx_tracker), C(dx_beads_dir), C(dx_single_orchestrator) and C(slack_audit_channel), where the file
+    has C(tracker), C(beads_dir), C(single_orchestrator) and C(slack_audit_channel).
   - Groups are C(opencode) (every enabled VM), C(disabled), C(local), C(remote), C(default_vm), and one of each
     alias's name, so that C(--limit) takes an alias.
   - Group names that are host names have dashes and dots; set C(force_valid_group_names = ignore) in
@@ -84,6 +86,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]
         except FleetError as error:
             raise AnsibleParserError(f"{error.message}. Next: {error.next_action}") from error
         self._add_groups()
+        for name, value in _fleet_variables(fleet).items():
+            self.inventory.set_variable("all", name, value)
         for vm in fleet.vms:
             self._add_host(fleet, vm)
 
@@ -106,7 +110,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]
             self.inventory.add_child("default_vm", vm.name)
         for alias in fleet.unambiguous_aliases(vm):
             self.inventory.add_child(self.inventory.add_group(alias), vm.name)
-        for name, value in _variables(fleet, vm, is_local=is_local).items():
+        for name, value in _variables(vm, is_local=is_local).items():
             self.inventory.set_variable(vm.name, name, value)
         self._construct(vm.name)
 
@@ -118,7 +122,17 @@ class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]
         self._add_host_to_keyed_groups(self.get_option("keyed_groups"), variables, host, strict=strict)
 
 
-def _variables(fleet: Fleet, vm: VM, *, is_local: bool) -> dict[str, Any]:
+def _fleet_variables(fleet: Fleet) -> dict[str, Any]:
+    variables = {
+        "dx_tracker": fleet.find(fleet.tracker).name if fleet.tracker is not None else None,
+        "dx_beads_dir": fleet.beads_dir,
+        "dx_single_orchestrator": fleet.single_orchestrator or None,
+        "slack_audit_channel": fleet.slack_audit_channel,
+    }
+    return {name: value for name, value in variables.items() if value is not None}
+
+
+def _variables(vm: VM, *, is_local: bool) -> dict[str, Any]:
     connection: dict[str, Any] = (
         {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
         if is_local
@@ -133,7 +147,6 @@ def _variables(fleet: Fleet, vm: VM, *, is_local: bool) -> dict[str, Any]:
         "opencode_repos_root": vm.repos_root,
         "opencode_password_env": vm.password_env,
         "opencode_description": vm.description,
-        "slack_audit_channel": fleet.slack_audit_channel,
     }
     return {name: value for name, value in variables.items() if value not in (None, {})}
 

@@ -85,6 +85,12 @@ options:
         type: str
         required: true
         choices: [allow, ask, deny]
+  join:
+    description:
+      - Whether what was sent before under O(id) is followed whatever its text, directory, agent or model was. If not,
+        another request under the same id fails with V(dispatch_id_in_use).
+    type: bool
+    default: false
   enabled:
     description:
       - Whether the VM takes tasks at all; if not, the task fails with V(vm_disabled).

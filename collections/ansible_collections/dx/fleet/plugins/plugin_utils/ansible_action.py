@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -40,6 +40,9 @@ _HOST_VARIABLES = {
     "repos": "opencode_repos",
     "repos_root": "opencode_repos_root",
     "max_concurrent": "opencode_max_concurrent",
+    "beads_dir": "dx_beads_dir",
+    "beads_executable": "dx_beads_executable",
+    "single_orchestrator": "dx_single_orchestrator",
 }
 
 display = Display()
@@ -57,6 +60,7 @@ class FleetAction(ActionBase):  # type: ignore[misc]
     _supports_diff = False
 
     ARGUMENT_SPEC: Mapping[str, Any] = {}
+    REQUIRED_IF: Sequence[Any] = ()
 
     def act(self, args: dict[str, Any]) -> Coroutine[Any, Any, dict[str, Any]]:
         """The use case, as a coroutine that returns the task's result.
@@ -75,7 +79,9 @@ class FleetAction(ActionBase):  # type: ignore[misc]
         self._task_vars = task_vars or {}
         result: dict[str, Any] = super().run(tmp, task_vars)
         self._fill_from_host_variables()
-        _, args = self.validate_argument_spec(argument_spec=dict(self.ARGUMENT_SPEC))
+        _, args = self.validate_argument_spec(
+            argument_spec=dict(self.ARGUMENT_SPEC), required_if=self.REQUIRED_IF
+        )
         try:
             _check_text({name: value for name, value in args.items() if name != "task"})
             result.update(asyncio.run(_attended(self.act(args))))

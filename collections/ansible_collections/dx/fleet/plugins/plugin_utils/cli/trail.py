@@ -48,7 +48,7 @@ def flush_audit(arguments: Arguments) -> ExitCode:
     after = outbox.counts()
     code = ExitCode.FAILED if after.pending or after.held else ExitCode.DONE
     if arguments.json:
-        print(encoded(document(code, audit=_as_dict(outbox, after, outbox.undelivered()))))
+        print(encoded(document(code, trail=_as_dict(outbox, after, outbox.undelivered()))))
         return code
     _say(f"{after.delivered - before.delivered} delivered now; {_counted(after)}")
     for record in outbox.undelivered(20):
@@ -73,7 +73,7 @@ def show_audit(arguments: Arguments) -> ExitCode:
             next_action="dx-dispatch --audit",
         )
     if arguments.json:
-        print(encoded(document(ExitCode.DONE, audit=_as_dict(outbox, counts, records))))
+        print(encoded(document(ExitCode.DONE, trail=_as_dict(outbox, counts, records))))
         return ExitCode.DONE
     for record in records:
         _say(_line(record))
