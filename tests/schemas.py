@@ -28,7 +28,7 @@ from tests.command import CHECKOUT
 __all__ = ["DIRECTORY", "SCHEMAS", "dispatch_result", "encoded", "vm_endpoints"]
 
 DIRECTORY = CHECKOUT / "collections" / "ansible_collections" / "dx" / "fleet" / "docs" / "schemas"
-NOT_ALWAYS = ("vms", "claims", "session_state", "session_outcome", "session_why", "became", "found")
+NOT_ALWAYS = ("vms", "claims", "trail", "session_state", "session_outcome", "session_why", "became", "found")
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -106,6 +106,32 @@ class Claim(TypedDict):
     found: NotRequired[str]
 
 
+class AuditRecord(TypedDict):
+    """One fact that was recorded for Slack; `progress` is `pending`, `sending`, `parked` or `delivered`."""
+
+    id: str
+    at: str
+    kind: str
+    dispatch: str
+    vm: str | None
+    session: str | None
+    bead: str | None
+    text: str
+    progress: str
+    attempts: int
+    trouble: str | None
+
+
+class AuditTrail(TypedDict):
+    """What `--audit` and `--flush-audit` tell: how many records are told, to be told, and held."""
+
+    outbox: str
+    delivered: int
+    pending: int
+    held: int
+    records: list[AuditRecord]
+
+
 class Document(TypedDict):
     """What `dx-dispatch --json` prints: one result per VM, or the error that kept it from running."""
 
@@ -115,6 +141,7 @@ class Document(TypedDict):
     error: Error | None
     vms: NotRequired[list[ListedVM] | list[AskedVM]]
     claims: NotRequired[list[Claim]]
+    trail: NotRequired[AuditTrail]
 
 
 def vm_endpoints() -> dict[str, Any]:

@@ -14,8 +14,8 @@ description:
     where C(ssh) is null or C(local) is true; C(opencode_url); and, where they are set,
     C(opencode_password_env), C(opencode_repos), C(opencode_repos_root), C(opencode_max_concurrent),
     C(opencode_enabled), C(opencode_description).
-  - All hosts have C(dx_tracker), C(dx_beads_dir) and C(dx_single_orchestrator), where the file has C(tracker),
-    C(beads_dir) and C(single_orchestrator).
+  - All hosts have C(dx_tracker), C(dx_beads_dir), C(dx_single_orchestrator) and C(slack_audit_channel), where the file
+    has C(tracker), C(beads_dir), C(single_orchestrator) and C(slack_audit_channel).
   - Groups are C(opencode) (every enabled VM), C(disabled), C(local), C(remote), C(default_vm), and one of each
     alias's name, so that C(--limit) takes an alias.
   - Group names that are host names have dashes and dots; set C(force_valid_group_names = ignore) in
@@ -127,6 +127,7 @@ def _fleet_variables(fleet: Fleet) -> dict[str, Any]:
         "dx_tracker": fleet.find(fleet.tracker).name if fleet.tracker is not None else None,
         "dx_beads_dir": fleet.beads_dir,
         "dx_single_orchestrator": fleet.single_orchestrator or None,
+        "slack_audit_channel": fleet.slack_audit_channel,
     }
     return {name: value for name, value in variables.items() if value is not None}
 

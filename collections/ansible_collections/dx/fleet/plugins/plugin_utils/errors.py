@@ -9,7 +9,8 @@
     ├── PreflightError        a look at the VM says no; nothing was sent
     ├── ClaimError            a bead can't be claimed, or its claim not ended, or the tracker can't be asked
     ├── DispatchError         a session or a prompt could not be placed, or we can't tell
-    └── WaitError             following a session failed
+    ├── WaitError             following a session failed
+    └── AuditError            a fact could not be kept for Slack; the dispatch goes on
 
 Lower layers raise; only an edge (action plugin, inventory plugin, command) turns one into Ansible's or
 a shell's words. A leaf is the phase that failed: that is what a caller can act on. What went wrong in
@@ -22,6 +23,7 @@ from .outcome import Outcome, State
 from .text import shortened
 
 __all__ = [
+    "AuditError",
     "ClaimError",
     "ConfigError",
     "DispatchError",
@@ -96,3 +98,7 @@ class DispatchError(FleetError):
 
 class WaitError(FleetError):
     """Following a session failed."""
+
+
+class AuditError(FleetError):
+    """A fact could not be kept or read back. It never ends a dispatch."""

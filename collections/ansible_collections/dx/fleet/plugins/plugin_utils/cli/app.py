@@ -69,6 +69,10 @@ class _Interrupted(FleetError):
 
 
 def _command(arguments: Arguments, argv: Sequence[str]) -> ExitCode:
+    if arguments.audit or arguments.flush_audit:
+        from .trail import flush_audit, show_audit
+
+        return show_audit(arguments) if arguments.audit else flush_audit(arguments)
     fleet, inventory = _fleet(arguments)
     if arguments.list:
         return list_vms(fleet, arguments)

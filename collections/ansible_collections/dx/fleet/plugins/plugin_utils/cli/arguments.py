@@ -70,6 +70,8 @@ class Arguments:
     status: bool
     reap: bool
     ttl: float | None
+    audit: bool
+    flush_audit: bool
     inventory: Path | None
     verbose: int
 
@@ -211,14 +213,21 @@ def check_words(words: Sequence[str]) -> None:
 
 
 def _check(arguments: Arguments) -> None:
-    chosen = {"--list": arguments.list, "--status": arguments.status, "--reap": arguments.reap}
+    chosen = {
+        "--list": arguments.list,
+        "--status": arguments.status,
+        "--reap": arguments.reap,
+        "--audit": arguments.audit,
+        "--flush-audit": arguments.flush_audit,
+    }
     modes = [name for name, is_chosen in chosen.items() if is_chosen]
     if len(modes) > 1:
         raise UsageError(
             f"{' and '.join(modes)} don't go together", reason_code="usage", next_action="choose one"
         )
     of_a_task = (arguments.id, arguments.session, arguments.any_bead)
-    if modes and (any(of_a_task) or len(arguments.words) > (1 if arguments.status else 0)):
+    most_words = 1 if arguments.status or arguments.audit else 0
+    if modes and (any(of_a_task) or len(arguments.words) > most_words):
         raise UsageError(
             f"{modes[0]} takes no task", reason_code="usage", next_action=f"dx-dispatch {modes[0]}"
         )
@@ -335,6 +344,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         help="with --reap, leave claims alone that are younger than so many seconds (default 3600)",
     )
+    add(
+        "--audit",
+        action="store_true",
+        help="show what was recorded for Slack (of the dispatch named after it), and what is not told yet",
+    )
+    add("--flush-audit", action="store_true", help="tell in Slack now what is not told yet")
     add(
         "-i",
         "--inventory",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import identity
+from ..audit.running import flush_running
 from ..fleet import Fleet
 from ..orchestrator import orchestrator_of
 from ..outcome import ExitCode, Outcome, State, exit_code
@@ -19,6 +20,7 @@ from ..shell import command_line
 from ..task import MAX_TASK_BYTES, check_task
 from . import playbook_run
 from .arguments import Arguments, Targets, check_words, targets_of
+from .auditing import Audit
 from .document import document, encoded
 from .interrupt import leaving_by
 from .views import following, summary_lines
@@ -26,6 +28,7 @@ from .views import following, summary_lines
 __all__ = ["OWN_FAULT", "dispatch", "outcomes_of", "report"]
 
 OWN_FAULT = "own_fault"
+DETACHED_FLUSH_S = 1.0
 
 
 def dispatch(fleet: Fleet, inventory: Path, arguments: Arguments, argv: Sequence[str]) -> ExitCode:
@@ -38,12 +41,12 @@ def dispatch(fleet: Fleet, inventory: Path, arguments: Arguments, argv: Sequence
     task = _task(targets)
     check_words(argv)
     name = _name(arguments)
-    if arguments.slack:
-        print("dx-dispatch: there is no Slack audit yet; dispatching without it", file=sys.stderr)
+    audit = Audit(arguments, fleet)
     with following(targets.vms, quiet=arguments.json) as followed:
 
         def detach() -> int:
             followed.close()
+            flush_running(DETACHED_FLUSH_S)
             return _detached(arguments, targets, name, playbook_run.collected, followed.sent)
 
         with leaving_by(detach):
@@ -54,6 +57,7 @@ def dispatch(fleet: Fleet, inventory: Path, arguments: Arguments, argv: Sequence
                 hosts=len(targets.vms),
                 check=arguments.dry_run,
                 verbosity=0 if arguments.json else arguments.verbose,
+                callbacks=audit.callbacks,
             )
     whole = _command(arguments, targets, name, with_task=True)
     vms = [collected.elsewhere.get(vm, vm) for vm in targets.vms]
@@ -62,13 +66,11 @@ def dispatch(fleet: Fleet, inventory: Path, arguments: Arguments, argv: Sequence
         for outcome in outcomes_of(vms, collected, whole)
     ]
     rejoin = _command(arguments, targets, name, with_task=False)
-    return report(
-        arguments,
-        [
-            outcome.with_(next_action=rejoin) if outcome.reason_code == "server_silent" else outcome
-            for outcome in outcomes
-        ],
-    )
+    outcomes = [
+        outcome.with_(next_action=rejoin) if outcome.reason_code == "server_silent" else outcome
+        for outcome in outcomes
+    ]
+    return report(arguments, audit.counted(outcomes))
 
 
 def outcomes_of(vms: Sequence[str], collected: playbook_run.Collected, again: str) -> list[Outcome]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +70,7 @@ def run_playbook(
     hosts: int,
     check: bool = False,
     verbosity: int = 0,
+    callbacks: Sequence[str] = (),
 ) -> Collected:
     """Run a playbook of this collection.
 
@@ -80,6 +81,7 @@ def run_playbook(
         hosts: How many hosts it will run on; each gets a worker, as one waits for its agent.
         check: Check mode.
         verbosity: As of ``-v``.
+        callbacks: Enabled beside those of the user's ansible.cfg.
 
     Returns:
         What the run told.
@@ -102,6 +104,7 @@ def run_playbook(
     # Ansible looks for results a thousand times a second: a tenth of a core for as long as an agent works.
     # Its option for that has no environment variable.
     constants.DEFAULT_INTERNAL_POLL_INTERVAL = POLL_INTERVAL_S
+    constants.CALLBACKS_ENABLED = [*constants.CALLBACKS_ENABLED, *callbacks]
 
     class Run(PlaybookCLI):  # type: ignore[misc]
         def _play_prereqs(self) -> Any:
