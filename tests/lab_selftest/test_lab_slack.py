@@ -286,16 +286,17 @@ def test_replies_in_pages_with_the_root_on_each(slack: SlackWorkspace, bot: WebC
 
 
 def test_a_long_thread_and_a_long_channel_are_read_back_whole(slack: SlackWorkspace, bot: WebClient) -> None:
+    # Longer than the pages of the emulator (1000) and of the reader (200).
     root = bot.chat_postMessage(channel=slack.channel, text="root")["ts"]
-
-    def post(number: int) -> None:
-        bot.chat_postMessage(channel=slack.channel, text=f"{number}", thread_ts=root if number % 2 else None)
-
+    replies = [f"{number}" for number in range(250)]
+    roots = [f"{number}" for number in range(1001)]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(post, range(500)))
-    assert sorted(slack.thread(root).texts, key=int) == [f"{number}" for number in range(1, 500, 2)]
-    roots = [thread.root.text for thread in slack.threads()]
-    assert sorted(roots[1:], key=int) == [f"{number}" for number in range(0, 500, 2)]
+        list(pool.map(lambda text: bot.chat_postMessage(channel=slack.channel, text=text), roots))
+        reply = {"channel": slack.channel, "thread_ts": root}
+        list(pool.map(lambda text: bot.chat_postMessage(**reply, text=text), replies))
+    first, *others = slack.threads()
+    assert sorted(first.texts, key=int) == replies
+    assert sorted((thread.root.text for thread in others), key=int) == roots
 
 
 def test_a_broadcast_reply_is_in_the_channel_too(slack: SlackWorkspace, bot: WebClient) -> None:

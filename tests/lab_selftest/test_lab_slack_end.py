@@ -212,11 +212,31 @@ def test_an_emulator_that_does_not_start(tmp_path: Path, monkeypatch: pytest.Mon
     assert not (tmp_path / "root").exists()
 
 
+def test_what_has_arrived_is_done_although_the_caller_went_away(slack: SlackWorkspace) -> None:
+    emulator = _emulator_of(slack)
+    emulator.suspend()
+    try:
+        with pytest.raises(TimeoutError):
+            slack.client(timeout_s=1).chat_postMessage(channel=slack.channel, text="late")
+    finally:
+        emulator.resume()
+    # By and by: each look is a turn of the emulator's.
+    looks = (slack.threads() for _ in range(200))
+    assert [thread.root.text for thread in next(filter(None, looks), ())] == ["late"]
+    slack.clear()
+    assert slack.threads() == []
+
+
 def test_the_port_is_the_machine_s_own(workspace: SlackWorkspace) -> None:
-    (emulator,) = (one for one in psutil.process_iter() if _is_emulator_of(workspace, one))
+    emulator = _emulator_of(workspace)
     addresses = {one.laddr.ip for one in emulator.net_connections() if one.status == psutil.CONN_LISTEN}
     assert addresses == {"127.0.0.1"}
     assert workspace.url.startswith("http://127.0.0.1:")
+
+
+def _emulator_of(workspace: SlackWorkspace) -> psutil.Process:
+    (emulator,) = (one for one in psutil.process_iter() if _is_emulator_of(workspace, one))
+    return emulator
 
 
 def _is_emulator_of(workspace: SlackWorkspace, process: psutil.Process) -> bool:
