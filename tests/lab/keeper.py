@@ -48,8 +48,8 @@ class Keeper:
         self._plan = plan
         self._root = Path(plan.root)
         self._servers: dict[str, OpenCodeServer] = {}
-        self._addresses = Addresses() if plan.vms else None
-        self._slack = SlackServer(self._root, plan.lab_id) if plan.slack else None
+        self._addresses = Addresses()
+        self._slack = SlackServer(self._root, plan.lab_id, self._addresses) if plan.slack else None
         self._stopping = asyncio.Event()
         self._state: LabState | None = None
         self._repos: asyncio.Future[None] | None = None
@@ -86,7 +86,7 @@ class Keeper:
         await site.start()
         host, port = self._runner.addresses[0][:2]
         origin = f"http://{host}:{port}"
-        chosen = {} if self._addresses is None else self._addresses.choose(self._plan.vms)
+        chosen = self._addresses.choose(self._plan.vms)
         tools = make_tools(self._root / "bin")
         states = tuple(self._vm_state(name, *chosen[name]) for name in self._plan.vms)
         for state in states:
@@ -152,8 +152,7 @@ class Keeper:
         await self._runner.cleanup()
         # Once more, for what a control request that was under way may have started.
         self._kill_all()
-        if self._addresses is not None:
-            self._addresses.release()
+        self._addresses.release()
         remove_tree(self._root)
 
     def _kill_all(self) -> None:

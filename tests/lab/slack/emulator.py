@@ -16,7 +16,7 @@ from typing import Any
 
 import aiohttp
 
-from ..addresses import free_port
+from ..addresses import Addresses
 from ..opencode_server import ServerStartError
 from ..plan import LAB_ID_VARIABLE
 from ..processes import die_with_parent
@@ -37,8 +37,17 @@ class Emulator:
     Its state is in its memory only.
     """
 
-    def __init__(self, seed: Seed, node: Path, script: Path, directory: Path, lab_id: str) -> None:
+    def __init__(
+        self,
+        seed: Seed,
+        node: Path,
+        script: Path,
+        directory: Path,
+        lab_id: str,
+        addresses: Addresses,
+    ) -> None:
         self._seed = seed
+        self._addresses = addresses
         self._command = [str(node), str(script), "start", "--service", "slack"]
         self._directory = directory
         self._log = directory / "emulator.log"
@@ -63,7 +72,7 @@ class Emulator:
         Raises:
             ServerStartError: it ended, or did not answer within 60 s.
         """
-        self._port = free_port()
+        self._port = self._addresses.port()
         self._process = self._spawn()
         self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=_MOST_CONNECTIONS))
         try:

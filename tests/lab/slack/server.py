@@ -16,7 +16,7 @@ from typing import Any
 
 from aiohttp import web
 
-from ..addresses import free_port
+from ..addresses import Addresses
 from ..model_server import reset
 from ..plan import SlackState
 from .binaries import find_emulator, find_node
@@ -43,11 +43,12 @@ class _Call:
 class SlackServer:
     """One workspace: the front listens at a port of its own, its control at the keeper's."""
 
-    def __init__(self, root: Path, lab_id: str) -> None:
+    def __init__(self, root: Path, lab_id: str, addresses: Addresses) -> None:
+        self._addresses = addresses
         self._seed = Seed()
         directory = root / "slack"
         directory.mkdir(mode=0o700)
-        self.emulator = Emulator(self._seed, find_node(), find_emulator(), directory, lab_id)
+        self.emulator = Emulator(self._seed, find_node(), find_emulator(), directory, lab_id, addresses)
         self._api = WebApi(self._seed, self.emulator)
         self._faults = Faults()
         self._limits: dict[str, Limit] = {}
@@ -83,7 +84,7 @@ class SlackServer:
         await self._invite_bot()
         channels = await self._channels()
         await self._runner.setup()
-        self._port = free_port()
+        self._port = self._addresses.port()
         await self._open_port()
         return SlackState(
             url=f"http://127.0.0.1:{self._port}/api/",

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.dx.fleet.plugins.module_utils.beads.settling import end_of
 from ansible_collections.dx.fleet.plugins.module_utils.specs import CLAIM, CLAIM_REQUIRED_IF
@@ -18,6 +18,9 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.progress import Progress
 with suppress(ImportError):  # FleetAction.run says what is missing
     from ansible_collections.dx.fleet.plugins.plugin_utils.claim_sessions import look_at_all
     from ansible_collections.dx.fleet.plugins.plugin_utils.settled import settled
+
+if TYPE_CHECKING:
+    from ansible_collections.dx.fleet.plugins.plugin_utils.audit.event import Subject
 
 MODULE = "dx.fleet.beads_claim"
 UNSEEN_S = 60.0  # age of a claim from which a dispatcher that can't be seen counts as gone
@@ -71,10 +74,13 @@ class ActionModule(BeadsAction):
         bead, held = args["bead"], result["dispatch"]
         if result["vm"] != self.vm and args["any_vm"]:
             result["elsewhere"] = result["vm"]
+        holder = (result["previous_holder"] or {}).get("orchestrator")
+        if self.telling is not None and result["changed"] and not self._task.check_mode:
+            subject = self._subject(result["vm"], bead, held, result["session"])
+            self.telling.claimed(subject, before=holder if result["continued"] else None)
         if not result["continued"]:
             self._tell("claimed", f"Claimed {bead}: dispatch {held}")
         elif result["changed"]:
-            holder = (result["previous_holder"] or {}).get("orchestrator")
             self._tell("continued", f"Going on with {held} of {holder or 'an unknown orchestrator'}")
         others = [claim for claim in result["others"] if claim["bead"] != bead]
         if not others:
@@ -98,11 +104,19 @@ class ActionModule(BeadsAction):
             result = _told(self.on_tracker(MODULE, args))
         except ModuleFailure as failure:
             outcome = settled(args["outcome"], args["bead"], failure=failure)
+            if self.telling is not None:
+                self.telling.ended(outcome)
             return {"changed": False, **self.failed(outcome)}
         outcome = settled(args["outcome"], args["bead"], ended=result["ended"])
         self._tell("bead", f"Bead {args['bead']}: {result['ended']}")
+        if self.telling is not None and result["ended"] == "released":
+            subject = self._subject(self.vm, args["bead"], args["dispatch"], outcome.session)
+            self.telling.released(subject, end.reason)
         told = {} if outcome.state.good else self.failed(outcome)
         return {**result, "outcome": outcome.as_dict(), **told}
+
+    def _subject(self, vm: str, bead: str, dispatch: str, session: str | None) -> Subject | None:
+        return self.telling and self.telling.about(dispatch, session, vm=vm, bead=bead)
 
     def _tell(self, kind: str, text: str) -> None:
         self.emit(Progress(self.vm, kind, text))

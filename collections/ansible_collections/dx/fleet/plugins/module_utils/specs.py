@@ -25,6 +25,7 @@ DISPATCH: Spec = {
     **PATIENCE,
     "task": {"type": "str"},
     "id": {"type": "str"},
+    "bead": {"type": "str"},
     "repo": {"type": "str"},
     "directory": {"type": "str"},
     "session": {"type": "str"},
@@ -53,6 +54,7 @@ WAIT: Spec = {
     "session": {"type": "str"},
     "message": {"type": "str"},
     "id": {"type": "str"},
+    "bead": {"type": "str"},
     "repo": {"type": "str"},
     "sessions": {
         "type": "list",
@@ -62,6 +64,7 @@ WAIT: Spec = {
             "session": {"type": "str", "required": True},
             "message": {"type": "str"},
             "id": {"type": "str"},
+            "bead": {"type": "str"},
             "repo": {"type": "str"},
             **CONNECTION,
         },

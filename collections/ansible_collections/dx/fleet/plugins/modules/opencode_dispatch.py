@@ -39,6 +39,9 @@ options:
     description:
       - Dispatch id, up to 128 letters, digits and V(._@:-). A new one is made if it is left out.
     type: str
+  bead:
+    description: The bead that the task is about, for the outcome and for Slack.
+    type: str
   repo:
     description:
       - Repository to work in, by its name on the VM.

@@ -9,14 +9,16 @@ import asyncio
 import multiprocessing
 import os
 from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ansible import context
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from . import progress_bus
 from .errors import ConfigError, FleetError, UsageError
+from .orchestrator import orchestrator_of
 from .outcome import Outcome
 from .progress import Progress
 from .task import is_text
@@ -28,6 +30,9 @@ try:
     MISSING_LIBRARY: ImportError | None = None
 except ImportError as error:  # raised here, it would end the whole run instead of failing the task
     MISSING_LIBRARY = error
+
+if TYPE_CHECKING:
+    from .audit.telling import Telling
 
 __all__ = ["FleetAction"]
 
@@ -59,6 +64,9 @@ class FleetAction(ActionBase):  # type: ignore[misc]
     _supports_check_mode = True
     _supports_diff = False
 
+    TELLS = False
+    """Whether the end of what it works on is told in Slack, where that is configured."""
+
     ARGUMENT_SPEC: Mapping[str, Any] = {}
     REQUIRED_IF: Sequence[Any] = ()
 
@@ -77,6 +85,7 @@ class FleetAction(ActionBase):  # type: ignore[misc]
                 " Next: pip install httpx httpx-sse pydantic"
             )
         self._task_vars = task_vars or {}
+        self.telling = self._telling()
         result: dict[str, Any] = super().run(tmp, task_vars)
         self._fill_from_host_variables()
         _, args = self.validate_argument_spec(
@@ -87,6 +96,8 @@ class FleetAction(ActionBase):  # type: ignore[misc]
             result.update(asyncio.run(_attended(self.act(args))))
         except FleetError as error:
             outcome = error.as_outcome().with_(vm=self.vm, **self.named(args))
+            if self.telling is not None and self.TELLS:
+                self.telling.ended(outcome)
             result.update(self.failed(outcome))
         return result
 
@@ -97,7 +108,8 @@ class FleetAction(ActionBase):  # type: ignore[misc]
 
     def named(self, args: Mapping[str, Any]) -> dict[str, Any]:
         """What identifies a dispatch, for an outcome that an error made."""
-        return {key: args.get(source) for key, source in (("repo", "repo"), ("dispatch", "id"))}
+        names = (("repo", "repo"), ("dispatch", "id"), ("bead", "bead"))
+        return {key: args.get(source) for key, source in names}
 
     def connect(self, args: Mapping[str, Any]) -> OpenCode:
         """A client of the server that the options name.
@@ -129,6 +141,8 @@ class FleetAction(ActionBase):  # type: ignore[misc]
             progress_bus.send(progress)
         else:
             display.display(progress.line())
+        if self.telling is not None:
+            self.telling.progress(progress)
 
     def failed(self, outcome: Outcome) -> dict[str, Any]:
         """The result of a task whose outcome is not good."""
@@ -142,6 +156,16 @@ class FleetAction(ActionBase):  # type: ignore[misc]
             "next_action": outcome.next_action,
             "outcome": outcome.as_dict(),
         }
+
+    def _telling(self) -> Telling | None:
+        """Where facts are told; None where nothing is to be told, as in a run in check mode."""
+        if not os.environ.get("SLACK_BOT_TOKEN") or context.CLIARGS.get("check"):
+            return None
+        from .audit.recorder import recorder_of
+        from .audit.telling import Telling
+
+        recorder = recorder_of(self._task_vars.get("slack_audit_channel"), display.warning)
+        return Telling(recorder, orchestrator_of(os.environ)) if recorder.config.on else None
 
     def _fill_from_host_variables(self) -> None:
         for option, variable in _HOST_VARIABLES.items():

@@ -77,7 +77,8 @@ def needs_input(subject: Subject, question: str, request_id: str) -> AuditEvent:
 
 def retrying(subject: Subject, why: str, attempt: int | str) -> AuditEvent:
     """The server tries the model again."""
-    return _event(Kind.RETRYING, subject, f"Retrying ({attempt}): {_clean(why)}", once=str(attempt))
+    number = f" ({attempt})" if isinstance(attempt, int) else ""
+    return _event(Kind.RETRYING, subject, f"Retrying{number}: {_clean(why)}", once=str(attempt))
 
 
 def stalled(subject: Subject, why: str, once: str = "") -> AuditEvent:
