@@ -77,13 +77,17 @@ def _element(element: Mapping[str, Any], names: Mapping[str, str]) -> str:
 
 def _text(part: Mapping[str, Any], names: Mapping[str, str]) -> str:
     text = str(part["text"])
-    return _readable(text, names) if part["type"] == "mrkdwn" else _printable(text)
+    return _readable(text, names) if part["type"] == "mrkdwn" else _printable(_unescaped(text))
 
 
 def _readable(text: str, names: Mapping[str, str]) -> str:
     """Mentions and links as they are shown, and Slack's three escapes undone."""
     found = _ENTITY.sub(lambda match: _entity(match[1], names), text)
-    return _printable(found.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+    return _printable(_unescaped(found))
+
+
+def _unescaped(text: str) -> str:
+    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 
 
 def _entity(inside: str, names: Mapping[str, str]) -> str:
