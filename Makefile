@@ -18,7 +18,7 @@ WORKERS ?= 3
 CODE := collections/ansible_collections/dx/fleet
 TYPED := -p ansible_collections.dx.fleet.plugins.plugin_utils -p ansible_collections.dx.fleet.plugins.module_utils -p tests.lab
 
-.PHONY: help setup demo test test-lowest lint format bench lock clean
+.PHONY: help setup demo test test-lowest soak lint format bench lock clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ test: setup  ## Run all tests, with coverage
 
 test-lowest: $(LOWEST)/.ready  ## Run the unit tests on the lowest versions of the dependencies
 	@$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider tests/unit
+
+soak: setup  ## Race for beads, two hundred rounds
+	@DX_SOAK=7 $(PYTEST) -q tests/contract/test_races.py $(ARGS)
 
 lint: $(LINT)/.ready  ## Run ruff, mypy and ansible-lint
 	@$(LINT)/bin/ruff check .
