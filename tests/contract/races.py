@@ -14,7 +14,7 @@ from typing import Any
 from ansible_collections.dx.fleet.plugins.module_utils.beads.claims import Claimant, Policy, Seen
 from ansible_collections.dx.fleet.plugins.module_utils.beads.errors import BeadsError
 
-from .conftest import Workspace
+from .workspace import Workspace
 
 __all__ = ["Move", "claim_once", "moves", "race", "rounds"]
 

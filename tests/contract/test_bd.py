@@ -18,7 +18,9 @@ from ansible_collections.dx.fleet.plugins.module_utils.beads.errors import (
     OutcomeUnknown,
 )
 
-from .conftest import STANDIN, Workspace
+from tests.lab.tracker import STANDIN
+
+from .workspace import Workspace
 
 NASTY = "quotes ' \" newline \n tab \t $(touch x) `id` {{ 7*7 }} \N{SNOWMAN} -- " + "x" * 20_000
 

@@ -24,8 +24,8 @@ from ansible_collections.dx.fleet.plugins.module_utils.beads.errors import (
 )
 from ansible_collections.dx.fleet.plugins.module_utils.beads.lock import bead_lock
 
-from .conftest import Workspace
 from .races import claim_once
+from .workspace import Workspace
 
 ME = Claimant("epyc6", "claude-code@macmini")
 OTHER = Claimant("macmini", "antigravity@homedesktop-wsl")

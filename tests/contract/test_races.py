@@ -11,8 +11,8 @@ from __future__ import annotations
 import pytest
 from ansible_collections.dx.fleet.plugins.module_utils.beads.claims import Claimant
 
-from .conftest import Workspace
 from .races import Move, race, rounds
+from .workspace import Workspace
 
 ME = Claimant("epyc6", "claude-code@macmini")
 

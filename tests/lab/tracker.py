@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,15 @@ class Tracker:
         """
         chosen = executable or real_bd() or str(STANDIN)
         (folder / "bin").mkdir(parents=True)
-        (folder / "bin" / "bd").symlink_to(Path(chosen).resolve())
         tracker = cls(folder, is_real=Path(chosen).resolve() != STANDIN)
+        bd = folder / "bin" / "bd"
+        if tracker.is_real:
+            bd.symlink_to(Path(chosen).resolve())
+        else:  # by this Python, whatever python3 on PATH is
+            bd.write_text(
+                f"#!{sys.executable} -IS\nimport runpy\nrunpy.run_path({str(STANDIN)!r}, run_name='__main__')\n"
+            )
+            bd.chmod(0o755)
         subprocess.run(["git", "init", "-q", str(folder)], check=True)
         words = ["init", "-q", "--non-interactive", "--prefix", "aff", "--skip-hooks", "--skip-agents"]
         tracker.bd(*words)
