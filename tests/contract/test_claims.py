@@ -9,18 +9,17 @@ import multiprocessing
 from collections.abc import Callable
 
 import pytest
-from ansible_collections.dx.fleet.plugins.module_utils.beads.bd import Bd
 from ansible_collections.dx.fleet.plugins.module_utils.beads.claims import Claimant, Claims
 from ansible_collections.dx.fleet.plugins.module_utils.beads.errors import (
     AlreadyAssignedError,
     AlreadyClaimed,
-    BeadsError,
     ClaimLost,
     LockBusy,
     NotClaimable,
 )
 from ansible_collections.dx.fleet.plugins.module_utils.beads.lock import bead_lock
 
+from .claimer import race
 from .conftest import Workspace
 
 ROUNDS = 2  # of each kind
@@ -141,13 +140,14 @@ def test_of_any_number_of_claimers_exactly_one_wins(
     make_workspace: Callable[[], Workspace], claimers: int, vms: str
 ) -> None:
     workspace = make_workspace()
+    where = (workspace.executable, str(workspace.folder))
     for _ in range(ROUNDS):
         bead = workspace.create()
         names = [f"vm{number if vms == 'different VMs' else 0}" for number in range(claimers)]
         context = multiprocessing.get_context("spawn")
         barrier, answers = context.Barrier(claimers), context.SimpleQueue()
         processes = [
-            context.Process(target=race, args=(workspace, bead, vm, f"o{number}@h", barrier, answers))
+            context.Process(target=race, args=(*where, bead, vm, f"o{number}@h", barrier, answers))
             for number, vm in enumerate(names)
         ]
         for process in processes:
@@ -161,17 +161,3 @@ def test_of_any_number_of_claimers_exactly_one_wins(
         held = workspace.bd.show(bead)
         assert held.metadata["orchestrator"] == winners[0][0]
         assert held.metadata["attempt"] == 1
-
-
-def race(
-    workspace: Workspace, bead: str, vm: str, orchestrator: str, barrier: object, answers: object
-) -> None:
-    """One claimer, in a process of its own."""
-    claims = Claims(Bd(workspace.executable, str(workspace.folder)), str(workspace.folder / ".beads"))
-    barrier.wait(60)  # type: ignore[attr-defined]
-    try:
-        claims.claim(bead, Claimant(vm, orchestrator))
-    except BeadsError as error:
-        answers.put((orchestrator, error.reason_code))  # type: ignore[attr-defined]
-    else:
-        answers.put((orchestrator, "won"))  # type: ignore[attr-defined]

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The cases of a parametrised test, run a few at a time, ahead of the tests that look at them.
 
-A dispatch is mostly waiting, now for Ansible, now for the server: three at once take half the time.
+A dispatch is mostly waiting, now for Ansible, now for the server.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pytest
 
 __all__ = ["Ahead", "ahead", "chosen"]
 
-AT_A_TIME = 3
+AT_A_TIME = 2
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")

@@ -38,7 +38,7 @@ REASONS = {"permission": "permission_pending", "question": "question_pending"}
 
 def _asked_at(server: Server, session: str) -> float:
     """When the session's tool call began to wait: epoch seconds, by the server's clock, which is ours."""
-    (tool,) = [
+    *_, tool = [
         part for message in server.messages(session) for part in message["parts"] if part["type"] == "tool"
     ]
     return float(tool["state"]["time"]["start"]) / 1000
