@@ -17,6 +17,7 @@ import pytest
 from tests.lab import Lab, LabVM, ScriptedModel
 from tests.lab.addresses import Addresses
 from tests.lab.binaries import pinned_version
+from tests.lab.opencode_home import KEEPS_SNAPSHOTS
 
 from .sessions import Session, Sessions, text_of
 
@@ -89,6 +90,15 @@ def test_a_server_has_nothing_of_the_caller_s_environment(lab: Lab) -> None:
     foreign = {name for name in names if name.startswith(("XDG_", "SLACK", "ANSIBLE", "DX_TEST", "PYTEST"))}
     assert foreign == set()
     assert {"DX_LAB_ID", "DX_LAB_VM", "HOME"} <= names
+
+
+def test_one_vm_keeps_snapshots_as_opencode_does_unless_told_not_to(lab: Lab) -> None:
+    kept = set()
+    for vm in lab.vms.values():
+        with Sessions(vm) as sessions:
+            parts = sessions.new().run("@say a step")["parts"]
+        kept |= {vm.name for part in parts if part["type"] == "step-start" and "snapshot" in part}
+    assert kept == {KEEPS_SNAPSHOTS}
 
 
 def test_kill_leaves_the_children_running(vm: LabVM, model: ScriptedModel) -> None:
