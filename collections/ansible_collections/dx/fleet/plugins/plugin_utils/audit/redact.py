@@ -58,10 +58,10 @@ _HEADER = re.compile(
     re.IGNORECASE,
 )
 _NAMED = re.compile(
-    r"(?<![\w.\-])-{0,8}+([A-Za-z_][\w.\-]*+)(\\{0,3}[\"']?[ \t]{0,8}(?:=>|:=|==?|:)[ \t]{0,8})", re.ASCII
+    r"(?<![\w.\-])-{0,8}+([A-Za-z_][\w.\-]++)(\\{0,3}[\"']?[ \t]{0,8}(?:=>|:=|==?|:)[ \t]{0,8})", re.ASCII
 )
 _ITEM = re.compile(r"\[\\{0,3}[\"']([\w.\-]++)\\{0,3}[\"']\]([ \t]{0,8}=[ \t]{0,8})", re.ASCII)
-_OPTION = re.compile(r"(?<![\w-])--?([A-Za-z][\w\-]*+)([ \t]{1,8})(?=[^\s-])", re.ASCII)
+_OPTION = re.compile(r"(?<![\w-])--?([A-Za-z][\w\-]++)([ \t]{1,8})(?=[^\s-])", re.ASCII)
 _SAID = re.compile(
     r"\b(pass(?:word|phrase|wd|code)|secret|token|api[ -]?key|credentials?)\b"
     r"([ \t]{1,4}(?:is|was|are)[ \t]{0,4}[:=]?[ \t]{0,4})",
@@ -190,19 +190,25 @@ def _values_named_by(pattern: re.Pattern[str]) -> Callable[[str], str]:
 
     def taken_out(text: str) -> str:
         parts: list[str] = []
-        at = start = 0
-        while found := pattern.search(text, at):
-            at = found.end()
-            if not is_secret_name(found[1]):
-                continue
-            begin, end = _value(text, at)
-            if begin == end or text.startswith(MASK, begin) or _tells_nothing(found[1], text[begin:end]):
-                continue
-            parts += [text[start:begin], MASK]
-            at = start = end
-        return "".join((*parts, text[start:])) if parts else text
+        at = 0
+        while span := _first_value(pattern, text, at):
+            begin, end = span
+            parts += [text[at:begin], MASK]
+            at = end
+        return "".join((*parts, text[at:])) if parts else text
 
     return taken_out
+
+
+def _first_value(pattern: re.Pattern[str], text: str, at: int) -> tuple[int, int] | None:
+    """Where the first value from here on stands that is to be taken out."""
+    for found in pattern.finditer(text, at):
+        if is_secret_name(found[1]):
+            begin, end = _value(text, found.end())
+            if begin == end or text.startswith(MASK, begin) or _tells_nothing(found[1], text[begin:end]):
+                continue
+            return begin, end
+    return None
 
 
 def _value(text: str, at: int) -> tuple[int, int]:
@@ -262,5 +268,5 @@ _STEPS: tuple[Callable[[str], str], ...] = (
     _values_named_by(_ITEM),
     _values_named_by(_OPTION),
     _said_values,
-    lambda text: _USER_OPTION.sub(rf"\1{MASK}", text),
+    lambda text: _USER_OPTION.sub(lambda found: found[1] + MASK, text),
 )
