@@ -22,11 +22,8 @@ from rich.table import Table
 
 from tests.lab import Lab
 
-from .beads import beads
-from .figures import FIGURES as BASIC
-from .figures import Figure, Setting
+from .figures import FIGURES, Figure, Setting
 
-FIGURES = BASIC | {"beads": beads}
 RESULTS = Path(__file__).parents[2] / "bench-results"
 
 

@@ -8,9 +8,7 @@ One SQLite file, and the subset of commands, flags, answers and exit codes of bd
 its traps included: the same actor may claim again, ids match by a part of them, errors are plain text even
 with --json. The contract tests run against it and, where there is one, against a real `bd`.
 
-``STANDIN_BD_SLEEP`` is how many seconds it takes to start, ``STANDIN_BD_WRITE_SLEEP`` how many it takes to write
-(``STANDIN_BD_WRITE_BEGUN`` names a file that it makes as it begins). With ``STANDIN_BD_DIES`` set to ``before the
-write`` or ``after the write`` a change kills it there.
+``STANDIN_BD_SLEEP`` is how many seconds it takes to start.
 """
 
 from __future__ import annotations
@@ -19,7 +17,6 @@ import argparse
 import json
 import os
 import secrets
-import signal
 import sqlite3
 import sys
 import time
@@ -42,15 +39,7 @@ class Store:
         self._database.execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
-        if not self._database.total_changes:
-            self._database.execute("COMMIT")
-            return
-        if begun := os.environ.get("STANDIN_BD_WRITE_BEGUN"):
-            Path(begun).touch()
-        time.sleep(float(os.environ.get("STANDIN_BD_WRITE_SLEEP", "0")))
-        _die("before the write")
         self._database.execute("COMMIT")
-        _die("after the write")
 
     def all(self) -> list[dict[str, Any]]:
         return [
@@ -75,11 +64,6 @@ class Store:
                 f'Error resolving {wanted}: ambiguous ID "{wanted}" matches {len(found)} issues: [{ids}]'
             )
         return found[0] if found else None
-
-
-def _die(when: str) -> None:
-    if os.environ.get("STANDIN_BD_DIES") == when:
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Parser(argparse.ArgumentParser):

@@ -66,8 +66,7 @@ def refused(*words: str, fleet: Fleet = FLEET) -> UsageError:
 def test_a_command_line_names_one_vm_a_repo_and_a_task(
     words: tuple[str, ...], vm: str, repo: str | None, task: str | None
 ) -> None:
-    found = meant(*words)
-    assert (found.pattern, found.vms, found.repo, found.task) == (vm, (vm,), repo, task)
+    assert meant(*words) == Targets(vm, (vm,), repo, task)
 
 
 def test_all_is_every_enabled_vm() -> None:

@@ -30,14 +30,10 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         interrupt.take_over()
 
     def v2_runner_on_ok(self, result: Any) -> None:
-        collected.take(result.host.name, result.result, action=_action(result))
+        collected.take(result.host.name, result.result)
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
-        collected.take(result.host.name, result.result, failed=True, action=_action(result))
+        collected.take(result.host.name, result.result, failed=True)
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
-        collected.take(result.host.name, result.result, failed=True, action=_action(result))
-
-
-def _action(result: Any) -> str | None:
-    return getattr(result.task, "resolved_action", None)
+        collected.take(result.host.name, result.result, failed=True)

@@ -42,9 +42,6 @@ options:
   id:
     description: Dispatch id, for the outcome and for the command that joins the dispatch again.
     type: str
-  bead:
-    description: The bead that the task is about, for the outcome and for Slack.
-    type: str
   repo:
     description: Name of the repository, for the outcome.
     type: str
@@ -68,9 +65,6 @@ options:
         type: str
       id:
         description: As O(id).
-        type: str
-      bead:
-        description: As O(bead).
         type: str
       repo:
         description: As O(repo).

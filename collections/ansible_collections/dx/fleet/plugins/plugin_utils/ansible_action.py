@@ -8,17 +8,15 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
-from collections.abc import Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Coroutine, Mapping
+from typing import Any
 
-from ansible import context
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from . import progress_bus
 from .errors import ConfigError, FleetError, UsageError
-from .orchestrator import orchestrator_of
 from .outcome import Outcome
 from .progress import Progress
 from .task import is_text
@@ -31,9 +29,6 @@ try:
 except ImportError as error:  # raised here, it would end the whole run instead of failing the task
     MISSING_LIBRARY = error
 
-if TYPE_CHECKING:
-    from .audit.telling import Telling
-
 __all__ = ["FleetAction"]
 
 # Host variables of the vm_endpoints inventory, for options that a task leaves out.
@@ -45,9 +40,6 @@ _HOST_VARIABLES = {
     "repos": "opencode_repos",
     "repos_root": "opencode_repos_root",
     "max_concurrent": "opencode_max_concurrent",
-    "beads_dir": "dx_beads_dir",
-    "beads_executable": "dx_beads_executable",
-    "single_orchestrator": "dx_single_orchestrator",
 }
 
 display = Display()
@@ -64,11 +56,7 @@ class FleetAction(ActionBase):  # type: ignore[misc]
     _supports_check_mode = True
     _supports_diff = False
 
-    TELLS = False
-    """Whether the end of what it works on is told in Slack, where that is configured."""
-
     ARGUMENT_SPEC: Mapping[str, Any] = {}
-    REQUIRED_IF: Sequence[Any] = ()
 
     def act(self, args: dict[str, Any]) -> Coroutine[Any, Any, dict[str, Any]]:
         """The use case, as a coroutine that returns the task's result.
@@ -85,19 +73,14 @@ class FleetAction(ActionBase):  # type: ignore[misc]
                 " Next: pip install httpx httpx-sse pydantic"
             )
         self._task_vars = task_vars or {}
-        self.telling = self._telling()
         result: dict[str, Any] = super().run(tmp, task_vars)
         self._fill_from_host_variables()
-        _, args = self.validate_argument_spec(
-            argument_spec=dict(self.ARGUMENT_SPEC), required_if=self.REQUIRED_IF
-        )
+        _, args = self.validate_argument_spec(argument_spec=dict(self.ARGUMENT_SPEC))
         try:
             _check_text({name: value for name, value in args.items() if name != "task"})
             result.update(asyncio.run(_attended(self.act(args))))
         except FleetError as error:
             outcome = error.as_outcome().with_(vm=self.vm, **self.named(args))
-            if self.telling is not None and self.TELLS:
-                self.telling.ended(outcome)
             result.update(self.failed(outcome))
         return result
 
@@ -108,8 +91,7 @@ class FleetAction(ActionBase):  # type: ignore[misc]
 
     def named(self, args: Mapping[str, Any]) -> dict[str, Any]:
         """What identifies a dispatch, for an outcome that an error made."""
-        names = (("repo", "repo"), ("dispatch", "id"), ("bead", "bead"))
-        return {key: args.get(source) for key, source in names}
+        return {key: args.get(source) for key, source in (("repo", "repo"), ("dispatch", "id"))}
 
     def connect(self, args: Mapping[str, Any]) -> OpenCode:
         """A client of the server that the options name.
@@ -141,8 +123,6 @@ class FleetAction(ActionBase):  # type: ignore[misc]
             progress_bus.send(progress)
         else:
             display.display(progress.line())
-        if self.telling is not None:
-            self.telling.progress(progress)
 
     def failed(self, outcome: Outcome) -> dict[str, Any]:
         """The result of a task whose outcome is not good."""
@@ -156,16 +136,6 @@ class FleetAction(ActionBase):  # type: ignore[misc]
             "next_action": outcome.next_action,
             "outcome": outcome.as_dict(),
         }
-
-    def _telling(self) -> Telling | None:
-        """Where facts are told; None where nothing is to be told, as in a run in check mode."""
-        if not os.environ.get("SLACK_BOT_TOKEN") or context.CLIARGS.get("check"):
-            return None
-        from .audit.recorder import recorder_of
-        from .audit.telling import Telling
-
-        recorder = recorder_of(self._task_vars.get("slack_audit_channel"), display.warning)
-        return Telling(recorder, orchestrator_of(os.environ)) if recorder.config.on else None
 
     def _fill_from_host_variables(self) -> None:
         for option, variable in _HOST_VARIABLES.items():

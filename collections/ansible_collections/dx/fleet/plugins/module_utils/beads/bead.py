@@ -47,10 +47,6 @@ class Bead:
             raise ValueError("metadata of another shape")
         return cls(id=data["id"], metadata=metadata, **texts)
 
-    def task(self) -> str:
-        """Title and description, as the words of a task."""
-        return "\n\n".join(filter(None, (self.title.strip(), self.description.strip())))
-
     def as_dict(self) -> dict[str, t.Any]:
         """JSON-ready form."""
         return dict(self.__dict__)

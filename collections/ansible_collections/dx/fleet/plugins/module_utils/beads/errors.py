@@ -16,8 +16,6 @@ BeadsError
 │   ├── AlreadyAssignedError   it is assigned to another
 │   ├── NotClaimable     closed, blocked, deferred ...
 │   ├── ClaimLost        the bead no longer names the dispatch that wants to change it
-│   ├── OrchestratorActive     another orchestrator is at work, and the fleet allows one
-│   ├── NothingToContinue      the bead is free, and only a claim to go on with is wanted
 │   └── LockBusy         another process holds our lock of the bead
 └── BdFailed             any other failure of `bd`, in its own words
 """
@@ -39,8 +37,6 @@ __all__ = [
     "LockBusy",
     "NoWorkspace",
     "NotClaimable",
-    "NothingToContinue",
-    "OrchestratorActive",
     "OutcomeUnknown",
     "StoreLocked",
     "StoreUnreachable",
@@ -115,14 +111,6 @@ class NotClaimable(ClaimError):
 
 class ClaimLost(ClaimError):
     reason_code = "claim_lost"
-
-
-class OrchestratorActive(ClaimError):
-    reason_code = "orchestrator_active"
-
-
-class NothingToContinue(ClaimError):
-    reason_code = "not_claimed"
 
 
 class LockBusy(ClaimError):

@@ -18,13 +18,14 @@ import typing as t
 from contextlib import contextmanager
 
 from .errors import LockBusy
-from .workspace import own_folder
 
 __all__ = ["bead_lock"]
 
+FOLDER = "dx-fleet-locks"
+
 
 @contextmanager
-def bead_lock(workspace: str, bead: str, holder: str, timeout_s: float) -> t.Iterator[int]:
+def bead_lock(workspace: str, bead: str, holder: str, timeout_s: float) -> t.Iterator[None]:
     """Hold the lock of a bead.
 
     Args:
@@ -33,20 +34,23 @@ def bead_lock(workspace: str, bead: str, holder: str, timeout_s: float) -> t.Ite
         holder: Who wants it, for whoever waits meanwhile.
         timeout_s: Longest wait, in seconds.
 
-    Yields:
-        The descriptor that holds it. Who inherits that holds the lock as well.
-
     Raises:
         LockBusy: It is held by another process, which is named.
     """
-    path = os.path.join(own_folder(workspace), hashlib.sha256(bead.encode()).hexdigest()[:24] + ".lock")
+    folder = os.path.join(workspace, FOLDER)
+    os.makedirs(folder, mode=0o770, exist_ok=True)
+    ignore = os.path.join(folder, ".gitignore")
+    if not os.path.exists(ignore):
+        with open(ignore, "w", encoding="utf-8") as file:
+            file.write("*\n")
+    path = os.path.join(folder, hashlib.sha256(bead.encode()).hexdigest()[:24] + ".lock")
     # The file stays: to remove a lock file is to let two processes lock two files of one name.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
     try:
         _acquire(descriptor, bead, timeout_s)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps({"holder": holder, "pid": os.getpid()}).encode(), 0)
-        yield descriptor
+        yield
     finally:
         os.close(descriptor)
 
