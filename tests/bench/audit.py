@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit import wording
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.config import AuditConfig
@@ -87,7 +85,12 @@ def recording(_: Setting) -> list[Figure]:
 
 def _story(dispatch: str) -> list[AuditEvent]:
     subject = Subject(
-        dispatch, "epyc6", "affordabot", dispatch.partition("@")[0], f"ses_dx-{dispatch}", "claude-code@macmini"
+        dispatch,
+        "epyc6",
+        "affordabot",
+        dispatch.partition("@")[0],
+        f"ses_dx-{dispatch}",
+        "claude-code@macmini",
     )
     outcome = Outcome(State.COMPLETED, "completed", "epyc6: the agent finished: tests passed", vm="epyc6")
     ended = wording.ended(outcome, subject)
