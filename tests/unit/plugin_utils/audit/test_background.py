@@ -22,7 +22,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.audit.outbox import Outbo
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.running import flush_running, running
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack import WebApi
 
-from tests.unit.plugin_utils.audit.slack_server import Handler, SlackServer, raw, serving
+from tests.unit.plugin_utils.audit.slack_server import Handler, SlackServer, ok, raw, serving
 
 TOKEN = "xoxb-" + "1234567890abcdef"
 SUBJECT = Subject("01M84H6478VVE56E3XRV0CR3AN", vm="epyc6")
@@ -99,7 +99,8 @@ def test_a_flush_does_not_wait_for_a_slack_that_hangs(
     outbox: Outbox, server: SlackServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor for a time-out of the call itself, which is an hour here."""
-    monkeypatch.setattr(background, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(background, "FIRST_PATIENCE_S", 0.05)
+    monkeypatch.setattr(background, "PATIENCE_S", 3600)
     monkeypatch.setattr(background, "STANDSTILL_S", 3600)
     monkeypatch.setattr(slack, "SOCKET_TIMEOUT_S", 3600)
     one = Started(outbox, server, WebApi(TOKEN, server.url, deadline_s=3600))
@@ -114,6 +115,26 @@ def test_a_flush_does_not_wait_for_a_slack_that_hangs(
     assert outbox.counts().pending == 3
     server.released.set()
     one.running.stop(20)
+
+
+def test_a_flush_has_more_patience_with_a_slack_that_has_answered(
+    started: Started, outbox: Outbox, server: SlackServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "FIRST_PATIENCE_S", 0.0)
+    monkeypatch.setattr(background, "PATIENCE_S", 3600)
+    monkeypatch.setattr(background, "STANDSTILL_S", 3600)
+    server.answer(ok(), hanging)
+    record(outbox)
+    for _ in range(2):
+        assert server.arrived.acquire(timeout=60)
+    flushed: list[bool] = []
+    thread = threading.Thread(target=lambda: flushed.append(started.running.flush(3600)), daemon=True)
+    thread.start()
+    thread.join(0.5)
+    assert flushed == []
+    server.released.set()
+    thread.join(60)
+    assert len(flushed) == 1
 
 
 def test_a_flush_does_not_wait_for_what_somebody_must_mend(

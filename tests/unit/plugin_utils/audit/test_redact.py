@@ -98,6 +98,19 @@ def test_what_was_redacted_is_not_redacted_again(text: str) -> None:
     assert redact(once, ()) == once
 
 
+@given(
+    st.lists(
+        st.sampled_from(
+            [*(secret for _, secret in LEAKS), "xoxb-", "ghp_", "sk-", "-", ".", "@", "_", "eyJ", "AKIA", "x"]
+        ),
+        max_size=6,
+    )
+)
+def test_a_word_loses_what_it_would_lose_among_others(parts: list[str]) -> None:
+    word = "".join(parts)
+    assert redact(word, ()) == redact(f"{word}\u00b7", ()).removesuffix("\u00b7")
+
+
 def test_values_of_the_environment_are_taken_out_wherever_they_stand() -> None:
     environ = {
         "EPYC6_OPENCODE_PASSWORD": "correct horse/battery",

@@ -18,7 +18,7 @@ from ansible.utils.display import Display
 
 from . import progress_bus
 from .errors import ConfigError, FleetError, UsageError
-from .orchestrator import orchestrator_of
+from .orchestrator import VARIABLE, orchestrator_of
 from .outcome import Outcome
 from .progress import Progress
 from .task import is_text
@@ -165,7 +165,7 @@ class FleetAction(ActionBase):  # type: ignore[misc]
         from .audit.telling import Telling
 
         recorder = recorder_of(self._task_vars.get("slack_audit_channel"), display.warning)
-        return Telling(recorder, orchestrator_of(os.environ)) if recorder.config.on else None
+        return Telling(recorder, _orchestrator()) if recorder.config.on else None
 
     def _fill_from_host_variables(self) -> None:
         for option, variable in _HOST_VARIABLES.items():
@@ -174,6 +174,15 @@ class FleetAction(ActionBase):  # type: ignore[misc]
             value = self._task_vars.get(variable)
             if value is not None:
                 self._task.args[option] = self._templar.template(value)
+
+
+def _orchestrator() -> str:
+    """Who dispatches, for what is told: a name that is none ends no dispatch that needs no name."""
+    try:
+        return orchestrator_of(os.environ)
+    except ConfigError as error:
+        display.warning(f"{error.message}. Next: {error.next_action}")
+        return orchestrator_of({name: value for name, value in os.environ.items() if name != VARIABLE})
 
 
 def _check_text(value: Any, name: str = "an option") -> None:

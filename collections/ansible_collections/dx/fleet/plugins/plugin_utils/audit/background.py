@@ -27,7 +27,9 @@ POLL_S = 0.25
 AFTER_A_FAULT_S = 5.0
 STANDSTILL_S = 2.5
 PATIENCE_S = 1.0
-"""How long a flush waits for one answer of Slack: it is to cost a dispatch nothing where Slack hangs."""
+"""How long a flush waits for one answer of a Slack that has answered this process before."""
+FIRST_PATIENCE_S = 0.3
+"""And of one that has not. Both count from the call: a dispatch is to lose nothing to a Slack that hangs."""
 
 
 class Background:
@@ -64,6 +66,7 @@ class Background:
         self._closing = 0
         self._stopping = False
         self._failing = False
+        self._answered = False
         self._said: set[str] = set()
 
     def start(self) -> None:
@@ -123,7 +126,8 @@ class Background:
                 left, moved_at = now_left, now
             with self._changed:
                 since = self._turning_since
-                hangs = since is not None and now - since > PATIENCE_S
+                patience = PATIENCE_S if self._answered else FIRST_PATIENCE_S
+                hangs = since is not None and now - since > patience
                 stands = now - moved_at > STANDSTILL_S  # as where another process delivers, and hangs
                 if hangs or stands or self._failing or now >= give_up or not self._is_alive():
                     return False
@@ -174,7 +178,9 @@ class Background:
     def _turn(self, delivery: Delivery) -> float | None:
         self._turning_since = time.monotonic()
         try:
-            return delivery.turn(closing=self._closing > 0)
+            wait = delivery.turn(closing=self._closing > 0)
+            self._answered |= wait == 0 and not delivery.failing
+            return wait
         finally:
             self._turning_since = None
             self._failing = delivery.failing

@@ -79,7 +79,7 @@ def _event_of(progress: Progress, subject: Subject) -> AuditEvent | None:
     if progress.kind == "retry":
         return wording.retrying(subject, progress.text, progress.text)
     if progress.kind == "limit":
-        return wording.aborting(subject, progress.text)
+        return wording.aborting(subject, progress.text.removeprefix("Stopping: "))
     if progress.kind == "stopped":
         return wording.stopped(subject)
     return None

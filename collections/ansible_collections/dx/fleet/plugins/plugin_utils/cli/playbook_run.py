@@ -96,7 +96,7 @@ def run_playbook(
         # Ansible refuses to start where another program (any of Node's) left one of them non-blocking.
         with suppress(OSError):
             os.set_blocking(stream, True)
-    _import_what_workers_need(with_beads="bead" in variables)
+    _import_what_workers_need(with_beads="bead" in variables, with_audit=bool(callbacks))
     _drop_namespace_packages()
     from ansible import constants
     from ansible.cli.playbook import PlaybookCLI
@@ -140,8 +140,8 @@ def _configure(hosts: int) -> None:
     )
 
 
-def _import_what_workers_need(*, with_beads: bool) -> None:
-    """Import the actions' code now: once for all workers, and from byte code.
+def _import_what_workers_need(*, with_beads: bool, with_audit: bool) -> None:
+    """Import the actions' code now, and the callbacks': once for all workers, and from byte code.
 
     Ansible's collection loader compiles every module from its source (2.19), 60 ms for these.
     """
@@ -149,6 +149,8 @@ def _import_what_workers_need(*, with_beads: bool) -> None:
 
     if with_beads:
         from .. import beads_action, claim_sessions, settled  # noqa: F401
+    if with_audit:
+        from ..audit import background, play, recorder, telling  # noqa: F401
 
 
 def _drop_namespace_packages() -> None:
