@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.dx.fleet.plugins.module_utils.beads.settling import end_of
+from ansible_collections.dx.fleet.plugins.module_utils.beads.settling import End, end_of
 from ansible_collections.dx.fleet.plugins.module_utils.specs import CLAIM, CLAIM_REQUIRED_IF
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.redact import redact
 from ansible_collections.dx.fleet.plugins.plugin_utils.beads_action import BeadsAction, ModuleFailure
 from ansible_collections.dx.fleet.plugins.plugin_utils.dispatcher import is_gone, this_dispatcher
 from ansible_collections.dx.fleet.plugins.plugin_utils.orchestrator import orchestrator_of
@@ -101,19 +102,19 @@ class ActionModule(BeadsAction):
             told = {} if outcome.state.good else self.failed(outcome)
             return {"changed": False, "ended": end.state, "outcome": outcome.as_dict(), **told}
         try:
-            result = _told(self.on_tracker(MODULE, args))
+            result = _told(self.on_tracker(MODULE, _ending(args, end)))
         except ModuleFailure as failure:
             outcome = settled(args["outcome"], args["bead"], failure=failure)
             if self.telling is not None:
                 self.telling.ended(outcome)
             return {"changed": False, **self.failed(outcome)}
-        outcome = settled(args["outcome"], args["bead"], ended=result["ended"])
-        self._tell("bead", f"Bead {args['bead']}: {result['ended']}")
-        if self.telling is not None and result["ended"] == "released":
+        outcome = settled(args["outcome"], args["bead"], ended=end.state)
+        self._tell("bead", f"Bead {args['bead']}: {end.state}")
+        if self.telling is not None and end.state == "released":
             subject = self._subject(self.vm, args["bead"], args["dispatch"], outcome.session)
             self.telling.released(subject, end.reason)
         told = {} if outcome.state.good else self.failed(outcome)
-        return {**result, "outcome": outcome.as_dict(), **told}
+        return {**result, "ended": end.state, "outcome": outcome.as_dict(), **told}
 
     def _subject(self, vm: str, bead: str, dispatch: str, session: str | None) -> Subject | None:
         return self.telling and self.telling.about(dispatch, session, vm=vm, bead=bead)
@@ -122,11 +123,26 @@ class ActionModule(BeadsAction):
         self.emit(Progress(self.vm, kind, text))
 
 
+def _ending(args: Mapping[str, Any], end: End) -> dict[str, Any]:
+    """Options that end a claim.
+
+    The outcome itself stays here: Ansible logs a module's options on the tracker host, and the agent's words
+    are in it. Those in the reason go into an argument of `bd`, and into the bead.
+    """
+    left_out = ("outcome", "sent", "begun_now")
+    options = {name: value for name, value in args.items() if name not in left_out}
+    options |= {"state": end.state, "reason": redact(end.reason)}
+    if end.state == "released":
+        # Whoever went on with the claim meanwhile may have sent the task.
+        options["seen_dispatcher"] = args["seen_dispatcher"] or args["dispatcher"] or this_dispatcher()
+    return options
+
+
 def _is_abandoned(claim: Mapping[str, Any]) -> bool:
     """Whether nobody dispatches a claim any more: its process is gone, or can't be seen and had its time."""
     gone = is_gone(claim["dispatcher"])
     if gone is None:
-        return claim["age_s"] is not None and claim["age_s"] >= UNSEEN_S
+        return claim["held_s"] is not None and claim["held_s"] >= UNSEEN_S
     return gone
 
 
