@@ -405,8 +405,9 @@ def _was_ended_by(bead: Bead, dispatch: str) -> bool:
     if kept == dispatch:
         return True
     try:
-        return not isinstance(kept, str) and "last_dispatch" in bead.metadata and _read(dispatch) == kept
-    except ValueError:
+        other = not isinstance(kept, str) and "last_dispatch" in bead.metadata
+        return other and _read(dispatch) == _read(json.dumps(kept))
+    except (ValueError, RecursionError):
         return False
 
 
