@@ -13,6 +13,7 @@ from ansible_collections.dx.fleet.plugins.module_utils.specs import CLAIM, CLAIM
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.redact import redact
 from ansible_collections.dx.fleet.plugins.plugin_utils.beads_action import BeadsAction, ModuleFailure
 from ansible_collections.dx.fleet.plugins.plugin_utils.dispatcher import is_gone, this_dispatcher
+from ansible_collections.dx.fleet.plugins.plugin_utils.errors import ClaimError
 from ansible_collections.dx.fleet.plugins.plugin_utils.orchestrator import orchestrator_of
 from ansible_collections.dx.fleet.plugins.plugin_utils.progress import Progress
 
@@ -42,6 +43,10 @@ class ActionModule(BeadsAction):
         args["orchestrator"] = args["orchestrator"] or orchestrator_of(os.environ)
         args["dispatcher"] = args["dispatcher"] or this_dispatcher()
         result = _told(await self._claim(args))
+        if args["any_vm"] and not self._is_known(result["vm"]):
+            if result["changed"] and not result["continued"] and not self._task.check_mode:
+                self.on_tracker(MODULE, self._given_back(args, result))
+            raise _unknown_vm(args["bead"], result["vm"])
         await self._say(args, result)
         return result
 
@@ -63,8 +68,21 @@ class ActionModule(BeadsAction):
             known = args["gone_dispatcher"] is not None
             if failure.reason_code != "already_claimed" or known or not claim or not _is_abandoned(claim):
                 raise
+            if args["any_vm"] and not self._is_known(claim["vm"]):
+                raise _unknown_vm(args["bead"], claim["vm"]) from failure
             # Again from the start: a claim of another orchestrator may be in the way as well.
             return await self._claim({**args, "gone_dispatcher": claim["dispatcher"]})
+
+    def _is_known(self, vm: str | None) -> bool:
+        """Whether there is such a host, on which the work could go on."""
+        return vm == self.vm or vm in (self._task_vars.get("hostvars") or {})
+
+    def _given_back(self, args: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+        """Options that release a claim which this task has just made."""
+        where = ("bead", "beads_dir", "beads_executable", "timeout", "lock_timeout")
+        options = {name: args[name] for name in where}
+        seen = {"seen_dispatcher": args["dispatcher"], "dispatch": result["dispatch"]}
+        return {**options, **seen, "state": "released", "reason": f"there is no VM {result['vm']}"}
 
     async def _idle(self, claims: list[dict[str, Any]]) -> list[str]:
         """The beads of those claims whose session is known not to work."""
@@ -136,6 +154,14 @@ def _ending(args: Mapping[str, Any], end: End) -> dict[str, Any]:
         # Whoever went on with the claim meanwhile may have sent the task.
         options["seen_dispatcher"] = args["seen_dispatcher"] or args["dispatcher"] or this_dispatcher()
     return options
+
+
+def _unknown_vm(bead: str, vm: str | None) -> ClaimError:
+    return ClaimError(
+        f"{bead} is claimed on {vm}, or was, and the inventory has no such VM",
+        reason_code="unknown_vm",
+        next_action=f"put {vm} back into the endpoints file, or free the bead: bd update {bead} -s open -a ''",
+    )
 
 
 def _is_abandoned(claim: Mapping[str, Any]) -> bool:
