@@ -84,7 +84,9 @@ class Tracker:
         return self.run(beads_claim, *answers, bead="bd-1", vm="epyc6", **options)
 
     def settle(self, *answers: Any, state: State = State.COMPLETED, **options: Any) -> dict[str, Any]:
-        outcome = Outcome(state, "x", f"the agent said {SECRET}", session="ses_1", evidence=Evidence(text=SECRET))
+        outcome = Outcome(
+            state, "x", f"the agent said {SECRET}", session="ses_1", evidence=Evidence(text=SECRET)
+        )
         given = {"outcome": outcome.as_dict(), "dispatch": "bd-1@1", "state": "settled", **options}
         return self.run(beads_claim, *answers, bead="bd-1", **given)
 
@@ -140,7 +142,9 @@ def test_of_two_that_go_on_with_it_the_second_does_not_try_for_ever(tracker: Tra
     assert tracker.claim(answer, answer)["reason_code"] == "already_claimed"
 
 
-def test_another_orchestrator_whose_sessions_are_idle_is_not_at_work(tracker: Tracker, ansible: Ansible) -> None:
+def test_another_orchestrator_whose_sessions_are_idle_is_not_at_work(
+    tracker: Tracker, ansible: Ansible
+) -> None:
     ansible.fake.session("ses_1").user("msg_dx-1", "Do it")
     other = {**CLAIM, "bead": "bd-2"}
     answer = refused("orchestrator_active", others=[other])
@@ -167,7 +171,7 @@ def test_a_host_that_ansible_does_not_know_is_never_asked_for(tracker: Tracker, 
         def get(self, key: str, default: Any = None) -> Any:
             raise ReferenceError
 
-    ansible.host["hostvars"] = HostVars()
+    ansible.host["hostvars"] = HostVars(epyc6={"opencode_url": URL})
     found = tracker.run(beads_info, {"claims": [{**CLAIM, "vm": "renamed"}, {**CLAIM, "vm": None}]})
     assert [claim["session_state"] for claim in found["claims"]] == ["unknown", "unknown"]
 
@@ -202,7 +206,9 @@ def test_a_claim_on_another_vm_of_the_fleet_is_gone_on_with_there(tracker: Track
         ({"failed": True}, "tracker_failed", "failed"),
     ],
 )
-def test_each_failure_of_the_tracker_is_an_outcome(tracker: Tracker, answer: Any, reason: str, state: str) -> None:
+def test_each_failure_of_the_tracker_is_an_outcome(
+    tracker: Tracker, answer: Any, reason: str, state: str
+) -> None:
     found = tracker.claim(answer)
     assert (found["reason_code"], found["outcome"]["state"]) == (reason, state)
     assert found["next_action"]
@@ -217,7 +223,11 @@ def test_an_end_is_one_call_and_the_agents_words_stay_here(tracker: Tracker) -> 
     assert asked["reason"].startswith("completed: the agent said")
     assert SECRET not in str(asked)
     assert "outcome" not in asked
-    assert (found["ended"], found["outcome"]["state"], found["outcome"]["bead"]) == ("closed", "completed", "bd-1")
+    assert (found["ended"], found["outcome"]["state"], found["outcome"]["bead"]) == (
+        "closed",
+        "completed",
+        "bd-1",
+    )
     assert not found.get("failed")
 
 
@@ -243,7 +253,11 @@ def test_what_may_still_work_is_left_without_a_call(tracker: Tracker, options: d
 
 def test_a_bead_that_could_not_be_told_is_no_success(tracker: Tracker) -> None:
     found = tracker.settle(refused("claim_lost"))
-    assert (found["failed"], found["reason_code"], found["outcome"]["state"]) == (True, "claim_lost", "failed")
+    assert (found["failed"], found["reason_code"], found["outcome"]["state"]) == (
+        True,
+        "claim_lost",
+        "failed",
+    )
     found = tracker.settle(AnsibleConnectionFailure("refused"))
     assert (found["reason_code"], found["next_action"]) == ("bead_not_ended", "dx-dispatch --bead bd-1")
 

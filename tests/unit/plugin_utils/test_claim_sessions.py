@@ -79,7 +79,9 @@ async def test_one_that_is_not_there_is_gone(fake: FakeOpenCode) -> None:
     ],
 )
 @pytest.mark.parametrize("path", ["/global/health", "/session/ses_1$", "/session/status"])
-async def test_a_server_that_lies_or_is_silent_counts_as_at_work(fake: FakeOpenCode, fault: Any, path: str) -> None:
+async def test_a_server_that_lies_or_is_silent_counts_as_at_work(
+    fake: FakeOpenCode, fault: Any, path: str
+) -> None:
     fake.add("GET", path, fault, times=99)
     found = await seen(fake)
     assert (found.state, found.maybe_works) == ("unknown", True)
@@ -87,7 +89,9 @@ async def test_a_server_that_lies_or_is_silent_counts_as_at_work(fake: FakeOpenC
 
 
 @pytest.mark.parametrize("claim", [{"session": None}, {"vm": "renamed"}, {"vm": None}])
-async def test_a_claim_that_does_not_say_where_counts_as_at_work(fake: FakeOpenCode, claim: dict[str, Any]) -> None:
+async def test_a_claim_that_does_not_say_where_counts_as_at_work(
+    fake: FakeOpenCode, claim: dict[str, Any]
+) -> None:
     found = await seen(fake, **claim)
     assert (found.state, found.maybe_works) == ("unknown", True)
     assert found.why

@@ -50,8 +50,19 @@ def test_the_name_of_the_host_may_change() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [None, "", "x", "a/b/c", "////", named(pid="0"), named(pid="-1"), named(pid="x"), named(pid="9" * 5000),
-     named(pid="\u0661"), named(began="unknown")],
+    [
+        None,
+        "",
+        "x",
+        "a/b/c",
+        "////",
+        named(pid="0"),
+        named(pid="-1"),
+        named(pid="x"),
+        named(pid="9" * 5000),
+        named(pid="\u0661"),
+        named(began="unknown"),
+    ],
 )
 def test_a_name_that_is_none_says_nothing(name: str | None) -> None:
     assert is_gone(name) is None

@@ -27,7 +27,9 @@ def test_it_is_named_or_seen(environ: dict[str, str], name: str) -> None:
     assert orchestrator_of(environ, "macmini.tail76761.ts.net") == name
 
 
-@pytest.mark.parametrize("named", ["feng", "@host", "a@", "a@b@c", "a b@c", "a@b\n", "-a@b", "a" * 65 + "@b", "{{x}}@b"])
+@pytest.mark.parametrize(
+    "named", ["feng", "@host", "a@", "a@b@c", "a b@c", "a@b\n", "-a@b", "a" * 65 + "@b", "{{x}}@b"]
+)
 def test_a_name_that_is_none_is_refused_with_an_example(named: str) -> None:
     with pytest.raises(ConfigError) as refused:
         orchestrator_of({"DX_ORCHESTRATOR": named}, "macmini")

@@ -18,7 +18,9 @@ NEVER = Verdict(State.FAILED, "prompt_not_stored", "no trace")
 MAYBE_WORKS = ("busy", "retry", "needs_input", "unknown")
 
 
-def decided(seen: SessionSeen, *, gone: bool | None = True, held_s: float | None = 7200, **more: Any) -> Decision:
+def decided(
+    seen: SessionSeen, *, gone: bool | None = True, held_s: float | None = 7200, **more: Any
+) -> Decision:
     claim = {"bead": "bd-1", "vm": "epyc6", "session": "ses_1", "status": "in_progress", "age_s": 1e6, **more}
     return decide({**claim, "held_s": held_s}, seen, gone=gone, ttl_s=3600)
 

@@ -28,7 +28,11 @@ def test_a_bead_that_was_not_told_is_no_success(state: State) -> None:
 def test_a_claim_that_was_lost_is_said_with_who_has_it() -> None:
     failure = ClaimError("bd-1 is another's", reason_code="claim_lost", next_action="bd show bd-1")
     outcome = settled(told(State.COMPLETED), "bd-1", failure=failure)
-    assert (outcome.state, outcome.reason_code, outcome.next_action) == (State.FAILED, "claim_lost", "bd show bd-1")
+    assert (outcome.state, outcome.reason_code, outcome.next_action) == (
+        State.FAILED,
+        "claim_lost",
+        "bd show bd-1",
+    )
 
 
 def test_without_an_outcome_it_is_our_own_fault() -> None:

@@ -169,5 +169,8 @@ def test_a_lock_whose_holder_wrote_nonsense_is_waited_for_all_the_same(tmp_path:
     with bead_lock(str(tmp_path), "aff-1", "me", 1) as descriptor:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, text.encode(), 0)
-        with pytest.raises(errors.LockBusy, match="another process"), bead_lock(str(tmp_path), "aff-1", "x", 0):
+        with (
+            pytest.raises(errors.LockBusy, match="another process"),
+            bead_lock(str(tmp_path), "aff-1", "x", 0),
+        ):
             pass

@@ -37,12 +37,16 @@ def version(number: str) -> str:
     return json.dumps({"version": number, "build": "x", "schema_version": 1})
 
 
-@pytest.mark.parametrize("number", ["0.57.0", "0.63.3", "1.0.3", "1.0.4", "1.1.0", "1.2.2", "1.3.1", "v1.0.4-dev", "2.0.0"])
+@pytest.mark.parametrize(
+    "number", ["0.57.0", "0.63.3", "1.0.3", "1.0.4", "1.1.0", "1.2.2", "1.3.1", "v1.0.4-dev", "2.0.0"]
+)
 def test_a_bd_whose_claims_are_a_lock(tmp_path: Path, number: str) -> None:
     assert Asked(tmp_path, version(number)).capabilities() == (number, False)
 
 
-@pytest.mark.parametrize("number", ["0.56.9", "0.49.4", "0.9.100", "1.0.5", "1.1.1", "1.2.0", "1.2.1", "v1.0.5", "dev", "", "1.3"])
+@pytest.mark.parametrize(
+    "number", ["0.56.9", "0.49.4", "0.9.100", "1.0.5", "1.1.1", "1.2.0", "1.2.1", "v1.0.5", "dev", "", "1.3"]
+)
 def test_one_that_is_refused_with_which_to_install(tmp_path: Path, number: str) -> None:
     asked = Asked(tmp_path, version(number))
     for _ in range(2):  # also by what was kept
@@ -51,7 +55,9 @@ def test_one_that_is_refused_with_which_to_install(tmp_path: Path, number: str) 
         assert "1.0.4" in refused.value.next_action
 
 
-@pytest.mark.parametrize("answer", ["", "<html>", "null", "[]", '{"version"', "bd version 1.0.4", "[" * 100_000])
+@pytest.mark.parametrize(
+    "answer", ["", "<html>", "null", "[]", '{"version"', "bd version 1.0.4", "[" * 100_000]
+)
 def test_an_answer_that_is_no_version_is_said_and_not_kept(tmp_path: Path, answer: str) -> None:
     asked = Asked(tmp_path, answer)
     with pytest.raises(BdFailed, match="something else"):

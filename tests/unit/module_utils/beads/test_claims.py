@@ -108,7 +108,14 @@ def test_a_retry_has_nothing_of_the_try_before(tracker: Tracker, claims: Claims)
 
 def test_metadata_of_wrong_types_is_no_claim_and_no_crash(tracker: Tracker, claims: Claims) -> None:
     bead = tracker.create()
-    tracker.bd("--actor", "epyc6", "update", bead, "--claim", '--metadata={"dispatch": 7, "vm": ["x"], "session": {}}')
+    tracker.bd(
+        "--actor",
+        "epyc6",
+        "update",
+        bead,
+        "--claim",
+        '--metadata={"dispatch": 7, "vm": ["x"], "session": {}}',
+    )
     assert claims.all() == []
     with pytest.raises(ClaimLost):
         claims.release(bead, "7")

@@ -18,7 +18,20 @@ def test_a_full_id(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "33", "-x", "--help", "bd-", "bd", "bd-a b", "bd-a\n", "bd-a\0", "bd-\u0661", "bd-.1", "b-" + "a" * 127],
+    [
+        "",
+        "33",
+        "-x",
+        "--help",
+        "bd-",
+        "bd",
+        "bd-a b",
+        "bd-a\n",
+        "bd-a\0",
+        "bd-\u0661",
+        "bd-.1",
+        "b-" + "a" * 127,
+    ],
 )
 def test_what_is_none(text: str) -> None:
     assert not is_bead_id(text)

@@ -31,7 +31,17 @@ ANY_JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=5,
 )
-NAMES = ("dispatch", "attempt", "vm", "session", "message", "dispatcher", "orchestrator", "claimed_at", "taken_at")
+NAMES = (
+    "dispatch",
+    "attempt",
+    "vm",
+    "session",
+    "message",
+    "dispatcher",
+    "orchestrator",
+    "claimed_at",
+    "taken_at",
+)
 
 
 def held(**more: Any) -> Bead:

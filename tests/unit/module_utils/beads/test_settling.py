@@ -34,7 +34,10 @@ def test_the_table_has_every_state() -> None:
 @pytest.mark.parametrize("begun_now", [True, False])
 @pytest.mark.parametrize("state", State)
 def test_what_was_sent_ends_as_its_session_did(state: State, begun_now: bool) -> None:
-    assert end_of({"state": state.value, "reason_code": "x"}, sent=True, begun_now=begun_now).state == SENT[state]
+    assert (
+        end_of({"state": state.value, "reason_code": "x"}, sent=True, begun_now=begun_now).state
+        == SENT[state]
+    )
 
 
 @pytest.mark.parametrize("state", State)
@@ -57,7 +60,9 @@ def test_an_abort_that_is_not_confirmed_leaves_the_claim(state: str) -> None:
 
 
 @pytest.mark.parametrize("sent", [True, False])
-@pytest.mark.parametrize("outcome", [{}, {"state": None}, {"state": 7}, {"state": ["completed"]}, {"state": ""}])
+@pytest.mark.parametrize(
+    "outcome", [{}, {"state": None}, {"state": 7}, {"state": ["completed"]}, {"state": ""}]
+)
 def test_an_outcome_that_says_nothing_changes_nothing(outcome: dict[str, object], sent: bool) -> None:
     assert end_of(outcome, sent=sent, begun_now=True).state == "held"
 

@@ -36,7 +36,9 @@ def test_a_given_folder_goes_before_the_environment(tmp_path: Path, monkeypatch:
     assert find_workspace(str(tmp_path / "one")) == str(tmp_path / "one" / ".beads")
 
 
-def test_what_was_found_by_another_name_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_found_by_another_name_is_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The controller finds it by BEADS_DIR, and gives the folder to the module."""
     (tmp_path / ".beads").mkdir()  # of another project, above it
     named = tmp_path / "tracker-data"

@@ -160,7 +160,7 @@ def _unknown_vm(bead: str, vm: str | None) -> ClaimError:
     return ClaimError(
         f"{bead} is claimed on {vm}, or was, and the inventory has no such VM",
         reason_code="unknown_vm",
-        next_action=f"put {vm} back into the endpoints file, or free the bead: bd update {bead} -s open -a ''",
+        next_action=f"put {vm} back into the endpoints file, or free it: bd update {bead} -s open -a ''",
     )
 
 

@@ -99,7 +99,7 @@ class BeadsAction(FleetAction):
 
     def _server_of(self, vm: str, hosts: Mapping[str, Any]) -> OpenCode | FleetError:
         # Not get(): for a host that it does not know, that of Ansible's hostvars raises (2.19).
-        known = hosts[vm] if vm in hosts else {}
+        known = hosts[vm] if vm in hosts else {}  # noqa: SIM401
         options = ("url", "username", "password_env")
         try:
             return self.connect({name: known.get(f"opencode_{name}") for name in options})

@@ -50,7 +50,7 @@ def _system() -> str:
 
 
 def _began(pid: int) -> str | None:
-    """When a process began, in whatever the system counts; "" where there is none, None where it is hidden."""
+    """When a process began, in whatever the system counts; "" where there is none; None: it is hidden."""
     try:
         # The name in parentheses may hold anything; the 20th field behind it is the start (proc_pid_stat(5)).
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()

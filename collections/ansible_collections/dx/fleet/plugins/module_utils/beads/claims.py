@@ -400,7 +400,7 @@ def _dispatcher(bead: Bead) -> str | None:
 
 
 def _was_ended_by(bead: Bead, dispatch: str) -> bool:
-    """Whether this dispatch ended its claim of the bead; `bd` keeps what reads as JSON as such (1.0.4: 7 for "7")."""
+    """Whether this dispatch ended its claim; `bd` keeps what reads as JSON as such (1.0.4: 7 for "7")."""
     kept = bead.metadata.get("last_dispatch")
     if kept == dispatch:
         return True

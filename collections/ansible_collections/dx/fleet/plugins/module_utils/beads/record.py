@@ -113,8 +113,8 @@ def holds(bead: Bead, statuses: t.Container[str] = ("in_progress",)) -> bool:
 def summary_of(bead: Bead, now: datetime) -> dict[str, t.Any]:
     """A claim as plain data.
 
-    ``age_s`` is in seconds since it was made, ``held_s`` since its dispatcher made it or went on with it; None
-    where that is unknown.
+    ``age_s`` is in seconds since it was made, ``held_s`` since its dispatcher made it or went on with it, and
+    None where that is unknown.
     """
     names = ("dispatch", "orchestrator", "dispatcher", "session", "message", "branch", "worktree")
     return {
