@@ -153,6 +153,22 @@ def test_what_is_only_sent_is_still_claimed_and_is_gone_on_with(
     assert (tracker.status(bead), len(model.prompts(mark))) == ("closed", 1)
 
 
+def test_the_session_that_a_claim_resumed_is_the_one_gone_on_with(
+    bead_fleet: Fleet, model: ScriptedModel, tracker: Tracker
+) -> None:
+    before = bead_fleet.dispatch("epyc6", "affordabot", "@say before").result()
+    mark = fresh_id()
+    bead = tracker.create(f"@silent 2\n@say resumed {mark}")
+    words = ("epyc6", "affordabot", "--bead", bead)
+    sent = bead_fleet.dispatch(*words, "--session", before["session"], "--no-wait")
+    assert (sent.code, sent.result()["session"]) == (0, before["session"]), sent
+    sessions = bead_fleet["epyc6"].sessions()
+    done = bead_fleet.dispatch(*words)  # without a word about the session: the bead knows it
+    assert (done.code, done.result()["session"]) == (0, before["session"]), done
+    assert (tracker.status(bead), len(model.prompts(mark))) == ("closed", 1)
+    assert bead_fleet["epyc6"].sessions() == sessions
+
+
 def test_a_bead_on_another_vm_than_the_named_one_is_refused(
     bead_fleet: Fleet, model: ScriptedModel, tracker: Tracker
 ) -> None:

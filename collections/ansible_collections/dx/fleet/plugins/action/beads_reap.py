@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from ansible_collections.dx.fleet.plugins.module_utils.specs import REAP
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.redact import redact
 from ansible_collections.dx.fleet.plugins.plugin_utils.beads_action import BeadsAction, ModuleFailure
 from ansible_collections.dx.fleet.plugins.plugin_utils.dispatcher import is_gone
 from ansible_collections.dx.fleet.plugins.plugin_utils.errors import ClaimError
@@ -58,7 +59,7 @@ class ActionModule(BeadsAction):
                 "bead": claim["bead"],
                 "state": decision.state,
                 "dispatch": claim["dispatch"],
-                "reason": f"reaped: {decision.found}",
+                "reason": redact(f"reaped: {decision.found}"),
                 "seen_dispatcher": claim["dispatcher"] or "",
             },
         )

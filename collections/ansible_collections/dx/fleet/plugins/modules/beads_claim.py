@@ -196,6 +196,11 @@ session:
   returned: success
   type: str
   sample: ses_dx-bd-a1b2-2-0123456789ab
+resumes:
+  description: The session that the work goes on in, where that is one that was there before the dispatch.
+  returned: where there is one
+  type: str
+  sample: ses_abc123
 message:
   description: The id of the message that carries the task, or null.
   returned: success
@@ -269,7 +274,9 @@ from ansible_collections.dx.fleet.plugins.module_utils.beads.claims import (
     Seen,
 )
 from ansible_collections.dx.fleet.plugins.module_utils.beads.errors import BeadsError
+from ansible_collections.dx.fleet.plugins.module_utils.beads.record import attempt_of, words_of
 from ansible_collections.dx.fleet.plugins.module_utils.beads.settling import end_of
+from ansible_collections.dx.fleet.plugins.module_utils.session_ids import session_id
 from ansible_collections.dx.fleet.plugins.module_utils.specs import CLAIM, CLAIM_REQUIRED_IF
 
 CLAIMANT = (
@@ -343,14 +350,17 @@ def _policy(options: dict) -> Policy:
 
 def _told(result: Result) -> dict:
     before, after = result.before, result.after
-    named = ("vm", "dispatch", "attempt", "session", "message")
-    told = {name: after.metadata.get(name) for name in named}
-    if after.metadata.get("worktree") is not None:
-        told["worktree"] = after.metadata["worktree"]
+    named = ("vm", "dispatch", "session", "message")
+    told: dict = {name: words_of(after, name) for name in named}
+    told["attempt"] = attempt_of(after)
+    if worktree := words_of(after, "worktree"):
+        told["worktree"] = worktree
+    if told["dispatch"] and told["session"] not in (None, session_id(told["dispatch"])):
+        told["resumes"] = told["session"]
     holder = {
         "vm": before.assignee,
-        "dispatch": before.metadata.get("dispatch"),
-        "orchestrator": before.metadata.get("orchestrator"),
+        "dispatch": words_of(before, "dispatch"),
+        "orchestrator": words_of(before, "orchestrator"),
     }
     return {
         **told,

@@ -83,6 +83,10 @@ claims:
       description: How many seconds ago that was, or null.
       type: float
       sample: 12.5
+    held_s:
+      description: How many seconds ago its dispatcher made it or went on with it, or null.
+      type: float
+      sample: 12.5
     dispatch:
       description: The dispatch that holds it.
       type: str

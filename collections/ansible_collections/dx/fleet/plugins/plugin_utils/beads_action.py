@@ -98,7 +98,8 @@ class BeadsAction(FleetAction):
         return {vm: self._server_of(vm, hosts) for vm in dict.fromkeys(filter(None, vms))}
 
     def _server_of(self, vm: str, hosts: Mapping[str, Any]) -> OpenCode | FleetError:
-        known = hosts.get(vm, {})
+        # Not get(): for a host that it does not know, that of Ansible's hostvars raises (2.19).
+        known = hosts[vm] if vm in hosts else {}  # noqa: SIM401
         options = ("url", "username", "password_env")
         try:
             return self.connect({name: known.get(f"opencode_{name}") for name in options})

@@ -12,26 +12,31 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
+import re
 import socket
 import subprocess
 from pathlib import Path
 
 __all__ = ["is_gone", "this_dispatcher"]
 
+_UNKNOWN = "unknown"
+_PID = re.compile(r"[1-9][0-9]{0,8}")
+
 
 def this_dispatcher() -> str:
     """The name of the process that runs the playbook: this one, or the one that forked this worker."""
     parent = multiprocessing.parent_process()
     pid = parent.pid if parent is not None and parent.pid is not None else os.getpid()
-    return f"{socket.gethostname()}/{_system()}/{pid}/{_began(pid)}"
+    return f"{socket.gethostname()}/{_system()}/{pid}/{_began(pid) or _UNKNOWN}"
 
 
 def is_gone(dispatcher: str | None) -> bool | None:
     """Whether that process is gone; None where that can't be seen from here, as it is another system's."""
     parts = (dispatcher or "").rsplit("/", 3)
-    if len(parts) != 4 or parts[1] != _system() or not parts[2].isdecimal():
+    if len(parts) != 4 or parts[1] != _system() or not _PID.fullmatch(parts[2]) or parts[3] == _UNKNOWN:
         return None
-    return _began(int(parts[2])) != parts[3]
+    began = _began(int(parts[2]))
+    return None if began is None else began != parts[3]
 
 
 def _system() -> str:
@@ -44,21 +49,32 @@ def _system() -> str:
     return hashlib.sha256(f"{boot} {space}".encode()).hexdigest()[:12]
 
 
-def _began(pid: int) -> str:
-    """When a process began, in whatever the system counts; "" where there is no such process."""
+def _began(pid: int) -> str | None:
+    """When a process began, in whatever the system counts; "" where there is none; None: it is hidden."""
     try:
         # The name in parentheses may hold anything; the 20th field behind it is the start (proc_pid_stat(5)).
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
         return "" if fields[0] in "ZX" else fields[19]
     except OSError:
-        if Path("/proc/self/stat").exists():
-            return ""
-    return "".join(filter(str.isalnum, _said_by("ps", "-o", "lstart=", "-p", str(pid))))
+        pass
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return ""
+    except PermissionError:
+        pass  # another user's, which hidepid of proc(5) keeps from us
+    if Path("/proc/self/stat").exists():
+        return None
+    return "".join(filter(str.isalnum, _said_by("ps", "-o", "lstart=", "-p", str(pid)))) or None
 
 
 def _said_by(*command: str) -> str:
+    # A time in the words of whoever asks would be another one for each of them.
+    environment = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=5, check=False, env=environment
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip()

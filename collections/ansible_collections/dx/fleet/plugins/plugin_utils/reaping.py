@@ -40,11 +40,10 @@ def decide(claim: Mapping[str, Any], seen: SessionSeen, *, gone: bool | None, tt
             "needs_input": f"{where} waits for a person",
         }
         return Decision("kept", words.get(seen.state, f"{where} works"))
-    age = claim["age_s"]
+    age = claim["held_s"]
     if age is None or age < ttl_s:
-        return Decision(
-            "kept", f"it is younger than {ttl_s:g} s" if age is not None else "its age is unknown"
-        )
+        young = f"its dispatcher has had it for less than {ttl_s:g} s"
+        return Decision("kept", "its age is unknown" if age is None else young)
     if gone is False:
         return Decision("kept", "its dispatcher lives")
     if seen.state == "gone":

@@ -17,6 +17,7 @@ import signal
 import subprocess
 import time
 import typing as t
+from contextlib import suppress
 from dataclasses import dataclass
 
 from .bead import Bead, beads_in
@@ -75,7 +76,7 @@ class Call:
         for text in (self.out, self.err):
             try:
                 data = json.loads(text)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(data, dict) and isinstance(data.get("error"), str):
                 return " ".join(data["error"].split())[:300]
@@ -217,25 +218,14 @@ class Bd:
     def _call(self, words: t.Sequence[str]) -> Call:
         argv = (self._found(), *words)
         began = time.monotonic()
-        # A group of its own, so that what bd started ends with it.
-        process = subprocess.Popen(
-            argv,
-            cwd=self.directory,
-            env=self._environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-            pass_fds=self.inherited,
-        )
+        process = self._started(argv)
         try:
             out, err = process.communicate(timeout=self._timeout_s)
-        except subprocess.TimeoutExpired as error:
-            os.killpg(process.pid, signal.SIGKILL)
-            out, err = process.communicate()
-            self.calls.append(Call(argv, process.returncode, out, err, time.monotonic() - began))
+        except BaseException as error:
+            _end(process)  # whatever ends us: the lock is let go of, so nothing may write any more
+            self.calls.append(Call(argv, process.returncode, "", "", time.monotonic() - began))
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
             raise OutcomeUnknown(
                 f"bd {_verb(words)} did not end within {self._timeout_s:g} s",
                 "see what holds the store, then run it again: it looks before it writes",
@@ -249,9 +239,31 @@ class Bd:
             )
         return call
 
+    def _started(self, argv: t.Sequence[str]) -> subprocess.Popen[str]:
+        try:
+            # A group of its own, so that what bd started ends with it.
+            return subprocess.Popen(
+                argv,
+                cwd=self.directory,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+                pass_fds=self.inherited,
+            )
+        except OSError as error:
+            raise BdMissing(
+                f"{argv[0]} can't be run: {error.strerror or error}", f"see that it works: {argv[0]} version"
+            ) from error
+
     def _environment(self) -> dict[str, str]:
         environment = {
-            key: value for key, value in os.environ.items() if key not in ("BD_ACTOR", "BEADS_ACTOR")
+            key: value
+            for key, value in os.environ.items()
+            if key not in ("BD_ACTOR", "BEADS_ACTOR", "BEADS_DB", "BD_DB")
         }
         # The workspace that we lock, whatever else bd would find.
         environment.update(BD_NON_INTERACTIVE="1", BD_NO_HOOKS="1", BEADS_DIR=self.workspace)
@@ -270,6 +282,16 @@ class Bd:
                 return each
         others = ", ".join(each.id for each in found) or "nothing"
         raise BeadNotFound(f"there is no bead {bead}; bd answered with {others}", CHECK_IT)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Kill a `bd` and what it started, and don't wait for what left its group and holds its output open."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
 
 
 def _failure(call: Call) -> BeadsError:

@@ -14,6 +14,7 @@ import os
 import re
 import tempfile
 import typing as t
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from .errors import BdFailed, BdTooOld
@@ -66,7 +67,7 @@ def capabilities_of(executable: str, folder: str, ask: t.Callable[[t.Sequence[st
 def _version(answer: str) -> str:
     try:
         version = json.loads(answer)["version"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BdFailed(f"bd version answered something else: {answer.strip()[:100]!r}", INSTALL) from error
     return str(version)
 
@@ -87,12 +88,14 @@ def _read(path: str, key: list[t.Any]) -> Capabilities | None:
         with open(path, encoding="utf-8") as file:
             kept = json.load(file)
         return Capabilities(str(kept["version"]), bool(kept["guards"])) if kept["key"] == key else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
 def _write(path: str, data: dict[str, t.Any]) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path))
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(data, file)
-    os.replace(temporary, path)
+    # What can't be kept is asked again next time.
+    with suppress(OSError):
+        descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path))
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(data, file)
+        os.replace(temporary, path)

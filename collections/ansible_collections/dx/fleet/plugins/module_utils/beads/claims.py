@@ -10,6 +10,7 @@ lost its claim meanwhile, changes nothing.
 
 from __future__ import annotations
 
+import json
 import typing as t
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ from .errors import (
     OutcomeUnknown,
 )
 from .lock import bead_lock
-from .record import HELD, Claimant, age_s, claim_metadata, holds, stamp, summary_of, vm_of
+from .record import HELD, Claimant, age_s, claim_metadata, holds, stamp, summary_of, vm_of, words_of
 
 __all__ = ["Claimant", "Claims", "Policy", "Result", "Seen"]
 
@@ -220,7 +221,7 @@ class Claims:
         others = tuple(
             summary_of(each, self._now())
             for each in listed
-            if holds(each) and each.metadata.get("orchestrator") != orchestrator
+            if holds(each) and words_of(each, "orchestrator") != orchestrator
         )
         return (found[0] if found else self._bd.show(bead)), others
 
@@ -252,7 +253,7 @@ class Claims:
         if holds(bead):
             raise AlreadyClaimed(
                 f"{bead.id} is claimed by dispatch {_names(bead)} on {bead.assignee or 'nobody'}"
-                f" ({bead.metadata.get('orchestrator') or 'unknown orchestrator'}, {self._age(bead)})",
+                f" ({words_of(bead, 'orchestrator') or 'unknown orchestrator'}, {self._age(bead)})",
                 f"bd show {bead.id}",
                 holder=_names(bead),
                 claim=summary_of(bead, self._now()),
@@ -262,7 +263,9 @@ class Claims:
             return
         if not ours and bead.assignee and bead.assignee != claimant.vm:
             raise AlreadyAssignedError(
-                f"{bead.id} is assigned to {bead.assignee}", f"bd show {bead.id}", holder=bead.assignee
+                f"{bead.id} is assigned to {bead.assignee}",
+                f"bd show {bead.id}; to free it: bd update {bead.id} -s open -a ''",
+                holder=bead.assignee,
             )
         if bead.status != "open":
             again = f"dx-dispatch --retry {bead.id}" if ours else f"bd update {bead.id} -s open"
@@ -279,10 +282,14 @@ class Claims:
 
     def _continued(self, before: Bead, claimant: Claimant, policy: Policy, check: bool) -> Bead:
         """The claim in the hands of another dispatcher: the dispatch stays what it is."""
-        metadata = {"orchestrator": claimant.orchestrator, "dispatcher": claimant.dispatcher}
-        holder = before.metadata.get("orchestrator")
+        metadata = {
+            "orchestrator": claimant.orchestrator,
+            "dispatcher": claimant.dispatcher,
+            "taken_at": stamp(self._now()),
+        }
+        holder = words_of(before, "orchestrator")
         if holder != claimant.orchestrator:
-            metadata |= {"taken_from": holder, "taken_at": stamp(self._now())}
+            metadata["taken_from"] = holder
         metadata = {key: value for key, value in metadata.items() if value is not None}
         if check:
             return _with(before, metadata={**before.metadata, **metadata})
@@ -336,7 +343,7 @@ class Claims:
         self._bd.check_id(bead)
         with self._lock(bead, dispatch):
             before = self._bd.show(bead)
-            if before.status == status and before.metadata.get("last_dispatch") == dispatch:
+            if before.status == status and _was_ended_by(before, dispatch):
                 return Result(before, before)
             self._check_held(before, dispatch)
             if seen is not None and seen != Seen(before.status, _dispatcher(before)):
@@ -357,10 +364,10 @@ class Claims:
             return Result(before, after)
 
     def _check_held(self, bead: Bead, dispatch: str) -> None:
-        if _names(bead) != dispatch or bead.status not in ("in_progress", "blocked"):
+        if _names(bead) != dispatch or not holds(bead, ("in_progress", "blocked")):
             raise ClaimLost(
-                f"{bead.id} is {bead.status} and names dispatch {_names(bead) or 'none'}, not {dispatch}:"
-                " it is left as it is",
+                f"{bead.id} is {bead.status}, assigned to {bead.assignee or 'nobody'}, and names dispatch"
+                f" {_names(bead) or 'none'}; {dispatch} does not hold it, and leaves it as it is",
                 f"bd show {bead.id}",
                 holder=_names(bead),
                 status=bead.status,
@@ -368,28 +375,45 @@ class Claims:
 
     def _read_back(self, bead: str, dispatch: str, status: str) -> Bead:
         after = self._bd.show(bead)
-        if after.status == status and dispatch in (_names(after), after.metadata.get("last_dispatch")):
+        if after.status == status and (_names(after) == dispatch or _was_ended_by(after, dispatch)):
             return after
         raise OutcomeUnknown(f"bd did not end in time, and {bead} is still {after.status}", "run it again")
 
 
 def _again(bead: Bead, claimant: Claimant) -> Claimant:
     """Who claims a bead anew: where no place is given, in that of the try before."""
-    vm, worktree = vm_of(bead), bead.metadata.get("worktree")
-    if claimant.begin or not isinstance(worktree, str) or vm is None:
+    vm, worktree = vm_of(bead), words_of(bead, "worktree")
+    if claimant.begin or worktree is None or vm is None:
         return claimant
     if vm != claimant.vm and not claimant.any_vm:
         return claimant
     return replace(claimant, vm=vm, worktree=worktree, begin=True)
 
 
-def _names(bead: Bead) -> t.Any:
+def _names(bead: Bead) -> str | None:
     """The dispatch that the bead names."""
-    return bead.metadata.get("dispatch")
+    return words_of(bead, "dispatch")
 
 
-def _dispatcher(bead: Bead) -> t.Any:
-    return bead.metadata.get("dispatcher")
+def _dispatcher(bead: Bead) -> str | None:
+    return words_of(bead, "dispatcher")
+
+
+def _was_ended_by(bead: Bead, dispatch: str) -> bool:
+    """Whether this dispatch ended its claim; `bd` keeps what reads as JSON as such (1.0.4: 7 for "7")."""
+    kept = bead.metadata.get("last_dispatch")
+    if kept == dispatch:
+        return True
+    try:
+        other = not isinstance(kept, str) and "last_dispatch" in bead.metadata
+        return other and _read(dispatch) == _read(json.dumps(kept))
+    except (ValueError, RecursionError):
+        return False
+
+
+def _read(word: str) -> t.Any:
+    """A word as `bd` reads it, whose numbers are floats."""
+    return json.loads(word, parse_int=float)
 
 
 def _claimed(bead: Bead, vm: str, metadata: dict[str, t.Any]) -> Bead:

@@ -7,6 +7,7 @@ BeadsError
 ├── BdMissing            no `bd` to run
 ├── BdTooOld             a `bd` on which a claim is not a lock
 ├── NoWorkspace          no Beads database where `bd` looks
+├── WorkspaceUnusable    we can't keep our lock in the workspace
 ├── StoreLocked          another process holds the store
 ├── StoreUnreachable     the store's server does not answer
 ├── OutcomeUnknown       `bd` did not end in time: the write may have happened
@@ -44,6 +45,7 @@ __all__ = [
     "OutcomeUnknown",
     "StoreLocked",
     "StoreUnreachable",
+    "WorkspaceUnusable",
 ]
 
 
@@ -75,6 +77,10 @@ class BdTooOld(BeadsError):
 
 class NoWorkspace(BeadsError):
     reason_code = "no_workspace"
+
+
+class WorkspaceUnusable(BeadsError):
+    reason_code = "workspace_unusable"
 
 
 class StoreLocked(BeadsError):

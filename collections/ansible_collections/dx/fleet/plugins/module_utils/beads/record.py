@@ -18,10 +18,12 @@ __all__ = [
     "age_s",
     "attempt_of",
     "claim_metadata",
+    "held_s",
     "holds",
     "stamp",
     "summary_of",
     "vm_of",
+    "words_of",
 ]
 
 # Metadata of a claim; attempt stays when it ends, as it must grow with every claim.
@@ -76,7 +78,9 @@ def claim_metadata(bead: Bead, claimant: Claimant, now: datetime) -> dict[str, t
         "worktree": claimant.worktree,
         "claimed_at": stamp(now),
     }
-    return {key: value for key, value in held.items() if value is not None}
+    # What an earlier claim left, and this one does not have, is no part of it.
+    stale = {key: None for key in HELD if bead.metadata.get(key) is not None}
+    return stale | {key: value for key, value in held.items() if value is not None}
 
 
 def attempt_of(bead: Bead) -> int:
@@ -85,34 +89,64 @@ def attempt_of(bead: Bead) -> int:
     return attempt if isinstance(attempt, int) and not isinstance(attempt, bool) and attempt >= 0 else 0
 
 
+def words_of(bead: Bead, name: str) -> str | None:
+    """Metadata that is text; anyone can write any other thing there."""
+    value = bead.metadata.get(name)
+    return value if isinstance(value, str) and value else None
+
+
 def vm_of(bead: Bead) -> str | None:
     """The VM that works on the bead, or did."""
-    return bead.metadata.get("vm") or bead.assignee or None
+    return words_of(bead, "vm") or bead.assignee or None
 
 
 def holds(bead: Bead, statuses: t.Container[str] = ("in_progress",)) -> bool:
-    """Whether a dispatch of ours holds the bead."""
-    return bead.status in statuses and bool(bead.metadata.get("dispatch"))
+    """Whether a dispatch of ours holds the bead.
+
+    What an ended claim leaves in the metadata does not count once the bead is assigned to somebody else: it
+    was taken by hand.
+    """
+    named = words_of(bead, "dispatch") is not None
+    return bead.status in statuses and named and bead.assignee == vm_of(bead)
 
 
 def summary_of(bead: Bead, now: datetime) -> dict[str, t.Any]:
-    """A claim as plain data; ``age_s`` is in seconds since it was made, None where that is unknown."""
-    names = ("dispatch", "attempt", "orchestrator", "dispatcher", "session", "message", "branch", "worktree")
+    """A claim as plain data.
+
+    ``age_s`` is in seconds since it was made, ``held_s`` since its dispatcher made it or went on with it, and
+    None where that is unknown.
+    """
+    names = ("dispatch", "orchestrator", "dispatcher", "session", "message", "branch", "worktree")
     return {
         "bead": bead.id,
         "title": bead.title,
         "status": bead.status,
         "vm": vm_of(bead),
-        "claimed_at": bead.metadata.get("claimed_at"),
+        "claimed_at": words_of(bead, "claimed_at"),
         "age_s": age_s(bead, now),
-        **{name: bead.metadata.get(name) for name in names},
+        "held_s": held_s(bead, now),
+        **{name: words_of(bead, name) for name in names},
+        "attempt": attempt_of(bead),
     }
 
 
 def age_s(bead: Bead, now: datetime) -> float | None:
     """Seconds since the bead was claimed."""
+    return _since(words_of(bead, "claimed_at"), now)
+
+
+def held_s(bead: Bead, now: datetime) -> float | None:
+    """Seconds since the one who dispatches it now took it in hand."""
+    taken, age = words_of(bead, "taken_at"), age_s(bead, now)
+    if taken is None or age is None:
+        return age
+    since = _since(taken, now)
+    return None if since is None else min(age, since)
+
+
+def _since(moment: str | None, now: datetime) -> float | None:
     try:
-        claimed = datetime.fromisoformat(str(bead.metadata.get("claimed_at")))
+        claimed = datetime.fromisoformat(moment or "")
         return max(0.0, round((now - claimed).total_seconds(), 3))
     except (ValueError, TypeError):  # TypeError: a time without a zone
         return None
