@@ -15,6 +15,7 @@ from ansible_collections.dx.fleet.plugins.module_utils.beads.claims import Claim
 from ansible_collections.dx.fleet.plugins.module_utils.beads.errors import (
     AlreadyAssignedError,
     AlreadyClaimed,
+    BeadTooLarge,
     ClaimLost,
     LockBusy,
     NotClaimable,
@@ -219,6 +220,25 @@ def test_the_claims_are_listed_with_their_age(workspace: Workspace) -> None:
     ]
     assert all(claim["vm"] == ME.vm and 0 <= claim["age_s"] < 600 for claim in listed)
     assert free not in {claim["bead"] for claim in listed}
+
+
+@pytest.mark.parametrize("end", ["release", "block", "close"])
+def test_a_bead_without_room_for_a_note_keeps_no_claim_from_its_end(workspace: Workspace, end: str) -> None:
+    bead = workspace.create()
+    dispatch = workspace.claims.claim(bead, ME).after.metadata["dispatch"]
+    workspace.bd.update(bead, "someone", "--append-notes=" + "x" * 64_000)
+    reason = "completed: " + "y" * 980
+    given = {"note": reason} if end == "release" else {"reason": reason}
+    after = getattr(workspace.claims, end)(bead, dispatch, **given).after
+    assert after.status == {"release": "open", "block": "blocked", "close": "closed"}[end]
+
+
+def test_a_bead_that_is_too_large_to_be_claimed_is_said(workspace: Workspace) -> None:
+    bead = workspace.create(description="line\n" * 12_000)
+    with pytest.raises(BeadTooLarge, match=bead) as refused:
+        workspace.claims.claim(bead, ME)
+    assert "line" not in refused.value.message
+    assert workspace.bd.show(bead).status == "open"
 
 
 def kill_bd(monkeypatch: pytest.MonkeyPatch, when: str) -> None:

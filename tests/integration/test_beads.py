@@ -18,7 +18,7 @@ from tests.lab.tracker import Tracker
 
 from .fleet import Fleet, fresh_id
 
-HOSTILE = "quotes ' \" $(touch pwned) `id` {{ 7 * 7 }} {% raw %} -- --all \N{SNOWMAN}\n" + "line\n" * 20_000
+HOSTILE = "quotes ' \" $(touch pwned) `id` {{ 7 * 7 }} {% raw %} -- --all \N{SNOWMAN}\n" + "line\n" * 9_000
 
 
 def orchestrated(fleet: Fleet, orchestrator: str) -> Fleet:
@@ -154,18 +154,19 @@ def test_what_is_only_sent_is_still_claimed_and_is_gone_on_with(
 
 
 def test_the_session_that_a_claim_resumed_is_the_one_gone_on_with(
-    bead_fleet: Fleet, model: ScriptedModel, tracker: Tracker
+    bead_fleet: Fleet, tracker: Tracker
 ) -> None:
     before = bead_fleet.dispatch("epyc6", "affordabot", "@say before").result()
     mark = fresh_id()
     bead = tracker.create(f"@silent 2\n@say resumed {mark}")
-    words = ("epyc6", "affordabot", "--bead", bead)
+    words = ("epyc6", "--bead", bead)
     sent = bead_fleet.dispatch(*words, "--session", before["session"], "--no-wait")
     assert (sent.code, sent.result()["session"]) == (0, before["session"]), sent
     sessions = bead_fleet["epyc6"].sessions()
     done = bead_fleet.dispatch(*words)  # without a word about the session: the bead knows it
     assert (done.code, done.result()["session"]) == (0, before["session"]), done
-    assert (tracker.status(bead), len(model.prompts(mark))) == ("closed", 1)
+    assert tracker.status(bead) == "closed"
+    assert bead_fleet["epyc6"].prompts(before["session"])[1:] == [[f"@silent 2\n@say resumed {mark}"]]
     assert bead_fleet["epyc6"].sessions() == sessions
 
 
@@ -236,7 +237,7 @@ def test_a_bead_that_is_gone_on_with_must_be_claimed(bead_fleet: Fleet, tracker:
 def test_another_orchestrator_at_work_is_named(
     bead_fleet: Fleet, model: ScriptedModel, tracker: Tracker, tmp_path: Path, at_work: str
 ) -> None:
-    theirs, ours = tracker.create(f"@silent 20\n@say theirs on {at_work}"), tracker.create("@say ours")
+    theirs, ours = tracker.create(f"@silent 600\n@say theirs on {at_work}"), tracker.create("@say ours")
     other = orchestrated(bead_fleet, "claude-code@macmini")
     sent = other.dispatch(at_work, "affordabot", "--bead", theirs, "--no-wait").result()
     me = orchestrated(bead_fleet, "antigravity@homedesktop-wsl")
@@ -276,7 +277,7 @@ def test_an_orchestrator_whose_sessions_are_idle_is_not_at_work(
 def test_reap_ends_what_nobody_works_on_and_nothing_else(
     bead_fleet: Fleet, lab: Lab, model: ScriptedModel, tracker: Tracker
 ) -> None:
-    idle, works = tracker.create("@say finished unseen"), tracker.create("@silent 30\n@say works")
+    idle, works = tracker.create("@say finished unseen"), tracker.create("@silent 600\n@say works")
     free, gone = tracker.create("@say free"), tracker.create("@say gone")
     sent = {
         bead: bead_fleet.dispatch("epyc6", "affordabot", "--bead", bead, "--no-wait").result()

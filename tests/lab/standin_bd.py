@@ -77,6 +77,14 @@ class Store:
         return found[0] if found else None
 
 
+def check_room(issue: dict[str, Any]) -> None:
+    """A trap of the real one: a change puts the whole issue, as JSON, into its log, of 64 KiB a line."""
+    whole = json.dumps(issue)
+    if len(whole) > 65_535:
+        words = f"record event in events: Error 1105: string '{whole}' is too large for column 'new_value'"
+        raise Failure(f"Error updating {issue['id']}: failed to record event: {words}")
+
+
 def _die(when: str) -> None:
     if os.environ.get("STANDIN_BD_DIES") == when:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -196,6 +204,7 @@ def run_update(options: argparse.Namespace) -> int:
     if options.claim:
         claim(issue, options.actor)
     change(issue, options)
+    check_room(issue)
     store.save(issue)
     store.commit()
     return answer([shown(issue)])
@@ -244,6 +253,7 @@ def run_close(options: argparse.Namespace) -> int:
         )
         return 1
     issue |= {"status": "closed", "close_reason": options.reason}
+    check_room(issue)
     store.save(issue)
     store.commit()
     return answer([shown(issue)])

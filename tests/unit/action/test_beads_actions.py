@@ -129,6 +129,7 @@ def test_a_claim_that_a_dead_dispatcher_left_is_gone_on_with(tracker: Tracker) -
         {**CLAIM, "dispatcher": "elsewhere/0123/4/5", "held_s": None},
         None,
     ],
+    ids=["lives", "unnamed", "unseen", "of unknown age", "no claim"],
 )
 def test_one_whose_dispatcher_may_live_is_left_alone(tracker: Tracker, claim: dict[str, Any] | None) -> None:
     found = tracker.claim(refused("already_claimed", claim=claim))

@@ -28,6 +28,7 @@ from .errors import (
     BdMissing,
     BeadNotFound,
     BeadsError,
+    BeadTooLarge,
     NotClaimable,
     NoWorkspace,
     OutcomeUnknown,
@@ -40,6 +41,7 @@ from .workspace import find_workspace, own_folder
 __all__ = ["Bd", "Call"]
 
 GUARD_MISMATCH = 13  # bd >= 1.3
+TOO_LARGE = "too large for column"  # 1.0.4: the whole issue goes into one of its log, as JSON
 
 # The words of bd 0.57 to 1.3, by error; the first that matches counts.
 _WORDS: t.Sequence[tuple[type[BeadsError], str, str]] = (
@@ -296,6 +298,12 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 def _failure(call: Call) -> BeadsError:
     text = call.error_text()
+    if TOO_LARGE in call.out or TOO_LARGE in call.err:  # behind the whole bead
+        bead = _bead_of(call)
+        return BeadTooLarge(
+            f"bd has no room for the change: {bead} is larger than the 64 KiB that it keeps of one",
+            f"shorten the description or the notes of {bead}: bd edit {bead}",
+        )
     if call.code == GUARD_MISMATCH:
         return AlreadyClaimed(f"bd: {text}", f"bd show {_bead_of(call)}", said=text)
     for kind, words, advice in _WORDS:

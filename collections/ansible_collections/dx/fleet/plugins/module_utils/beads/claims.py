@@ -21,6 +21,7 @@ from .bead import Bead
 from .errors import (
     AlreadyAssignedError,
     AlreadyClaimed,
+    BeadTooLarge,
     ClaimLost,
     NotClaimable,
     NothingToContinue,
@@ -50,6 +51,7 @@ class Policy:
 
 
 PLAIN = Policy()
+_NOTE = "--append-notes="
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ class Claims:
         for key in HELD:
             options += ["--unset-metadata", key]
         if note:
-            options.append(f"--append-notes=RELEASED: {note}")
+            options.append(f"{_NOTE}RELEASED: {note}")
         return self._end(bead, dispatch, "open", options, check, seen)
 
     def block(
@@ -180,7 +182,7 @@ class Claims:
         options = [
             "-s",
             "blocked",
-            f"--append-notes=BLOCKED: {reason}",
+            f"{_NOTE}BLOCKED: {reason}",
             "--set-metadata",
             f"last_dispatch={dispatch}",
         ]
@@ -197,7 +199,7 @@ class Claims:
             if check:
                 return Result(before, _with(before, status="closed"))
             try:
-                after = self._bd.close(bead, before.assignee, reason)
+                after = self._closed(before, reason)
             except OutcomeUnknown:
                 after = self._read_back(bead, dispatch, "closed")
             return Result(before, after)
@@ -297,11 +299,14 @@ class Claims:
         if holder != claimant.orchestrator or policy.takeover:
             how = "taken over" if policy.takeover else "gone on with"
             options.append(
-                f"--append-notes={how} by {claimant.orchestrator} from {holder or 'an unknown orchestrator'}"
+                f"{_NOTE}{how} by {claimant.orchestrator} from {holder or 'an unknown orchestrator'}"
             )
         dispatch = _names(before)
         with suppress(OutcomeUnknown):  # what became of it is read back
-            self._bd.update(before.id, before.assignee, *options)
+            try:
+                self._bd.update(before.id, before.assignee, *options)
+            except BeadTooLarge:
+                self._bd.update(before.id, before.assignee, *_without_note(options))
         after = self._bd.show(before.id)
         if _names(after) != dispatch or _dispatcher(after) != claimant.dispatcher:
             raise OutcomeUnknown(
@@ -356,12 +361,25 @@ class Claims:
             if check:
                 return Result(before, _with(before, status=status))
             try:
-                after = self._bd.change(before, *options)
+                after = self._changed(before, options)
             except AlreadyClaimed as error:
                 raise ClaimLost(f"{bead} changed meanwhile ({error.message})", f"bd show {bead}") from error
             except OutcomeUnknown:
                 after = self._read_back(bead, dispatch, status)
             return Result(before, after)
+
+    def _changed(self, before: Bead, options: t.Sequence[str]) -> Bead:
+        """Change it; a note for which the bead has no room may not keep a claim from its end."""
+        try:
+            return self._bd.change(before, *options)
+        except BeadTooLarge:
+            return self._bd.change(before, *_without_note(options))
+
+    def _closed(self, before: Bead, reason: str) -> Bead:
+        try:
+            return self._bd.close(before.id, before.assignee, reason)
+        except BeadTooLarge:
+            return self._bd.close(before.id, before.assignee, reason.partition(":")[0][:20])
 
     def _check_held(self, bead: Bead, dispatch: str) -> None:
         if _names(bead) != dispatch or not holds(bead, ("in_progress", "blocked")):
@@ -378,6 +396,10 @@ class Claims:
         if after.status == status and (_names(after) == dispatch or _was_ended_by(after, dispatch)):
             return after
         raise OutcomeUnknown(f"bd did not end in time, and {bead} is still {after.status}", "run it again")
+
+
+def _without_note(options: t.Sequence[str]) -> list[str]:
+    return [option for option in options if not option.startswith(_NOTE)]
 
 
 def _again(bead: Bead, claimant: Claimant) -> Claimant:

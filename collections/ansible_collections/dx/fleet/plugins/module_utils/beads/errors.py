@@ -12,6 +12,7 @@ BeadsError
 ├── StoreUnreachable     the store's server does not answer
 ├── OutcomeUnknown       `bd` did not end in time: the write may have happened
 ├── BeadNotFound         no bead of exactly that id
+├── BeadTooLarge         the bead has no room for a change
 ├── ClaimError
 │   ├── AlreadyClaimed   another dispatch holds the bead
 │   ├── AlreadyAssignedError   it is assigned to another
@@ -34,6 +35,7 @@ __all__ = [
     "BdMissing",
     "BdTooOld",
     "BeadNotFound",
+    "BeadTooLarge",
     "BeadsError",
     "ClaimError",
     "ClaimLost",
@@ -97,6 +99,10 @@ class OutcomeUnknown(BeadsError):
 
 class BeadNotFound(BeadsError):
     reason_code = "bead_not_found"
+
+
+class BeadTooLarge(BeadsError):
+    reason_code = "bead_too_large"
 
 
 class BdFailed(BeadsError):
