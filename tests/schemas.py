@@ -28,6 +28,7 @@ from tests.command import CHECKOUT
 __all__ = ["DIRECTORY", "SCHEMAS", "dispatch_result", "encoded", "vm_endpoints"]
 
 DIRECTORY = CHECKOUT / "collections" / "ansible_collections" / "dx" / "fleet" / "docs" / "schemas"
+NOT_ALWAYS = ("vms", "claims", "trail", "session_state", "session_outcome", "session_why", "became", "found")
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -80,6 +81,57 @@ class AskedVM(TypedDict):
     questions: list[Pending]
 
 
+class Claim(TypedDict):
+    """A bead that a dispatch holds, of `--status` and `--reap`; see beads_info's and beads_reap's documentation."""
+
+    bead: str
+    title: str
+    status: str
+    vm: str | None
+    claimed_at: str | None
+    age_s: float | None
+    dispatch: str
+    attempt: int | None
+    orchestrator: str | None
+    dispatcher: str | None
+    session: str | None
+    message: str | None
+    branch: str | None
+    worktree: str | None
+    summary: str
+    session_state: NotRequired[str]
+    session_outcome: NotRequired[str | None]
+    session_why: NotRequired[str | None]
+    became: NotRequired[str]
+    found: NotRequired[str]
+
+
+class AuditRecord(TypedDict):
+    """One fact that was recorded for Slack; `progress` is `pending`, `sending`, `parked` or `delivered`."""
+
+    id: str
+    at: str
+    kind: str
+    dispatch: str
+    vm: str | None
+    session: str | None
+    bead: str | None
+    text: str
+    progress: str
+    attempts: int
+    trouble: str | None
+
+
+class AuditTrail(TypedDict):
+    """What `--audit` and `--flush-audit` tell: how many records are told, to be told, and held."""
+
+    outbox: str
+    delivered: int
+    pending: int
+    held: int
+    records: list[AuditRecord]
+
+
 class Document(TypedDict):
     """What `dx-dispatch --json` prints: one result per VM, or the error that kept it from running."""
 
@@ -88,6 +140,8 @@ class Document(TypedDict):
     results: list[Outcome]
     error: Error | None
     vms: NotRequired[list[ListedVM] | list[AskedVM]]
+    claims: NotRequired[list[Claim]]
+    trail: NotRequired[AuditTrail]
 
 
 def vm_endpoints() -> dict[str, Any]:
@@ -111,7 +165,7 @@ def dispatch_result() -> dict[str, Any]:
     return _finished(
         schema,
         title="dx-dispatch --json",
-        required=lambda found: [name for name in found["properties"] if name != "vms"],
+        required=lambda found: [name for name in found["properties"] if name not in NOT_ALWAYS],
     )
 
 

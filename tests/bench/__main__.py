@@ -22,8 +22,11 @@ from rich.table import Table
 
 from tests.lab import Lab
 
-from .figures import FIGURES, Figure, Setting
+from .beads import beads
+from .figures import FIGURES as BASIC
+from .figures import Figure, Setting
 
+FIGURES = BASIC | {"beads": beads}
 RESULTS = Path(__file__).parents[2] / "bench-results"
 
 

@@ -6,67 +6,28 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from tests.lab import Lab
 from tests.lab.binaries import find_opencode
 
+from .audit import hanging_slack, recording
 from .events import Witness
-from .processes import Run, median, paired, run
+from .figure import BIN, Figure, Setting
+from .processes import median, paired, run
 
 __all__ = ["FIGURES", "Figure", "Setting"]
 
-BIN = Path(sys.executable).parent
 PROMPT = "Say hello"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One measured value, in ``unit``, and what it may be at most."""
-
-    name: str
-    value: float
-    limit: float
-    unit: str
-    how: str
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A running lab and how often to measure."""
-
-    lab: Lab
-    rounds: int
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {**os.environ, **self.lab.env}
-
-    def dispatch(self, *words: str) -> Run:
-        """One run of the command with ``--json``."""
-        return run([str(BIN / "dx-dispatch"), *words, "--json"], self.environment)
-
-    def bare_playbook(self) -> Run:
-        """``ansible-playbook`` with one task that does nothing."""
-        with tempfile.TemporaryDirectory() as folder:
-            playbook = Path(folder, "bare.yml")
-            playbook.write_text(
-                "- hosts: localhost\n  gather_facts: no\n  tasks:\n    - ansible.builtin.debug: {msg: hi}\n"
-            )
-            words = [str(BIN / "ansible-playbook"), "-i", "localhost,", str(playbook)]
-            return run(words, self.environment)
 
 
 def end_to_end(setting: Setting) -> list[Figure]:
@@ -235,4 +196,6 @@ FIGURES: dict[str, Callable[[Setting], list[Figure]]] = {
     "end-to-end": end_to_end,
     "fan-out": fan_out,
     "many-sessions": many_sessions,
+    "hanging-slack": hanging_slack,
+    "recording": recording,
 }

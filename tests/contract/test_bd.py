@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from ansible_collections.dx.fleet.plugins.module_utils.beads.bd import Bd
 from ansible_collections.dx.fleet.plugins.module_utils.beads.errors import (
@@ -16,7 +18,9 @@ from ansible_collections.dx.fleet.plugins.module_utils.beads.errors import (
     OutcomeUnknown,
 )
 
-from .conftest import STANDIN, Workspace
+from tests.lab.tracker import STANDIN
+
+from .workspace import Workspace
 
 NASTY = "quotes ' \" newline \n tab \t $(touch x) `id` {{ 7*7 }} \N{SNOWMAN} -- " + "x" * 20_000
 
@@ -75,12 +79,14 @@ def test_any_text_survives(workspace: Workspace) -> None:
     assert workspace.bd.show(bead).description.strip() == NASTY.strip()
 
 
-def test_claims_are_listed_whatever_their_status(workspace: Workspace) -> None:
-    held, closed, free = workspace.create(), workspace.create(), workspace.create()
+def test_what_is_not_closed_is_listed_with_all_that_is_known(workspace: Workspace) -> None:
+    held, closed, free, blocked = (workspace.create(description="More") for _ in range(4))
     workspace.bd.claim(held, "epyc6", {"dispatch": "d1"})
-    workspace.bd.claim(closed, "epyc6", {"dispatch": "d2"})
+    workspace.bd.update(blocked, "epyc6", "-s", "blocked")
     workspace.bd.close(closed, "epyc6", "done")
-    assert {bead.id for bead in workspace.bd.claims()} == {held, closed} - {free}
+    listed = {bead.id: bead for bead in workspace.bd.unclosed()}
+    assert set(listed) == {held, free, blocked}
+    assert listed[held] == workspace.bd.show(held)
 
 
 def test_without_a_workspace_it_says_so(workspace: Workspace, tmp_path: object) -> None:
@@ -93,7 +99,8 @@ def test_a_missing_bd_is_named() -> None:
         Bd("no-such-bd").show("aff-1")
 
 
-def test_a_bd_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bd_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".beads").mkdir()
     monkeypatch.setenv("STANDIN_BD_SLEEP", "60")
     with pytest.raises(OutcomeUnknown, match="within 1 s"):
-        Bd(str(STANDIN), timeout_s=1).show("aff-1")
+        Bd(str(STANDIN), str(tmp_path), timeout_s=1).show("aff-1")

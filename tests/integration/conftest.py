@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.lab import Lab
 from tests.lab.proxy import FaultProxy
+from tests.lab.tracker import Tracker
 
 from .fleet import Fleet, read_fleet
 
@@ -46,6 +48,18 @@ def fleet(whole_fleet: Fleet) -> Iterator[Fleet]:
     """The fleet under test. What a test started and did not wait for is ended with it."""
     yield whole_fleet
     whole_fleet.kill_started()
+
+
+@pytest.fixture(scope="session")
+def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
+    """A Beads workspace for all tests of the run."""
+    return Tracker.make(tmp_path_factory.mktemp("tracker") / "workspace")
+
+
+@pytest.fixture
+def bead_fleet(lab: Lab, fleet: Fleet, tracker: Tracker) -> Fleet:
+    """The fleet for a person who works with that workspace. It needs the lab: agents write what they are told."""
+    return replace(fleet, env={**fleet.env, **tracker.env})
 
 
 @pytest.fixture

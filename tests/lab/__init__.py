@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The whole fleet on one machine, for the tests and the demo.
 
-Three real OpenCode servers, a model that does what the prompt says (see :mod:`tests.lab.directives`), and
-sample repositories::
+Three real OpenCode servers, a model that does what the prompt says (see :mod:`tests.lab.directives`), sample
+repositories and, where asked for, a Slack workspace (see :mod:`tests.lab.slack`)::
 
     with Lab() as lab:
         lab.vms["epyc6"].url, lab.model.prompts("Run make test"), lab.env

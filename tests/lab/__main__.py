@@ -24,39 +24,45 @@ def main(arguments: list[str] | None = None) -> int:
     """Do what the command line says; returns the exit code (1: it failed, or no lab is up)."""
     options = _parser().parse_args(arguments)
     try:
-        return _COMMANDS[options.command](options.root, options.json)
+        return _COMMANDS[options.command](options)
     except (LabError, BinaryMissingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
 
-def _up(root: Path, as_json: bool) -> int:
-    lab = _running(root)
+def _up(options: argparse.Namespace) -> int:
+    lab = _running(options.root)
     if lab is None:
-        Lab.discard(root)
-        lab = Lab(root=root)
+        Lab.discard(options.root)
+        lab = Lab(root=options.root, slack=options.slack)
         lab.up(detached=True)
-    _show(lab, as_json)
+    elif options.slack and not lab.has_slack:
+        raise LabError(
+            f"the lab in {options.root} runs without Slack; end it first: python -m tests.lab down"
+        )
+    _show(lab, options.json)
     return 0
 
 
-def _status(root: Path, as_json: bool) -> int:
-    lab = _running(root)
+def _status(options: argparse.Namespace) -> int:
+    lab = _running(options.root)
     if lab is not None:
-        _show(lab, as_json)
+        _show(lab, options.json)
         return 0
     print(
-        json.dumps({"up": False}) if as_json else f"no lab runs in {root}; start one: python -m tests.lab up"
+        json.dumps({"up": False})
+        if options.json
+        else f"no lab runs in {options.root}; start one: python -m tests.lab up"
     )
     return 1
 
 
-def _down(root: Path, as_json: bool) -> int:
-    lab = _running(root)
+def _down(options: argparse.Namespace) -> int:
+    lab = _running(options.root)
     if lab is not None:
         lab.down()
-    Lab.discard(root)
-    print(json.dumps({"up": False}) if as_json else "the lab is down")
+    Lab.discard(options.root)
+    print(json.dumps({"up": False}) if options.json else "the lab is down")
     return 0
 
 
@@ -76,7 +82,9 @@ def _show(lab: Lab, as_json: bool) -> None:
     print(f"{'model':12} {lab.model.url}")
     print(f"{'inventory':12} {lab.inventory}")
     print(f"{'logs':12} {lab.root / 'logs'}")
-    print(f"export DX_VM_ENDPOINTS={shlex.quote(str(lab.endpoints))}")
+    variables = {"DX_VM_ENDPOINTS": str(lab.endpoints), **(lab.slack.env if lab.has_slack else {})}
+    for name, value in variables.items():
+        print(f"export {name}={shlex.quote(value)}")
 
 
 def _description(lab: Lab) -> dict[str, Any]:
@@ -86,6 +94,7 @@ def _description(lab: Lab) -> dict[str, Any]:
         "model": lab.model.url,
         "endpoints": str(lab.endpoints),
         "inventory": str(lab.inventory),
+        "slack": lab.slack.url if lab.has_slack else None,
         "env": lab.env,
         "vms": {
             vm.name: {"url": vm.url, "home": str(vm.home), "alive": vm.alive, "log": str(vm.log)}
@@ -105,6 +114,8 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text)
         command.add_argument("--json", action="store_true", help="one JSON document")
         command.add_argument("--root", type=Path, default=_DEFAULT_ROOT, help="default: %(default)s")
+        if name == "up":
+            command.add_argument("--slack", action="store_true", help="with a Slack workspace")
     return parser
 
 

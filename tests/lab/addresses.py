@@ -40,6 +40,13 @@ class Addresses:
         """VM -> host and port, by its place in the list."""
         return {vm: self._choose(f"127.0.0.{_FIRST + place}") for place, vm in enumerate(vms)}
 
+    def port(self) -> int:
+        """A free port of 127.0.0.1 that no other lab uses."""
+        for port in self._ports:
+            if _can_bind("127.0.0.1", port):
+                return port
+        raise OSError("no free port of 127.0.0.1")
+
     def release(self) -> None:
         """Let another lab have the addresses."""
         if self._lock is not None:
@@ -49,10 +56,7 @@ class Addresses:
     def _choose(self, host: str) -> tuple[str, int]:
         if self._place == 0 and _can_bind(host, PORT):
             return host, PORT
-        for port in self._ports:
-            if _can_bind("127.0.0.1", port):
-                return "127.0.0.1", port
-        raise OSError("no free port of 127.0.0.1")
+        return "127.0.0.1", self.port()
 
 
 def _take(locks: Path) -> tuple[int, int | None]:

@@ -9,34 +9,64 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .lab import Lab
+from .slack.show import shown
+from .tracker import Tracker, real_bd
 
 __all__ = ["main"]
 
 DX_DISPATCH = str(Path(sys.executable).with_name("dx-dispatch"))
+TASK = "Run make test"
 
 
 def main() -> int:
     """Run the demo; returns the exit code of the first command that failed, else 0."""
-    print("Starting three OpenCode servers and a scripted model on this machine ...", flush=True)
-    with Lab() as lab:
-        environment = {**os.environ, **lab.env}
-        commands = (
-            ["--list"],
-            ["epyc6", "affordabot", "Run make test"],
-            ["--all", "affordabot", "Run make test"],
-            ["--status"],
-        )
-        for words in commands:
-            print(f"\n$ {shlex.join(['dx-dispatch', *words])}", flush=True)
-            code = subprocess.run([DX_DISPATCH, *words], env=environment, check=False).returncode
-            if code:
-                print(f"(exit {code})")
-                return code
-    print("\nThe model is scripted; servers, git repositories, make and its tests are real.")
+    print(
+        "Starting three OpenCode servers, a scripted model and a Slack workspace on this machine ...",
+        flush=True,
+    )
+    with Lab(slack=True) as lab:
+        code = _run(lab)
+        if code:
+            print(f"(exit {code})")
+            return code
+        print("\nWhat Slack shows of it:")
+        names = lab.slack.names()
+        for thread in lab.slack.threads():
+            print("\n" + shown(thread, names))
+    print(
+        "\nThe model is scripted, and Slack is an emulator; servers, git repositories, make and its tests are"
+        " real."
+    )
     return 0
+
+
+def _run(lab: Lab) -> int:
+    environment = {**os.environ, **lab.env}
+    for words, added in _commands(lab):
+        print(f"\n$ {shlex.join(['dx-dispatch', *words])}", flush=True)
+        done = subprocess.run([DX_DISPATCH, *words], env={**environment, **added}, check=False)
+        if done.returncode:
+            return done.returncode
+    return 0
+
+
+def _commands(lab: Lab) -> Iterator[tuple[Sequence[str], Mapping[str, str]]]:
+    yield ["--list"], {}
+    if real_bd() is None:
+        print("\nThere is no bd on PATH (brew install beads): the task is given in words, not as a bead.")
+        yield ["epyc6", "affordabot", TASK], {}
+    else:
+        tracker = Tracker.make(lab.root / "tracker")
+        bead = tracker.create(TASK)
+        print(f"\n$ bd create '{TASK}'\n{bead}")
+        yield ["epyc6", "affordabot", "--bead", bead], tracker.env
+        print(f"\n$ bd show {bead}\n{tracker.bd('show', bead).strip()}")
+    yield ["--all", "affordabot", TASK], {}
+    yield ["--status"], {}
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def write_endpoints(root: Path, vms: Sequence[VMState]) -> Path:
     names = [vm.name for vm in vms]
     document = {
         "vms": {vm.name: _endpoint(vm) for vm in vms},
-        "default_vm": _DEFAULT_VM if _DEFAULT_VM in names else names[0],
+        "default_vm": next(iter([name for name in names if name == _DEFAULT_VM] or names), _DEFAULT_VM),
         "slack_audit_channel": _SLACK_AUDIT_CHANNEL,
     }
     path = root / "vm-endpoints.json"

@@ -1,7 +1,7 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The process that holds a lab: it runs the model, the servers and their control, and leaves nothing behind.
+"""The process that holds a lab: it runs the model, the servers, Slack and their control, and leaves nothing behind.
 
 ``python -m tests.lab.keeper`` reads a :class:`LabPlan` as one line of JSON from its standard input and
 answers with one line: ``{"state": {...}}`` when everything is up, or ``{"error": text}``. Then it waits.
@@ -33,6 +33,7 @@ from .opencode_server import OpenCodeServer, ServerStartError
 from .plan import LabPlan, LabState, VMState
 from .processes import adopt_orphans, kill_lab, reap_adopted, remove_tree
 from .sample_repos import clone, make_remotes
+from .slack.server import SlackServer
 
 __all__ = ["main"]
 
@@ -48,6 +49,7 @@ class Keeper:
         self._root = Path(plan.root)
         self._servers: dict[str, OpenCodeServer] = {}
         self._addresses = Addresses()
+        self._slack = SlackServer(self._root, plan.lab_id, self._addresses) if plan.slack else None
         self._stopping = asyncio.Event()
         self._state: LabState | None = None
         self._repos: asyncio.Future[None] | None = None
@@ -93,9 +95,11 @@ class Keeper:
         async with asyncio.TaskGroup() as tasks:
             for server in self._servers.values():
                 tasks.create_task(server.start())
+            slack = None if self._slack is None else tasks.create_task(self._slack.start(origin))
             # A thread can't be cancelled; what ends the lab has to wait for it.
-            self._repos = asyncio.get_running_loop().run_in_executor(None, self._make_repos)
-            await asyncio.shield(self._repos)
+            if self._plan.vms:
+                self._repos = asyncio.get_running_loop().run_in_executor(None, self._make_repos)
+                await asyncio.shield(self._repos)
         endpoints = write_endpoints(self._root, states)
         inventory = write_inventory(self._root, endpoints)
         self._state = LabState(
@@ -107,6 +111,7 @@ class Keeper:
             endpoints=str(endpoints),
             inventory=str(inventory),
             vms=states,
+            slack=None if slack is None else slack.result(),
         )
         path = LabState.path(self._root)
         path.touch(mode=0o600)
@@ -139,7 +144,8 @@ class Keeper:
             server.signal(signal.SIGCONT)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STOP_TIMEOUT_S):
-                await asyncio.gather(*(server.stop() for server in self._servers.values()))
+                slack = () if self._slack is None else (self._slack.stop(),)
+                await asyncio.gather(*slack, *(server.stop() for server in self._servers.values()))
         self._kill_all()
         if self._repos is not None:
             await asyncio.wait((self._repos,), timeout=_STOP_TIMEOUT_S)
@@ -169,15 +175,18 @@ class Keeper:
             raise group.exceptions[0] from None
 
     def _notice_children(self) -> None:
-        for server in self._servers.values():
-            server.notice_exit()
+        children = [*self._servers.values(), *(() if self._slack is None else (self._slack.emulator,))]
+        for child in children:
+            child.notice_exit()
         # Not before it is up: till then git's processes are children too, and somebody waits for them.
         if self._state is not None:
-            reap_adopted({server.pid for server in self._servers.values() if server.pid is not None})
+            reap_adopted({child.pid for child in children if child.pid is not None})
 
     def _application(self) -> web.Application:
         application = web.Application(client_max_size=_MAX_PROMPT_BYTES)
         application.add_routes(ModelServer().routes())
+        if self._slack is not None:
+            application.add_routes(self._slack.routes())
         application.add_routes(
             [
                 web.get("/lab/status", self._status),

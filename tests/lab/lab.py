@@ -23,6 +23,8 @@ from .binaries import CHECKOUT, find_opencode
 from .plan import DEFAULT_VMS, LAB_ID_VARIABLE, LabPlan, LabState, VMState, password_variable
 from .processes import kill_lab, lab_processes, remove_tree
 from .scripted_model import ScriptedModel
+from .slack.binaries import find_emulator, find_node
+from .slack.workspace import SlackWorkspace
 
 __all__ = ["Lab", "LabError", "LabVM"]
 
@@ -118,6 +120,7 @@ class Lab:
         vms: names of the VMs; the shipped three by default.
         root: where everything of it goes, a new temporary directory by default; removed at the end.
         password: of all servers, or VM -> password.
+        slack: with a Slack workspace. ``Lab(vms=(), slack=True)`` is a workspace alone.
     """
 
     def __init__(
@@ -125,14 +128,18 @@ class Lab:
         vms: Sequence[str] = DEFAULT_VMS,
         root: Path | None = None,
         password: str | Mapping[str, str] | None = None,
+        *,
+        slack: bool = False,
     ) -> None:
         self._names = tuple(vms)
         self._root = root
         if isinstance(password, str):
             password = dict.fromkeys(vms, password)
         self._passwords = dict(password or {})
+        self._with_slack = slack
         self._keeper: subprocess.Popen[str] | None = None
         self._state: LabState | None = None
+        self._slack: SlackWorkspace | None = None
 
     def __enter__(self) -> Self:
         self.up()
@@ -150,16 +157,20 @@ class Lab:
             detached: it shall live on when this process ends; :meth:`attach` finds it again.
 
         Raises:
-            BinaryMissingError: there is no OpenCode.
+            BinaryMissingError: there is no OpenCode, or no Slack emulator.
             LabError: a server did not come up, or the root is not empty.
         """
         if self._state is not None:
             return
-        binary = find_opencode()
+        binary = str(find_opencode()) if self._names else ""
+        if self._with_slack:
+            find_node(), find_emulator()
         lab_id = secrets.token_hex(8)
         root = _new_root(self._root, lab_id)
         try:
-            plan = LabPlan(lab_id, str(root), self._names, str(binary), self._passwords, detached)
+            plan = LabPlan(
+                lab_id, str(root), self._names, binary, self._passwords, detached, self._with_slack
+            )
             self._keeper = _spawn_keeper(plan)
             self._become(_first_answer(self._keeper, root))
         except BaseException:
@@ -202,6 +213,8 @@ class Lab:
         state, self._state = self._state, None
         self.model.close()
         self._control.close()
+        if self._slack is not None:
+            self._slack.close()
         self._end_keeper(state.lab_id, Path(state.root), state.pid)
 
     @property
@@ -225,8 +238,28 @@ class Lab:
         return Path(self._up_state.inventory)
 
     @property
+    def slack(self) -> SlackWorkspace:
+        """Its Slack workspace.
+
+        Raises:
+            LabError: it is without one.
+        """
+        if self._slack is None:
+            raise LabError("the lab is not up, or without Slack: Lab(slack=True)")
+        return self._slack
+
+    @property
+    def has_slack(self) -> bool:
+        """Whether there is a :attr:`slack`."""
+        return self._slack is not None
+
+    @property
     def env(self) -> dict[str, str]:
         """What to add to the environment of a child that uses this lab: a home of its own, no real Slack."""
+        return self.env_with(self._slack)
+
+    def env_with(self, slack: SlackWorkspace | None) -> dict[str, str]:
+        """:attr:`env` with that workspace, maybe another lab's; with None Slack is off."""
         home = self.root / "controller"
         home.mkdir(exist_ok=True)
         passwords = {password_variable(vm.name): vm.password for vm in self.vms.values() if vm.password}
@@ -240,7 +273,7 @@ class Lab:
             "DX_VM_ENDPOINTS": str(self.endpoints),
             "HOME": str(home),
             **{name: str(home / path) for name, path in directories.items()},
-            "SLACK_AUDIT": "false",
+            **({"SLACK_AUDIT": "false"} if slack is None else slack.env),
             **passwords,
         }
 
@@ -254,6 +287,7 @@ class Lab:
         self._state = state
         self._control = httpx.Client(base_url=state.origin, timeout=_CONTROL_TIMEOUT_S, trust_env=False)
         self.model = ScriptedModel(state.origin)
+        self._slack = None if state.slack is None else SlackWorkspace(state.slack)
         self.vms = {vm.name: LabVM(vm, state.lab_id, Path(state.root), self._control) for vm in state.vms}
 
     def _end_keeper(self, lab_id: str, root: Path, pid: int | None = None) -> None:

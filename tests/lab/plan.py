@@ -17,6 +17,7 @@ __all__ = [
     "VM_VARIABLE",
     "LabPlan",
     "LabState",
+    "SlackState",
     "VMState",
     "password_variable",
 ]
@@ -33,7 +34,10 @@ VM_VARIABLE = "DX_LAB_VM"
 
 @dataclass(frozen=True)
 class LabPlan:
-    """What is asked for. ``passwords``: VM -> its server's. ``detached``: it lives on without its parent."""
+    """What is asked for.
+
+    ``passwords``: VM -> its server's. ``detached``: it lives on without its parent. ``slack``: with a workspace.
+    """
 
     lab_id: str
     root: str
@@ -41,6 +45,7 @@ class LabPlan:
     binary: str
     passwords: Mapping[str, str] = field(default_factory=dict)
     detached: bool = False
+    slack: bool = False
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -70,6 +75,23 @@ class VMState:
 
 
 @dataclass(frozen=True)
+class SlackState:
+    """Where the Slack workspace is.
+
+    ``url`` is what a client takes for Slack's; ``control`` is the keeper's. The bot is in ``channel`` and
+    ``private_channel``, not in the public ``other_channel``; all three are ids.
+    """
+
+    url: str
+    control: str
+    bot_token: str
+    reader_token: str
+    channel: str
+    private_channel: str
+    other_channel: str
+
+
+@dataclass(frozen=True)
 class LabState:
     """Where everything of a running lab is. ``origin`` is the keeper's own address (model and control)."""
 
@@ -81,6 +103,7 @@ class LabState:
     endpoints: str
     inventory: str
     vms: tuple[VMState, ...]
+    slack: SlackState | None = None
 
     @staticmethod
     def path(root: Path) -> Path:
@@ -94,7 +117,9 @@ class LabState:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> LabState:
         """The reverse of :meth:`to_dict`."""
-        return cls(**{**data, "vms": tuple(VMState(**vm) for vm in data["vms"])})
+        vms = tuple(VMState(**vm) for vm in data["vms"])
+        slack = None if data["slack"] is None else SlackState(**data["slack"])
+        return cls(**{**data, "vms": vms, "slack": slack})
 
 
 def password_variable(vm: str) -> str:

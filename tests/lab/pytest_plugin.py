@@ -1,7 +1,8 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fixtures: ``lab``, started for the session when the first test wants it; ``model``, cleared per test."""
+"""Fixtures: ``lab`` and ``workspace``, started for the session when the first test wants them; ``model`` and
+``slack`` are the clean view of them that one test has."""
 
 from __future__ import annotations
 
@@ -11,8 +12,9 @@ import pytest
 
 from .lab import Lab
 from .scripted_model import ScriptedModel
+from .slack import SlackWorkspace
 
-__all__ = ["lab", "model"]
+__all__ = ["lab", "model", "slack", "workspace"]
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +29,19 @@ def model(lab: Lab) -> ScriptedModel:
     """The lab's scripted model, with nothing recorded yet."""
     lab.model.clear()
     return lab.model
+
+
+@pytest.fixture(scope="session")
+def workspace() -> Iterator[SlackWorkspace]:
+    """The running Slack workspace: beside the lab, in which Slack is off unless a test says otherwise."""
+    with Lab(vms=(), slack=True) as running:
+        yield running.slack
+
+
+@pytest.fixture
+def slack(workspace: SlackWorkspace) -> Iterator[SlackWorkspace]:
+    """The workspace with nothing written, recorded or spoiled yet; ``lab.env_with(slack)`` makes a child use it."""
+    workspace.clear()
+    yield workspace
+    # A test that fails may leave a caller waiting for an answer.
+    workspace.clear()

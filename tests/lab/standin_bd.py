@@ -8,7 +8,9 @@ One SQLite file, and the subset of commands, flags, answers and exit codes of bd
 its traps included: the same actor may claim again, ids match by a part of them, errors are plain text even
 with --json. The contract tests run against it and, where there is one, against a real `bd`.
 
-``STANDIN_BD_SLEEP`` is how many seconds it takes to start.
+``STANDIN_BD_SLEEP`` is how many seconds it takes to start, ``STANDIN_BD_WRITE_SLEEP`` how many it takes to write
+(``STANDIN_BD_WRITE_BEGUN`` names a file that it makes as it begins). With ``STANDIN_BD_DIES`` set to ``before the
+write`` or ``after the write`` a change kills it there.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import argparse
 import json
 import os
 import secrets
+import signal
 import sqlite3
 import sys
 import time
@@ -39,7 +42,15 @@ class Store:
         self._database.execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
+        if not self._database.total_changes:
+            self._database.execute("COMMIT")
+            return
+        if begun := os.environ.get("STANDIN_BD_WRITE_BEGUN"):
+            Path(begun).touch()
+        time.sleep(float(os.environ.get("STANDIN_BD_WRITE_SLEEP", "0")))
+        _die("before the write")
         self._database.execute("COMMIT")
+        _die("after the write")
 
     def all(self) -> list[dict[str, Any]]:
         return [
@@ -64,6 +75,19 @@ class Store:
                 f'Error resolving {wanted}: ambiguous ID "{wanted}" matches {len(found)} issues: [{ids}]'
             )
         return found[0] if found else None
+
+
+def check_room(issue: dict[str, Any]) -> None:
+    """A trap of the real one: a change puts the whole issue, as JSON, into its log, of 64 KiB a line."""
+    whole = json.dumps(issue)
+    if len(whole) > 65_535:
+        words = f"record event in events: Error 1105: string '{whole}' is too large for column 'new_value'"
+        raise Failure(f"Error updating {issue['id']}: failed to record event: {words}")
+
+
+def _die(when: str) -> None:
+    if os.environ.get("STANDIN_BD_DIES") == when:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Parser(argparse.ArgumentParser):
@@ -180,6 +204,7 @@ def run_update(options: argparse.Namespace) -> int:
     if options.claim:
         claim(issue, options.actor)
     change(issue, options)
+    check_room(issue)
     store.save(issue)
     store.commit()
     return answer([shown(issue)])
@@ -228,6 +253,7 @@ def run_close(options: argparse.Namespace) -> int:
         )
         return 1
     issue |= {"status": "closed", "close_reason": options.reason}
+    check_room(issue)
     store.save(issue)
     store.commit()
     return answer([shown(issue)])

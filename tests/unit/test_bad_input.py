@@ -15,9 +15,8 @@ from typing import Any
 import jsonschema
 import pytest
 from ansible_collections.dx.fleet.plugins.action import opencode_dispatch, opencode_info, opencode_wait
-from ansible_collections.dx.fleet.plugins.plugin_utils.cli.dispatching import outcome_from
 from ansible_collections.dx.fleet.plugins.plugin_utils.cli.document import document, encoded
-from ansible_collections.dx.fleet.plugins.plugin_utils.outcome import exit_code
+from ansible_collections.dx.fleet.plugins.plugin_utils.outcome import Outcome, exit_code
 from ansible_collections.dx.fleet.plugins.plugin_utils.wait import server_watch
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -74,7 +73,7 @@ a_request = st.fixed_dictionaries(
 
 def check(found: dict[str, Any]) -> None:
     """A result that a person and a program can read."""
-    outcome = outcome_from(found["outcome"])
+    outcome = Outcome.from_dict(found["outcome"])
     RESULT.validate(json.loads(encoded(document(exit_code([outcome.state]), [outcome]))))
     if found.get("failed"):
         assert "\n" not in found["msg"]

@@ -66,7 +66,8 @@ def refused(*words: str, fleet: Fleet = FLEET) -> UsageError:
 def test_a_command_line_names_one_vm_a_repo_and_a_task(
     words: tuple[str, ...], vm: str, repo: str | None, task: str | None
 ) -> None:
-    assert meant(*words) == Targets(vm, (vm,), repo, task)
+    found = meant(*words)
+    assert (found.pattern, found.vms, found.repo, found.task) == (vm, (vm,), repo, task)
 
 
 def test_all_is_every_enabled_vm() -> None:
@@ -186,3 +187,54 @@ def test_any_words_mean_something_or_are_refused(words: list[str]) -> None:
         said = ""
         assert set(targets.vms) <= set(FLEET.names())
     assert "\n" not in said or "\n" in "".join(words)
+
+
+@pytest.mark.parametrize("option", ["--bead", "--retry"])
+@pytest.mark.parametrize(
+    ("words", "vm", "repo", "task", "named"),
+    [
+        (("epyc6", "affordabot"), "epyc6", "affordabot", None, True),
+        (("affordabot",), "epyc6", "affordabot", None, False),
+        (("desktop",), "epyc6", "desktop", None, False),
+        (("homedesktop-wsl",), "homedesktop", None, None, True),
+        ((), "epyc6", None, None, False),
+        (("epyc6", "affordabot", "Do it"), "epyc6", "affordabot", "Do it", True),
+        (("affordabot", "Do it"), "epyc6", "affordabot", "Do it", False),
+        (("epyc6", "Go on", "--session", "ses_1"), "epyc6", None, "Go on", True),
+        (("Go on", "--session", "ses_1"), "epyc6", None, "Go on", False),
+    ],
+)
+def test_with_a_bead_its_text_is_the_task_and_its_claim_may_say_where(
+    option: str, words: tuple[str, ...], vm: str, repo: str | None, task: str | None, named: bool
+) -> None:
+    assert meant(option, "bd-a1.2", *words) == Targets(vm, (vm,), repo, task, named)
+    assert parse([option, "bd-a1.2", *words]).any_bead == "bd-a1.2"
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("--bead", ""), "bad_bead"),
+        (("--bead=-x",), "bad_bead"),
+        (("--bead=--all",), "bad_bead"),
+        (("--bead", "33"), "bad_bead"),
+        (("--retry", "bd-1 bd-2"), "bad_bead"),
+        (("--bead", "bd-1\n"), "bad_bead"),
+        (("--bead", "bd-\udcff"), "bad_bead"),
+        (("--bead",), "usage"),
+        (("--bead", "bd-1", "--retry", "bd-1"), "usage"),
+        (("--bead", "bd-1", "--all", "affordabot"), "bead_and_all"),
+        (("epyc6", "affordabot", "Do", "--takeover"), "usage"),
+        (("epyc6", "affordabot", "Do", "--branch", "b"), "usage"),
+        (("--reap", "--bead", "bd-1"), "usage"),
+        (("--status", "--retry", "bd-1"), "usage"),
+        (("--reap", "epyc6"), "usage"),
+        (("--reap", "--status"), "usage"),
+        (("--reap", "--ttl", "soon"), "usage"),
+        (("desk", "--bead", "bd-1"), "ambiguous_vm"),
+        (("a", "b", "c", "d", "--bead", "bd-1"), "too_many_words"),
+        ((" ", "--bead", "bd-1"), "repo_missing"),
+    ],
+)
+def test_what_cannot_be_meant_of_a_bead_is_refused(words: tuple[str, ...], reason: str) -> None:
+    assert refused(*words).reason_code == reason

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.dx.fleet.plugins.plugin_utils.cli.dispatching import outcome_from
 from ansible_collections.dx.fleet.plugins.plugin_utils.cli.document import document, encoded
 from ansible_collections.dx.fleet.plugins.plugin_utils.errors import PreflightError, UsageError
 from ansible_collections.dx.fleet.plugins.plugin_utils.outcome import (
@@ -57,7 +56,7 @@ def test_it_is_printed_as_ascii_that_any_locale_can_show() -> None:
 
 
 def test_an_outcome_comes_through_a_tasks_result_unchanged() -> None:
-    assert outcome_from(json.loads(json.dumps(OUTCOME.as_dict()))) == Outcome(
+    assert Outcome.from_dict(json.loads(json.dumps(OUTCOME.as_dict()))) == Outcome(
         **{**vars(OUTCOME), "evidence": Evidence(**{**vars(OUTCOME.evidence), "dirty_files": ["a"]})}
     )
 

@@ -20,6 +20,7 @@ with suppress(ImportError):  # FleetAction.run says what is missing
 
 class ActionModule(FleetAction):
     ARGUMENT_SPEC = DISPATCH
+    TELLS = True
 
     async def act(self, args: dict[str, Any]) -> dict[str, Any]:
         request = request_from(args, self.vm)
@@ -30,6 +31,7 @@ class ActionModule(FleetAction):
                 outcome = _planned(request, plan)
                 changed = not plan.replay
             else:
+                self._tell(args, request, plan)
                 changed = await place(server, request, plan, emit=self.emit)
                 outcome = _running(request, plan, sent=changed)
         return {
@@ -40,8 +42,17 @@ class ActionModule(FleetAction):
             "directory": plan.directory,
             "version": plan.server_version,
             "replay": plan.replay,
-            "outcome": outcome.with_(started_at=started_at).as_dict(),
+            "outcome": outcome.with_(started_at=started_at, bead=args["bead"]).as_dict(),
         }
+
+    def _tell(self, args: dict[str, Any], request: Request, plan: Plan) -> None:
+        """Say in Slack what is about to be sent; it is on disk before the request leaves."""
+        if self.telling is None:
+            return
+        known = {"vm": request.vm, "repo": request.repo, "bead": args["bead"]}
+        subject = self.telling.about(request.dispatch, plan.session, **known)
+        if not plan.replay:
+            self.telling.dispatching(subject, request.task)
 
 
 def _planned(request: Request, plan: Plan) -> Outcome:

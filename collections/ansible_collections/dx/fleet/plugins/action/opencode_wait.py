@@ -20,6 +20,7 @@ with suppress(ImportError):  # FleetAction.run says what is missing
 
 class ActionModule(FleetAction):
     ARGUMENT_SPEC = WAIT
+    TELLS = True
 
     async def act(self, args: dict[str, Any]) -> dict[str, Any]:
         wanted = _wanted(args, self.vm)
@@ -28,16 +29,26 @@ class ActionModule(FleetAction):
         servers: dict[str, OpenCode] = {}
         secrets: dict[str, str | None] = {}
         targets: dict[str, list[Target]] = {}
+        beads: dict[str, str | None] = {}
         for each in wanted:
             url = str(each["url"])
             if url not in servers:
                 servers[url] = self.connect(each)
                 secrets[url] = each["password_env"]
             targets.setdefault(url, []).append(_target(each))
+            beads[each["session"]] = each["bead"]
+            if self.telling is not None:
+                known = {"vm": each["vm"], "repo": each["repo"], "bead": each["bead"]}
+                self.telling.about(each["id"], each["session"], **known)
         found = await wait_for(targets, servers, _limits(args, self.vm), emit=self.emit)
         outcomes = [
-            advise(outcome, url, secrets[url]) for url, members in found.items() for outcome in members
+            advise(outcome, url, secrets[url]).with_(bead=beads[outcome.session or ""])
+            for url, members in found.items()
+            for outcome in members
         ]
+        if self.telling is not None:
+            for outcome in outcomes:
+                self.telling.ended(outcome)
         bad = [outcome for outcome in outcomes if not outcome.state.good]
         result = self.failed(bad[0]) if bad else {"msg": outcomes[0].message_to_human}
         if args["sessions"]:

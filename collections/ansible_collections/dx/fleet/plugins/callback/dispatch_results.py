@@ -11,7 +11,7 @@ version_added: 0.1.0
 author: dx.fleet contributors
 description:
   - Used by C(dx-dispatch), which runs a playbook in its own process and shows the outcomes itself.
-  - It prints nothing.
+  - It prints nothing but the warnings of tasks, on standard error.
 """
 
 from typing import Any
@@ -30,10 +30,20 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         interrupt.take_over()
 
     def v2_runner_on_ok(self, result: Any) -> None:
-        collected.take(result.host.name, result.result)
+        self._take(result)
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
-        collected.take(result.host.name, result.result, failed=True)
+        self._take(result, failed=True)
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
-        collected.take(result.host.name, result.result, failed=True)
+        self._take(result, failed=True)
+
+    def _take(self, result: Any, *, failed: bool = False) -> None:
+        # Ansible leaves it to this callback to show what a worker warned of: an outbox that is full, say.
+        for warning in result.result.get("warnings") or ():
+            self._display.warning(str(warning))
+        collected.take(result.host.name, result.result, failed=failed, action=_action(result))
+
+
+def _action(result: Any) -> str | None:
+    return getattr(result.task, "resolved_action", None)

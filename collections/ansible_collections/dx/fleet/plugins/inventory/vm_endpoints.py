@@ -14,6 +14,8 @@ description:
     where C(ssh) is null or C(local) is true; C(opencode_url); and, where they are set,
     C(opencode_password_env), C(opencode_repos), C(opencode_repos_root), C(opencode_max_concurrent),
     C(opencode_enabled), C(opencode_description).
+  - All hosts have C(dx_tracker), C(dx_beads_dir), C(dx_single_orchestrator) and C(slack_audit_channel), where the file
+    has C(tracker), C(beads_dir), C(single_orchestrator) and C(slack_audit_channel).
   - Groups are C(opencode) (every enabled VM), C(disabled), C(local), C(remote), C(default_vm), and one of each
     alias's name, so that C(--limit) takes an alias.
   - Group names that are host names have dashes and dots; set C(force_valid_group_names = ignore) in
@@ -84,6 +86,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]
         except FleetError as error:
             raise AnsibleParserError(f"{error.message}. Next: {error.next_action}") from error
         self._add_groups()
+        for name, value in _fleet_variables(fleet).items():
+            self.inventory.set_variable("all", name, value)
         for vm in fleet.vms:
             self._add_host(fleet, vm)
 
@@ -116,6 +120,16 @@ class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]
         self._set_composite_vars(self.get_option("compose"), variables, host, strict=strict)
         self._add_host_to_composed_groups(self.get_option("groups"), variables, host, strict=strict)
         self._add_host_to_keyed_groups(self.get_option("keyed_groups"), variables, host, strict=strict)
+
+
+def _fleet_variables(fleet: Fleet) -> dict[str, Any]:
+    variables = {
+        "dx_tracker": fleet.find(fleet.tracker).name if fleet.tracker is not None else None,
+        "dx_beads_dir": fleet.beads_dir,
+        "dx_single_orchestrator": fleet.single_orchestrator or None,
+        "slack_audit_channel": fleet.slack_audit_channel,
+    }
+    return {name: value for name, value in variables.items() if value is not None}
 
 
 def _variables(vm: VM, *, is_local: bool) -> dict[str, Any]:

@@ -25,6 +25,7 @@ DISPATCH: Spec = {
     **PATIENCE,
     "task": {"type": "str"},
     "id": {"type": "str"},
+    "bead": {"type": "str"},
     "repo": {"type": "str"},
     "directory": {"type": "str"},
     "session": {"type": "str"},
@@ -41,6 +42,7 @@ DISPATCH: Spec = {
             "action": {"type": "str", "required": True, "choices": ["allow", "ask", "deny"]},
         },
     },
+    "join": {"type": "bool", "default": False},
     "enabled": {"type": "bool", "default": True},
     "max_concurrent": {"type": "int"},
     "repos": {"type": "dict", "default": {}},
@@ -52,6 +54,7 @@ WAIT: Spec = {
     "session": {"type": "str"},
     "message": {"type": "str"},
     "id": {"type": "str"},
+    "bead": {"type": "str"},
     "repo": {"type": "str"},
     "sessions": {
         "type": "list",
@@ -61,6 +64,7 @@ WAIT: Spec = {
             "session": {"type": "str", "required": True},
             "message": {"type": "str"},
             "id": {"type": "str"},
+            "bead": {"type": "str"},
             "repo": {"type": "str"},
             **CONNECTION,
         },
@@ -72,23 +76,39 @@ WAIT: Spec = {
     "server_grace": {"type": "float", "default": 20.0},
 }
 
+BEADS: Spec = {
+    "beads_dir": {"type": "path"},
+    "beads_executable": {"type": "str", "default": "bd"},
+    "timeout": {"type": "float", "default": 60.0},
+}
+
 CLAIM: Spec = {
+    **BEADS,
     "bead": {"type": "str", "required": True},
     "state": {
         "type": "str",
-        "choices": ["claimed", "released", "blocked", "closed", "present"],
+        "choices": ["claimed", "released", "blocked", "closed", "settled", "present"],
         "default": "claimed",
     },
     "dispatch": {"type": "str"},
     "vm": {"type": "str"},
     "orchestrator": {"type": "str"},
+    "dispatcher": {"type": "str"},
+    "gone_dispatcher": {"type": "str"},
     "session": {"type": "str"},
     "branch": {"type": "str"},
     "worktree": {"type": "str"},
+    "any_vm": {"type": "bool", "default": False},
+    "begin": {"type": "bool", "default": True},
+    "retry": {"type": "bool", "default": False},
+    "single_orchestrator": {"type": "bool", "default": False},
+    "takeover": {"type": "bool", "default": False},
+    "idle_beads": {"type": "list", "elements": "str", "default": []},
+    "seen_dispatcher": {"type": "str"},
     "reason": {"type": "str"},
-    "beads_dir": {"type": "path"},
-    "beads_executable": {"type": "str", "default": "bd"},
-    "timeout": {"type": "float", "default": 60.0},
+    "outcome": {"type": "dict"},
+    "sent": {"type": "bool", "default": True},
+    "begun_now": {"type": "bool", "default": True},
     "lock_timeout": {"type": "float", "default": 60.0},
 }
 
@@ -97,4 +117,9 @@ CLAIM_REQUIRED_IF = [
     ("state", "released", ["dispatch"]),
     ("state", "blocked", ["dispatch", "reason"]),
     ("state", "closed", ["dispatch", "reason"]),
+    ("state", "settled", ["dispatch", "outcome"]),
 ]
+
+BEADS_INFO: Spec = {**BEADS, "preflight_timeout": {"type": "float", "default": 5.0}}
+
+REAP: Spec = {**BEADS_INFO, "ttl": {"type": "float", "default": 3600.0}}

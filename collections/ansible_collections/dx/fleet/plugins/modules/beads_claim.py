@@ -13,19 +13,24 @@ description:
   - A claim is the exclusive right of one dispatch to work on a bead (an issue in Beads). It is the bead's
     assignee, status and metadata, written in one call of C(bd) under a lock of ours per bead, since C(bd) itself
     lets the same actor claim again.
-  - Run it on the tracker host, the one machine on which every C(bd) call of the fleet runs
-    (C(delegate_to)). It needs C(bd) 1.0.4 or later there, and Python's standard library.
+  - A claim decides the ids of the dispatch, its session and its message, and writes them into the bead before
+    anything else is done, so that whoever finds the bead finds all the rest.
   - Every change of a claim first looks whether the bead still names its dispatch. A dispatcher that was paused,
     and lost its claim meanwhile, changes nothing.
+  - A claim whose dispatcher is gone (its process, where that is on this machine; else a claim older than 60
+    seconds) is gone on with. The dispatch stays what it is, so nothing is sent twice.
 extends_documentation_fragment:
-  - ansible.builtin.action_common_attributes
+  - dx.fleet.beads
+  - dx.fleet.beads.group
 attributes:
   check_mode:
     support: full
   diff_mode:
     support: full
-  platform:
-    platforms: posix
+  idempotent:
+    support: partial
+    details:
+      - With O(dispatch). Without it a claim of a claimed bead fails.
 options:
   bead:
     description: Full id of the bead. A part of an id, which C(bd) itself would take, is refused.
@@ -37,9 +42,11 @@ options:
       - V(released) makes it open and nobody's again.
       - V(blocked) ends the claim with a O(reason) that needs a person.
       - V(closed) closes the bead with a O(reason).
+      - V(settled) does whichever of the three the O(outcome) of the dispatch asks for, or nothing, where the
+        session works or waits for a person, or nobody can tell.
       - V(present) only reads it.
     type: str
-    choices: [claimed, released, blocked, closed, present]
+    choices: [claimed, released, blocked, closed, settled, present]
     default: claimed
   dispatch:
     description:
@@ -51,7 +58,16 @@ options:
     description: The VM that works on the bead; it becomes the assignee. Needed with O(state=claimed).
     type: str
   orchestrator:
-    description: Who dispatches, as C(AGENT@HOST). Needed with O(state=claimed).
+    description:
+      - Who dispatches, as C(AGENT@HOST).
+      - Default is E(DX_ORCHESTRATOR) of the controller, else C(claude-code) or the user, at its host name.
+    type: str
+  dispatcher:
+    description:
+      - The process that dispatches, as C(HOST/SYSTEM/PID/BEGAN). Default is the one that runs the playbook.
+    type: str
+  gone_dispatcher:
+    description: A dispatcher that is known to be gone. A claim of just that one is gone on with.
     type: str
   session:
     description: OpenCode session in which the work goes on. Default is a new one, named after the dispatch.
@@ -62,24 +78,63 @@ options:
   worktree:
     description: Directory of the work on the VM.
     type: str
+  any_vm:
+    description:
+      - Whether a claim on another VM than O(vm) will do as well; RV(elsewhere) then says which.
+    type: bool
+    default: false
+  begin:
+    description: Whether a free bead is claimed. If not, only a claim that is there already is gone on with.
+    type: bool
+    default: true
+  retry:
+    description: Whether a bead that was blocked by a dispatch is claimed anew, with the next attempt.
+    type: bool
+    default: false
+  single_orchestrator:
+    description:
+      - Whether the claim is refused (V(orchestrator_active)) while sessions of another orchestrator's claims
+        work. A session that can't be asked counts as one that works.
+      - Default is the host variable C(dx_single_orchestrator).
+    type: bool
+    default: false
+  takeover:
+    description: Go on although O(single_orchestrator) forbids it. The bead keeps a note of it.
+    type: bool
+    default: false
+  idle_beads:
+    description: Beads whose claims are known not to be worked on, for O(single_orchestrator).
+    type: list
+    elements: str
+    default: []
+  seen_dispatcher:
+    description:
+      - The dispatcher that was seen in the claim (empty for none). The claim is released or blocked only if it is
+        in progress and still names that one.
+    type: str
   reason:
     description: Why the claim ends. Needed with O(state=blocked) and O(state=closed).
     type: str
-  beads_dir:
-    description: The folder that holds C(.beads). Default is the folder that the module runs in.
-    type: path
-  beads_executable:
-    description: Path of C(bd), or its name on PATH.
-    type: str
-    default: bd
-  timeout:
-    description: Longest time of one call of C(bd), in seconds.
-    type: float
-    default: 60.0
+  outcome:
+    description: The outcome of the dispatch, as of M(dx.fleet.opencode_wait). Needed with O(state=settled).
+    type: dict
+  sent:
+    description: With O(state=settled), whether the task was placed.
+    type: bool
+    default: true
+  begun_now:
+    description:
+      - With O(state=settled), whether the claim was made by this run. Only such a one is released where the task
+        was not placed.
+    type: bool
+    default: true
   lock_timeout:
     description: Longest wait for another process that works on the same bead, in seconds.
     type: float
     default: 60.0
+seealso:
+  - module: dx.fleet.beads_info
+  - module: dx.fleet.beads_reap
 """
 
 EXAMPLES = r"""
@@ -108,14 +163,24 @@ EXAMPLES = r"""
 RETURN = r"""
 bead:
   description: The bead after the task.
-  returned: success
+  returned: success, except where O(state=settled) leaves it as it is
   type: dict
   sample: {"id": "bd-a1b2", "title": "Fix linting", "status": "in_progress", "assignee": "epyc6"}
 previous_holder:
-  description: Assignee and dispatch before the task, or null.
+  description: Assignee, dispatch and orchestrator before the task, or null.
   returned: success
   type: dict
-  sample: {"vm": "epyc6", "dispatch": "bd-a1b2@1"}
+  sample: {"vm": "epyc6", "dispatch": "bd-a1b2@1", "orchestrator": "claude-code@macmini"}
+vm:
+  description: The VM that the claim names, or null.
+  returned: success
+  type: str
+  sample: epyc6
+elsewhere:
+  description: The VM of the claim, where that is another than O(vm).
+  returned: with O(any_vm)
+  type: str
+  sample: macmini
 dispatch:
   description: The dispatch that the bead names, or null.
   returned: success
@@ -131,21 +196,58 @@ session:
   returned: success
   type: str
   sample: ses_dx-bd-a1b2-2-0123456789ab
+resumes:
+  description: The session that the work goes on in, where that is one that was there before the dispatch.
+  returned: where there is one
+  type: str
+  sample: ses_abc123
 message:
   description: The id of the message that carries the task, or null.
   returned: success
   type: str
   sample: msg_dx-bd-a1b2-2-0123456789ab
+worktree:
+  description: The directory on the VM that the claim names.
+  returned: where it names one
+  type: str
+  sample: /home/feng/affordabot
+continued:
+  description: Whether the claim was there before.
+  returned: success
+  type: bool
+task:
+  description: Title and description of the bead, as the words of a task.
+  returned: success
+  type: str
+  sample: Fix linting
+others:
+  description: Claims of other orchestrators that are under way, as of M(dx.fleet.beads_info).
+  returned: with O(state=claimed)
+  type: list
+  elements: dict
+  sample: []
+ended:
+  description: What the claim became; V(held) is one that goes on.
+  returned: with O(state=settled)
+  type: str
+  sample: closed
 lock:
-  description: What excludes other dispatches; V(tracker) is a file lock on the tracker host.
+  description:
+    - What excludes other dispatches. V(tracker) is our file lock on the tracker host; with V(store), C(bd) (1.3 or
+      later) also makes each later change depend on who holds the bead.
   returned: success
   type: str
   sample: tracker
 bd_calls:
   description: How many calls of C(bd) it took.
-  returned: always
+  returned: where there was any
   type: int
   sample: 2
+bd_seconds:
+  description: How long they took, in seconds.
+  returned: where there was any
+  type: float
+  sample: 0.71
 reason_code:
   description: Why it failed.
   returned: failure
@@ -156,58 +258,124 @@ next_action:
   returned: failure
   type: str
   sample: bd show bd-a1b2
+outcome:
+  description: The failure as an outcome, or O(outcome) with what became of the bead.
+  returned: failure, and with O(state=settled)
+  type: dict
 """
-
-import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dx.fleet.plugins.module_utils.beads.bd import Bd
-from ansible_collections.dx.fleet.plugins.module_utils.beads.claims import Claimant, Claims
+from ansible_collections.dx.fleet.plugins.module_utils.beads.claims import (
+    Claimant,
+    Claims,
+    Policy,
+    Result,
+    Seen,
+)
 from ansible_collections.dx.fleet.plugins.module_utils.beads.errors import BeadsError
+from ansible_collections.dx.fleet.plugins.module_utils.beads.record import attempt_of, words_of
+from ansible_collections.dx.fleet.plugins.module_utils.beads.settling import end_of
+from ansible_collections.dx.fleet.plugins.module_utils.session_ids import session_id
 from ansible_collections.dx.fleet.plugins.module_utils.specs import CLAIM, CLAIM_REQUIRED_IF
 
+CLAIMANT = (
+    "vm",
+    "orchestrator",
+    "branch",
+    "worktree",
+    "dispatch",
+    "session",
+    "dispatcher",
+    "begin",
+    "any_vm",
+)
 
-def main():
+
+def main() -> None:
+    """Do what the options ask for, and tell it."""
     module = AnsibleModule(argument_spec=CLAIM, required_if=CLAIM_REQUIRED_IF, supports_check_mode=True)
-    bd = Bd(module.params["beads_executable"], module.params["beads_dir"], module.params["timeout"])
+    options = module.params
+    bd = Bd(options["beads_executable"], options["beads_dir"], options["timeout"])
     try:
-        result = _run(module, bd)
+        result, ended = _done(options, bd, module.check_mode)
+        lock = "store" if result is not None and bd.capabilities.guards else "tracker"
     except BeadsError as error:
         module.fail_json(
             msg=f"{error.message}. Next: {error.next_action}",
             reason_code=error.reason_code,
             next_action=error.next_action,
-            bd_calls=len(bd.calls),
-            **error.details,
+            **{**error.details, **_cost(bd)},
         )
-    before, after = result.before, result.after
-    module.exit_json(
-        changed=result.changed,
-        bead=after.as_dict(),
-        previous_holder={"vm": before.assignee, "dispatch": before.metadata.get("dispatch")}
-        if before.assignee
-        else None,
-        lock="tracker",
-        bd_calls=len(bd.calls),
-        diff={"before": before.as_dict(), "after": after.as_dict()},
-        **{key: after.metadata.get(key) for key in ("dispatch", "attempt", "session", "message")},
+    told = {} if ended is None else {"ended": ended}
+    if result is None:
+        module.exit_json(changed=False, **told)
+    module.exit_json(**told, **_told(result), lock=lock, **_cost(bd))
+
+
+def _done(options: dict, bd: Bd, check: bool) -> tuple[Result | None, str | None]:
+    """What became of the bead (None: nothing was to be done), and, where it was settled, of the claim."""
+    bead, state, dispatch, reason = (options[name] for name in ("bead", "state", "dispatch", "reason"))
+    ended = None
+    if state == "settled":
+        end = end_of(options["outcome"], sent=options["sent"], begun_now=options["begun_now"])
+        if end.state == "held":
+            return None, end.state
+        state = ended = end.state
+        reason = end.reason
+    claims = Claims(bd, bd.workspace, options["lock_timeout"])
+    if state == "present":
+        return claims.present(bead), ended
+    if state == "claimed":
+        claimant = Claimant(**{name: options[name] for name in CLAIMANT})
+        return claims.claim(bead, claimant, check, _policy(options)), ended
+    if state == "closed":
+        return claims.close(bead, dispatch, reason, check), ended
+    seen = options["seen_dispatcher"]
+    as_seen = None if seen is None else Seen("in_progress", seen or None)
+    if state == "released":
+        return claims.release(bead, dispatch, check, reason, as_seen), ended
+    return claims.block(bead, dispatch, reason, check, as_seen), ended
+
+
+def _policy(options: dict) -> Policy:
+    return Policy(
+        gone=options["gone_dispatcher"],
+        retry=options["retry"],
+        alone=options["single_orchestrator"],
+        idle=frozenset(options["idle_beads"]),
+        takeover=options["takeover"],
     )
 
 
-def _run(module, bd):
-    options = module.params
-    workspace = os.path.join(options["beads_dir"] or os.getcwd(), ".beads")
-    claims = Claims(bd, workspace, options["lock_timeout"])
-    bead, state, check = options["bead"], options["state"], module.check_mode
-    if state == "present":
-        return claims.present(bead)
-    if state == "claimed":
-        names = ("vm", "orchestrator", "branch", "worktree", "dispatch", "session")
-        return claims.claim(bead, Claimant(**{name: options[name] for name in names}), check)
-    if state == "released":
-        return claims.release(bead, options["dispatch"], check)
-    end = claims.block if state == "blocked" else claims.close
-    return end(bead, options["dispatch"], options["reason"], check)
+def _told(result: Result) -> dict:
+    before, after = result.before, result.after
+    named = ("vm", "dispatch", "session", "message")
+    told: dict = {name: words_of(after, name) for name in named}
+    told["attempt"] = attempt_of(after)
+    if worktree := words_of(after, "worktree"):
+        told["worktree"] = worktree
+    if told["dispatch"] and told["session"] not in (None, session_id(told["dispatch"])):
+        told["resumes"] = told["session"]
+    holder = {
+        "vm": before.assignee,
+        "dispatch": words_of(before, "dispatch"),
+        "orchestrator": words_of(before, "orchestrator"),
+    }
+    return {
+        **told,
+        "changed": result.changed,
+        "bead": after.as_dict(),
+        "previous_holder": holder if before.assignee else None,
+        "continued": result.continued,
+        "others": list(result.others),
+        "task": after.task(),
+        "diff": {"before": before.as_dict(), "after": after.as_dict()},
+    }
+
+
+def _cost(bd: Bd) -> dict:
+    return {"bd_calls": len(bd.calls), "bd_seconds": round(sum(call.seconds for call in bd.calls), 3)}
 
 
 if __name__ == "__main__":

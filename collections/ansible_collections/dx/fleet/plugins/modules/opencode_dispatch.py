@@ -39,6 +39,9 @@ options:
     description:
       - Dispatch id, up to 128 letters, digits and V(._@:-). A new one is made if it is left out.
     type: str
+  bead:
+    description: The bead that the task is about, for the outcome and for Slack.
+    type: str
   repo:
     description:
       - Repository to work in, by its name on the VM.
@@ -85,6 +88,12 @@ options:
         type: str
         required: true
         choices: [allow, ask, deny]
+  join:
+    description:
+      - Whether what was sent before under O(id) is followed whatever its text, directory, agent or model was. If not,
+        another request under the same id fails with V(dispatch_id_in_use).
+    type: bool
+    default: false
   enabled:
     description:
       - Whether the VM takes tasks at all; if not, the task fails with V(vm_disabled).

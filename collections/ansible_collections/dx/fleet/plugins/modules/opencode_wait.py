@@ -42,6 +42,9 @@ options:
   id:
     description: Dispatch id, for the outcome and for the command that joins the dispatch again.
     type: str
+  bead:
+    description: The bead that the task is about, for the outcome and for Slack.
+    type: str
   repo:
     description: Name of the repository, for the outcome.
     type: str
@@ -65,6 +68,9 @@ options:
         type: str
       id:
         description: As O(id).
+        type: str
+      bead:
+        description: As O(bead).
         type: str
       repo:
         description: As O(repo).

@@ -8,15 +8,17 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
-from collections.abc import Coroutine, Mapping
-from typing import Any
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from ansible import context
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from . import progress_bus
 from .errors import ConfigError, FleetError, UsageError
+from .orchestrator import VARIABLE, orchestrator_of
 from .outcome import Outcome
 from .progress import Progress
 from .task import is_text
@@ -29,6 +31,9 @@ try:
 except ImportError as error:  # raised here, it would end the whole run instead of failing the task
     MISSING_LIBRARY = error
 
+if TYPE_CHECKING:
+    from .audit.telling import Telling
+
 __all__ = ["FleetAction"]
 
 # Host variables of the vm_endpoints inventory, for options that a task leaves out.
@@ -40,6 +45,9 @@ _HOST_VARIABLES = {
     "repos": "opencode_repos",
     "repos_root": "opencode_repos_root",
     "max_concurrent": "opencode_max_concurrent",
+    "beads_dir": "dx_beads_dir",
+    "beads_executable": "dx_beads_executable",
+    "single_orchestrator": "dx_single_orchestrator",
 }
 
 display = Display()
@@ -56,7 +64,11 @@ class FleetAction(ActionBase):  # type: ignore[misc]
     _supports_check_mode = True
     _supports_diff = False
 
+    TELLS = False
+    """Whether the end of what it works on is told in Slack, where that is configured."""
+
     ARGUMENT_SPEC: Mapping[str, Any] = {}
+    REQUIRED_IF: Sequence[Any] = ()
 
     def act(self, args: dict[str, Any]) -> Coroutine[Any, Any, dict[str, Any]]:
         """The use case, as a coroutine that returns the task's result.
@@ -73,14 +85,19 @@ class FleetAction(ActionBase):  # type: ignore[misc]
                 " Next: pip install httpx httpx-sse pydantic"
             )
         self._task_vars = task_vars or {}
+        self.telling = self._telling()
         result: dict[str, Any] = super().run(tmp, task_vars)
         self._fill_from_host_variables()
-        _, args = self.validate_argument_spec(argument_spec=dict(self.ARGUMENT_SPEC))
+        _, args = self.validate_argument_spec(
+            argument_spec=dict(self.ARGUMENT_SPEC), required_if=self.REQUIRED_IF
+        )
         try:
             _check_text({name: value for name, value in args.items() if name != "task"})
             result.update(asyncio.run(_attended(self.act(args))))
         except FleetError as error:
             outcome = error.as_outcome().with_(vm=self.vm, **self.named(args))
+            if self.telling is not None and self.TELLS:
+                self.telling.ended(outcome)
             result.update(self.failed(outcome))
         return result
 
@@ -91,7 +108,8 @@ class FleetAction(ActionBase):  # type: ignore[misc]
 
     def named(self, args: Mapping[str, Any]) -> dict[str, Any]:
         """What identifies a dispatch, for an outcome that an error made."""
-        return {key: args.get(source) for key, source in (("repo", "repo"), ("dispatch", "id"))}
+        names = (("repo", "repo"), ("dispatch", "id"), ("bead", "bead"))
+        return {key: args.get(source) for key, source in names}
 
     def connect(self, args: Mapping[str, Any]) -> OpenCode:
         """A client of the server that the options name.
@@ -123,6 +141,8 @@ class FleetAction(ActionBase):  # type: ignore[misc]
             progress_bus.send(progress)
         else:
             display.display(progress.line())
+        if self.telling is not None:
+            self.telling.progress(progress)
 
     def failed(self, outcome: Outcome) -> dict[str, Any]:
         """The result of a task whose outcome is not good."""
@@ -137,6 +157,16 @@ class FleetAction(ActionBase):  # type: ignore[misc]
             "outcome": outcome.as_dict(),
         }
 
+    def _telling(self) -> Telling | None:
+        """Where facts are told; None where nothing is to be told, as in a run in check mode."""
+        if not os.environ.get("SLACK_BOT_TOKEN") or context.CLIARGS.get("check"):
+            return None
+        from .audit.recorder import recorder_of
+        from .audit.telling import Telling
+
+        recorder = recorder_of(self._task_vars.get("slack_audit_channel"), display.warning)
+        return Telling(recorder, _orchestrator()) if recorder.config.on else None
+
     def _fill_from_host_variables(self) -> None:
         for option, variable in _HOST_VARIABLES.items():
             if option not in self.ARGUMENT_SPEC or self._task.args.get(option) is not None:
@@ -144,6 +174,15 @@ class FleetAction(ActionBase):  # type: ignore[misc]
             value = self._task_vars.get(variable)
             if value is not None:
                 self._task.args[option] = self._templar.template(value)
+
+
+def _orchestrator() -> str:
+    """Who dispatches, for what is told: a name that is none ends no dispatch that needs no name."""
+    try:
+        return orchestrator_of(os.environ)
+    except ConfigError as error:
+        display.warning(f"{error.message}. Next: {error.next_action}")
+        return orchestrator_of({name: value for name, value in os.environ.items() if name != VARIABLE})
 
 
 def _check_text(value: Any, name: str = "an option") -> None:

@@ -64,5 +64,6 @@ def request_from(args: Mapping[str, Any], vm: str) -> Request:
         permission=tuple(args["permission"]),
         enabled=args["enabled"],
         max_concurrent=args["max_concurrent"],
+        join=args["join"],
         resolution=Resolution(repos=args["repos"], repos_root=args["repos_root"]),
     )

@@ -102,6 +102,15 @@ class EndpointsFile(_Strict):
     slack_audit_channel: Optional[Text] = Field(
         None, description="ID of the Slack channel in which dispatches are told."
     )
+    tracker: Optional[Text] = Field(
+        None, description="The VM on which every call of bd runs; null for the controller."
+    )
+    beads_dir: Optional[Directory] = Field(
+        None, description="The folder on the tracker host that holds .beads."
+    )
+    single_orchestrator: bool = Field(
+        False, description="True refuses a bead while sessions of another orchestrator's claims work."
+    )
 
 
 def find_endpoints(environ: Mapping[str, str], fallback: Path | None = None) -> Path:
@@ -208,6 +217,9 @@ def parse_fleet(text: str, *, source: str, hostnames: Iterable[str] | None = Non
         vms=tuple(_vm(name, entry, names) for name, entry in entries.vms.items()),
         default_vm=entries.default_vm,
         slack_audit_channel=entries.slack_audit_channel,
+        tracker=entries.tracker,
+        beads_dir=entries.beads_dir,
+        single_orchestrator=entries.single_orchestrator,
         source=source,
     )
     _check_fleet(fleet)
@@ -318,8 +330,9 @@ def _check_fleet(fleet: Fleet) -> None:
             raise _invalid(fleet.source, f"{where}.opencode", f"is the server of {other} as well: {vm.url}")
         if vm.ssh_host is not None and vm.ssh_host.startswith("-"):
             raise _invalid(fleet.source, f"{where}.ssh", "the host must not begin with a dash")
-    if fleet.default_vm is not None:
+    for key, name in (("default_vm", fleet.default_vm), ("tracker", fleet.tracker)):
         try:
-            fleet.default()
+            if name is not None:
+                fleet.find(name)
         except UsageError as error:
-            raise _invalid(fleet.source, "$.default_vm", str(error)) from error
+            raise _invalid(fleet.source, f"$.{key}", str(error)) from error

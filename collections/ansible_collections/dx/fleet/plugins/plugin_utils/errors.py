@@ -7,8 +7,10 @@
     ├── UsageError            the request can't be meant: exit code 2, nothing was looked at
     │   └── ConfigError       the endpoints file or an option is wrong
     ├── PreflightError        a look at the VM says no; nothing was sent
+    ├── ClaimError            a bead can't be claimed, or its claim not ended, or the tracker can't be asked
     ├── DispatchError         a session or a prompt could not be placed, or we can't tell
-    └── WaitError             following a session failed
+    ├── WaitError             following a session failed
+    └── AuditError            a fact could not be kept for Slack; the dispatch goes on
 
 Lower layers raise; only an edge (action plugin, inventory plugin, command) turns one into Ansible's or
 a shell's words. A leaf is the phase that failed: that is what a caller can act on. What went wrong in
@@ -21,6 +23,8 @@ from .outcome import Outcome, State
 from .text import shortened
 
 __all__ = [
+    "AuditError",
+    "ClaimError",
     "ConfigError",
     "DispatchError",
     "FleetError",
@@ -82,9 +86,19 @@ class PreflightError(FleetError):
     default_state = State.UNREACHABLE
 
 
+class ClaimError(FleetError):
+    """A bead can't be claimed, or its claim not ended, or the tracker can't be asked."""
+
+    default_state = State.REFUSED
+
+
 class DispatchError(FleetError):
     """A session or a prompt could not be placed, or it can't be told whether it was."""
 
 
 class WaitError(FleetError):
     """Following a session failed."""
+
+
+class AuditError(FleetError):
+    """A fact could not be kept or read back. It never ends a dispatch."""

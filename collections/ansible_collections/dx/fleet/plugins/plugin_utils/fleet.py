@@ -41,11 +41,17 @@ class VM:
 
 @dataclass(frozen=True)
 class Fleet:
-    """All VMs of one endpoints file."""
+    """All VMs of one endpoints file.
+
+    ``tracker`` is the VM on which every `bd` call runs (None: the controller), in ``beads_dir``.
+    """
 
     vms: tuple[VM, ...]
     default_vm: str | None = None
     slack_audit_channel: str | None = None
+    tracker: str | None = None
+    beads_dir: str | None = None
+    single_orchestrator: bool = False
     source: str = "vm-endpoints.json"
 
     def names(self) -> tuple[str, ...]:

@@ -162,6 +162,14 @@ class Outcome:
         """A copy with some fields replaced."""
         return replace(self, **changes)
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Outcome:
+        """The reverse of :meth:`as_dict`."""
+        evidence = dict(data["evidence"])
+        if evidence.get("tools") is not None:
+            evidence["tools"] = tuple(ToolRun(**tool) for tool in evidence["tools"])
+        return cls(**{**data, "state": State(data["state"]), "evidence": Evidence(**evidence)})
+
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready form; every key is present, unknown ones are None."""
         data = asdict(self)

@@ -75,7 +75,8 @@ async def _plan(server: OpenCode, request: Request, version: str) -> Plan:
     sent = await server.message(request.session, request.message)
     if sent is not None:
         session = resumed or await server.session(request.session)
-        await _check_same_request(server, request, session, sent)
+        if not request.join:
+            await _check_same_request(server, request, session, sent)
         return Plan(request.session, request.message, session.directory, version, replay=True)
     if not request.enabled:
         raise PreflightError(

@@ -28,7 +28,8 @@ class Request:
     ``resume`` is the session to continue instead of a new one; ``directory`` goes before ``repo``;
     ``model`` is ``provider/model``; ``permission`` are OpenCode's rules (``permission``, ``pattern``,
     ``action``), the last match wins; a VM that is not ``enabled`` takes nothing new; ``max_concurrent`` is
-    the VM's capacity in busy sessions.
+    the VM's capacity in busy sessions. ``join``: what was sent under its id is followed, whatever it
+    was.
     """
 
     dispatch: str
@@ -43,6 +44,7 @@ class Request:
     permission: tuple[Mapping[str, str], ...] = ()
     enabled: bool = True
     max_concurrent: int | None = None
+    join: bool = False
     resolution: Resolution = field(default_factory=Resolution)
 
     @property

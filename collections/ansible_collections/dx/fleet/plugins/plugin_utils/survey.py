@@ -16,7 +16,7 @@ from .opencode.errors import OpenCodeError
 from .opencode.models import Pending, Session
 from .preflight import PATIENCE_S, check_server
 
-__all__ = ["SessionInfo", "Survey", "survey"]
+__all__ = ["SessionInfo", "Survey", "live_state", "survey"]
 
 NEWEST = 100
 
@@ -71,7 +71,7 @@ async def survey(server: OpenCode, vm: str, *, patience_s: float = PATIENCE_S) -
     try:
         home = (await server.paths()).home
         sessions = [session for session in await server.sessions(NEWEST) if session.parent is None]
-        states, permissions, questions = await _live_state(server, sessions)
+        states, permissions, questions = await live_state(server, sessions)
     except OpenCodeError as error:
         raise PreflightError(
             f"{vm}: {error.message}", reason_code=error.reason_code, next_action=f"look at the server of {vm}"
@@ -86,7 +86,7 @@ async def survey(server: OpenCode, vm: str, *, patience_s: float = PATIENCE_S) -
     )
 
 
-async def _live_state(
+async def live_state(
     server: OpenCode, sessions: list[Session]
 ) -> tuple[dict[str, str], list[dict[str, Any]], list[dict[str, Any]]]:
     """State of each session that is not idle, and the requests that wait for a person."""

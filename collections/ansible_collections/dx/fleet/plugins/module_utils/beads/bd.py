@@ -17,32 +17,38 @@ import signal
 import subprocess
 import time
 import typing as t
+from contextlib import suppress
 from dataclasses import dataclass
 
 from .bead import Bead, beads_in
+from .capabilities import Capabilities, capabilities_of
 from .errors import (
     AlreadyClaimed,
     BdFailed,
     BdMissing,
     BeadNotFound,
     BeadsError,
+    BeadTooLarge,
     NotClaimable,
     NoWorkspace,
     OutcomeUnknown,
     StoreLocked,
     StoreUnreachable,
 )
+from .ids import CHECK_IT, is_bead_id
+from .workspace import find_workspace, own_folder
 
 __all__ = ["Bd", "Call"]
 
 GUARD_MISMATCH = 13  # bd >= 1.3
+TOO_LARGE = "too large for column"  # 1.0.4: the whole issue goes into one of its log, as JSON
 
 # The words of bd 0.57 to 1.3, by error; the first that matches counts.
 _WORDS: t.Sequence[tuple[type[BeadsError], str, str]] = (
     (
         BeadNotFound,
         r"no issues? found matching|issue \S+ not found|issue not found",
-        "check the id: bd list --all",
+        CHECK_IT,
     ),
     (BeadNotFound, r"ambiguous ID", "give the full id: bd list --all"),
     (AlreadyClaimed, r"already claimed|assignee mismatch|status mismatch", "bd show {id}"),
@@ -72,7 +78,7 @@ class Call:
         for text in (self.out, self.err):
             try:
                 data = json.loads(text)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(data, dict) and isinstance(data.get("error"), str):
                 return " ".join(data["error"].split())[:300]
@@ -87,13 +93,42 @@ class Bd:
         executable: Its path, or its name on PATH.
         directory: Folder of the workspace (that which holds ``.beads``); None: where it runs.
         timeout_s: Longest time of one call, in seconds.
+
+    ``calls`` are those that were made; each `bd` gets the descriptors in ``inherited``.
     """
 
     def __init__(self, executable: str = "bd", directory: str | None = None, timeout_s: float = 60.0) -> None:
         self.directory = directory
         self.calls: list[Call] = []
+        self.inherited: tuple[int, ...] = ()
         self._executable = executable
         self._timeout_s = timeout_s
+        self._workspace: str | None = None
+        self._capabilities: Capabilities | None = None
+
+    @property
+    def workspace(self) -> str:
+        """The ``.beads`` folder.
+
+        Raises:
+            NoWorkspace: There is none.
+        """
+        if self._workspace is None:
+            self._workspace = find_workspace(self.directory)
+        return self._workspace
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this `bd` can do; asked of it once, then known.
+
+        Raises:
+            BdTooOld: Its claims are no lock.
+            BeadsError: It can't be asked.
+        """
+        if self._capabilities is None:
+            executable = self._found()
+            self._capabilities = capabilities_of(executable, own_folder(self.workspace), self._asked)
+        return self._capabilities
 
     def show(self, bead: str) -> Bead:
         """The bead of exactly this id.
@@ -102,7 +137,7 @@ class Bd:
             BeadNotFound: There is none; `bd` itself would answer with one whose id contains it.
             BeadsError: `bd` can't be asked.
         """
-        _check_id(bead)
+        self.check_id(bead)
         return self._one(bead, self.run(["show", bead, "--json"]))
 
     def claim(self, bead: str, actor: str, metadata: t.Mapping[str, t.Any]) -> Bead:
@@ -115,36 +150,45 @@ class Bd:
             NotClaimable: Its status forbids it.
             OutcomeUnknown: Read the bead back.
         """
-        _check_id(bead)
-        words = [
-            "--actor",
-            actor,
-            "update",
-            bead,
-            "--claim",
-            "--metadata",
-            json.dumps(dict(metadata)),
-            "--json",
-        ]
-        return self._one(bead, self.run(words))
+        return self.update(bead, actor, "--claim", f"--metadata={self.encoded(metadata)}")
 
     def update(self, bead: str, actor: str, *options: str) -> Bead:
         """Change fields."""
-        _check_id(bead)
+        self.check_id(bead)
         return self._one(bead, self.run(["--actor", actor, "update", bead, *options, "--json"]))
+
+    def change(self, bead: Bead, *options: str) -> Bead:
+        """Change fields of a bead that is still as it was seen, as far as this `bd` can make sure of that.
+
+        Raises:
+            AlreadyClaimed: It is not (bd >= 1.3).
+        """
+        guard = (f"--if-assignee={bead.assignee}", f"--if-status={bead.status}")
+        return self.update(bead.id, bead.assignee, *(guard if self.capabilities.guards else ()), *options)
 
     def close(self, bead: str, actor: str, reason: str) -> Bead:
         """Close with a reason."""
-        _check_id(bead)
+        self.check_id(bead)
         return self._one(bead, self.run(["--actor", actor, "close", bead, f"--reason={reason}", "--json"]))
 
-    def claims(self) -> list[Bead]:
-        """Every bead that names a dispatch of ours, whatever its status."""
-        call = self.run(["list", "--all", "--has-metadata-key", "dispatch", "--limit", "0", "--json"])
+    def unclosed(self) -> list[Bead]:
+        """Every bead that is not closed."""
+        call = self.run(["list", "--limit", "0", "--json"])
         try:
             return beads_in(call.out or "[]")
         except ValueError as error:
             raise BdFailed(f"bd list answered something else ({error})", "bd list --json") from error
+
+    @staticmethod
+    def encoded(metadata: t.Mapping[str, t.Any]) -> str:
+        """Metadata as an option takes it."""
+        return json.dumps(dict(metadata))
+
+    @staticmethod
+    def check_id(bead: str) -> None:
+        """Raises BeadNotFound for what can't be an id: `bd` would take it for an option, or for a part."""
+        if not is_bead_id(bead):
+            raise BeadNotFound(f"{bead[:80]!r} is not a full bead id such as bd-a1b2", CHECK_IT)
 
     def run(self, words: t.Sequence[str]) -> Call:
         """One call that must succeed.
@@ -152,50 +196,79 @@ class Bd:
         Raises:
             BeadsError: By name, as far as its words are known.
         """
+        self.capabilities  # noqa: B018 - refuses a bd whose claims are no lock
         call = self._call(words)
         if call.code:
             raise _failure(call)
         return call
 
-    def _call(self, words: t.Sequence[str]) -> Call:
-        executable = shutil.which(self._executable)
+    def _asked(self, words: t.Sequence[str]) -> str:
+        call = self._call(words)
+        if call.code:
+            raise _failure(call)
+        return call.out
+
+    def _found(self) -> str:
+        executable = shutil.which(os.path.expanduser(self._executable))
         if executable is None:
             raise BdMissing(
                 f"there is no {self._executable!r} on the PATH of this host",
                 "install Beads 1.0.4 or later (brew install beads), or set beads_executable",
             )
-        argv = (executable, *words)
+        return executable
+
+    def _call(self, words: t.Sequence[str]) -> Call:
+        argv = (self._found(), *words)
         began = time.monotonic()
-        # A group of its own, so that what bd started ends with it.
-        process = subprocess.Popen(
-            argv,
-            cwd=self.directory,
-            env=self._environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
+        process = self._started(argv)
         try:
             out, err = process.communicate(timeout=self._timeout_s)
-        except subprocess.TimeoutExpired as error:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+        except BaseException as error:
+            _end(process)  # whatever ends us: the lock is let go of, so nothing may write any more
+            self.calls.append(Call(argv, process.returncode, "", "", time.monotonic() - began))
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
             raise OutcomeUnknown(
-                f"bd {words[0]} did not end within {self._timeout_s:g} s",
+                f"bd {_verb(words)} did not end within {self._timeout_s:g} s",
                 "see what holds the store, then run it again: it looks before it writes",
             ) from error
         call = Call(argv, process.returncode, out, err, time.monotonic() - began)
         self.calls.append(call)
+        if call.code < 0:
+            raise OutcomeUnknown(
+                f"bd {_verb(words)} was killed by signal {-call.code}",
+                "run it again: it looks before it writes",
+            )
         return call
+
+    def _started(self, argv: t.Sequence[str]) -> subprocess.Popen[str]:
+        try:
+            # A group of its own, so that what bd started ends with it.
+            return subprocess.Popen(
+                argv,
+                cwd=self.directory,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+                pass_fds=self.inherited,
+            )
+        except OSError as error:
+            raise BdMissing(
+                f"{argv[0]} can't be run: {error.strerror or error}", f"see that it works: {argv[0]} version"
+            ) from error
 
     def _environment(self) -> dict[str, str]:
         environment = {
-            key: value for key, value in os.environ.items() if key not in ("BD_ACTOR", "BEADS_ACTOR")
+            key: value
+            for key, value in os.environ.items()
+            if key not in ("BD_ACTOR", "BEADS_ACTOR", "BEADS_DB", "BD_DB")
         }
-        environment.update(BD_NON_INTERACTIVE="1", BD_NO_HOOKS="1")
+        # The workspace that we lock, whatever else bd would find.
+        environment.update(BD_NON_INTERACTIVE="1", BD_NO_HOOKS="1", BEADS_DIR=self.workspace)
         return environment
 
     def _one(self, bead: str, call: Call) -> Bead:
@@ -210,22 +283,42 @@ class Bd:
             if each.id == bead:
                 return each
         others = ", ".join(each.id for each in found) or "nothing"
-        raise BeadNotFound(
-            f"there is no bead {bead}; bd answered with {others}", "check the id: bd list --all"
-        )
+        raise BeadNotFound(f"there is no bead {bead}; bd answered with {others}", CHECK_IT)
 
 
-def _check_id(bead: str) -> None:
-    """Raises BeadNotFound for what can't be an id: `bd` would take it for an option, or for a part."""
-    if not re.match(r"[A-Za-z0-9][A-Za-z0-9_-]*-[A-Za-z0-9][A-Za-z0-9._-]*\Z", bead):
-        raise BeadNotFound(f"{bead!r} is not a full bead id such as bd-a1b2", "check the id: bd list --all")
+def _end(process: subprocess.Popen[str]) -> None:
+    """Kill a `bd` and what it started, and don't wait for what left its group and holds its output open."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
 
 
 def _failure(call: Call) -> BeadsError:
     text = call.error_text()
+    if TOO_LARGE in call.out or TOO_LARGE in call.err:  # behind the whole bead
+        bead = _bead_of(call)
+        return BeadTooLarge(
+            f"bd has no room for the change: {bead} is larger than the 64 KiB that it keeps of one",
+            f"shorten the description or the notes of {bead}: bd edit {bead}",
+        )
     if call.code == GUARD_MISMATCH:
-        return AlreadyClaimed(f"bd: {text}", "bd show", said=text)
+        return AlreadyClaimed(f"bd: {text}", f"bd show {_bead_of(call)}", said=text)
     for kind, words, advice in _WORDS:
         if re.search(words, text, re.IGNORECASE):
-            return kind(f"bd: {text}", advice.format(id=call.argv[-2]), said=text)
+            return kind(f"bd: {text}", advice.format(id=_bead_of(call)), said=text)
     return BdFailed(f"bd: {text}", "run the same bd command by hand on the tracker host", said=text)
+
+
+def _verb(words: t.Sequence[str]) -> str:
+    return words[2] if words[0] == "--actor" else words[0]
+
+
+def _bead_of(call: Call) -> str:
+    """The bead that a call was about, as it stands behind its verb."""
+    for verb in ("show", "update", "close"):
+        if verb in call.argv[:-1]:
+            return call.argv[call.argv.index(verb) + 1]
+    return "ID"

@@ -42,10 +42,14 @@ class Bead:
             raise ValueError("an issue of another shape")
         metadata = data.get("metadata") or {}
         if isinstance(metadata, str):  # older stores keep it as text
-            metadata = json.loads(metadata)
+            metadata = json.loads(metadata or "{}")
         if not isinstance(metadata, dict):
             raise ValueError("metadata of another shape")
         return cls(id=data["id"], metadata=metadata, **texts)
+
+    def task(self) -> str:
+        """Title and description, as the words of a task."""
+        return "\n\n".join(filter(None, (self.title.strip(), self.description.strip())))
 
     def as_dict(self) -> dict[str, t.Any]:
         """JSON-ready form."""
@@ -58,7 +62,10 @@ def beads_in(text: str) -> list[Bead]:
     Raises:
         ValueError: It is no such answer.
     """
-    data = json.loads(text)
+    try:
+        data = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     while isinstance(data, dict) and "id" not in data:
         inner = [data[key] for key in ("data", "items") if key in data]
         if not inner:

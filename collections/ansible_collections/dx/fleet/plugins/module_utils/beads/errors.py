@@ -7,15 +7,19 @@ BeadsError
 ├── BdMissing            no `bd` to run
 ├── BdTooOld             a `bd` on which a claim is not a lock
 ├── NoWorkspace          no Beads database where `bd` looks
+├── WorkspaceUnusable    we can't keep our lock in the workspace
 ├── StoreLocked          another process holds the store
 ├── StoreUnreachable     the store's server does not answer
 ├── OutcomeUnknown       `bd` did not end in time: the write may have happened
 ├── BeadNotFound         no bead of exactly that id
+├── BeadTooLarge         the bead has no room for a change
 ├── ClaimError
 │   ├── AlreadyClaimed   another dispatch holds the bead
 │   ├── AlreadyAssignedError   it is assigned to another
 │   ├── NotClaimable     closed, blocked, deferred ...
 │   ├── ClaimLost        the bead no longer names the dispatch that wants to change it
+│   ├── OrchestratorActive     another orchestrator is at work, and the fleet allows one
+│   ├── NothingToContinue      the bead is free, and only a claim to go on with is wanted
 │   └── LockBusy         another process holds our lock of the bead
 └── BdFailed             any other failure of `bd`, in its own words
 """
@@ -31,15 +35,19 @@ __all__ = [
     "BdMissing",
     "BdTooOld",
     "BeadNotFound",
+    "BeadTooLarge",
     "BeadsError",
     "ClaimError",
     "ClaimLost",
     "LockBusy",
     "NoWorkspace",
     "NotClaimable",
+    "NothingToContinue",
+    "OrchestratorActive",
     "OutcomeUnknown",
     "StoreLocked",
     "StoreUnreachable",
+    "WorkspaceUnusable",
 ]
 
 
@@ -73,6 +81,10 @@ class NoWorkspace(BeadsError):
     reason_code = "no_workspace"
 
 
+class WorkspaceUnusable(BeadsError):
+    reason_code = "workspace_unusable"
+
+
 class StoreLocked(BeadsError):
     reason_code = "store_locked"
 
@@ -87,6 +99,10 @@ class OutcomeUnknown(BeadsError):
 
 class BeadNotFound(BeadsError):
     reason_code = "bead_not_found"
+
+
+class BeadTooLarge(BeadsError):
+    reason_code = "bead_too_large"
 
 
 class BdFailed(BeadsError):
@@ -111,6 +127,14 @@ class NotClaimable(ClaimError):
 
 class ClaimLost(ClaimError):
     reason_code = "claim_lost"
+
+
+class OrchestratorActive(ClaimError):
+    reason_code = "orchestrator_active"
+
+
+class NothingToContinue(ClaimError):
+    reason_code = "not_claimed"
 
 
 class LockBusy(ClaimError):

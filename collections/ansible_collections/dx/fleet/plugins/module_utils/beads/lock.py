@@ -15,17 +15,16 @@ import json
 import os
 import time
 import typing as t
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from .errors import LockBusy
+from .workspace import own_folder, unusable
 
 __all__ = ["bead_lock"]
 
-FOLDER = "dx-fleet-locks"
-
 
 @contextmanager
-def bead_lock(workspace: str, bead: str, holder: str, timeout_s: float) -> t.Iterator[None]:
+def bead_lock(workspace: str, bead: str, holder: str, timeout_s: float) -> t.Iterator[int]:
     """Hold the lock of a bead.
 
     Args:
@@ -34,23 +33,29 @@ def bead_lock(workspace: str, bead: str, holder: str, timeout_s: float) -> t.Ite
         holder: Who wants it, for whoever waits meanwhile.
         timeout_s: Longest wait, in seconds.
 
+    Yields:
+        The descriptor that holds it. Who inherits that holds the lock as well.
+
     Raises:
         LockBusy: It is held by another process, which is named.
+        WorkspaceUnusable: The lock can't be made there.
     """
-    folder = os.path.join(workspace, FOLDER)
-    os.makedirs(folder, mode=0o770, exist_ok=True)
-    ignore = os.path.join(folder, ".gitignore")
-    if not os.path.exists(ignore):
-        with open(ignore, "w", encoding="utf-8") as file:
-            file.write("*\n")
-    path = os.path.join(folder, hashlib.sha256(bead.encode()).hexdigest()[:24] + ".lock")
+    path = os.path.join(own_folder(workspace), hashlib.sha256(bead.encode()).hexdigest()[:24] + ".lock")
     # The file stays: to remove a lock file is to let two processes lock two files of one name.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+    except OSError as error:
+        raise unusable(path, error) from error
     try:
         _acquire(descriptor, bead, timeout_s)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps({"holder": holder, "pid": os.getpid()}).encode(), 0)
-        yield
+        with suppress(OSError):  # a full disk: who holds it is only for those who wait
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps({"holder": holder, "pid": os.getpid()}).encode(), 0)
+        try:
+            yield descriptor
+        finally:
+            # Not only closed: a server that bd started for its store may have inherited it, and lives on.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
 
@@ -76,5 +81,5 @@ def _holder(descriptor: int) -> str:
     try:
         data = json.loads(os.pread(descriptor, 4096, 0))
         return f"{data['holder']} (pid {data['pid']})"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OSError):
         return "another process"

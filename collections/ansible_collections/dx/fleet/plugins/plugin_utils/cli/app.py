@@ -16,7 +16,7 @@ from ..outcome import ExitCode
 from .arguments import Arguments, parse
 from .dispatching import OWN_FAULT, dispatch
 from .document import document, encoded
-from .listing import list_vms, status
+from .listing import list_vms, reap, status
 from .views import printable
 
 __all__ = ["run"]
@@ -69,11 +69,17 @@ class _Interrupted(FleetError):
 
 
 def _command(arguments: Arguments, argv: Sequence[str]) -> ExitCode:
+    if arguments.audit or arguments.flush_audit:
+        from .trail import flush_audit, show_audit
+
+        return show_audit(arguments) if arguments.audit else flush_audit(arguments)
     fleet, inventory = _fleet(arguments)
     if arguments.list:
         return list_vms(fleet, arguments)
     if arguments.status:
         return status(fleet, inventory, arguments)
+    if arguments.reap:
+        return reap(fleet, inventory, arguments)
     return dispatch(fleet, inventory, arguments, argv)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
+from ...module_utils.beads.ids import CHECK_IT, is_bead_id
 from ..errors import UsageError
 from ..fleet import Fleet
 from ..shell import command_line
@@ -29,7 +30,11 @@ examples:
   dx-dispatch epyc6 affordabot "Run make test" --no-wait --json
   dx-dispatch epyc6 --id 01J9ZK3V4N8Q5W2X7Y6T1R0PMA      join that dispatch again
   dx-dispatch affordabot - <task.md                      the task from standard input
-  dx-dispatch --status                                   what every VM is doing
+  dx-dispatch epyc6 affordabot --bead bd-a1b2            work on a bead; its text is the task
+  dx-dispatch --bead bd-a1b2                             go on with it where another left off
+  dx-dispatch --retry bd-a1b2                            work on a blocked bead once more
+  dx-dispatch --status                                   what every VM is doing, and who holds which bead
+  dx-dispatch --reap --dry-run                           which claims nobody works on
 
 exit codes:
   0 done   1 our own fault   2 usage   3 failed, lost or mixed   4 refused   5 unreachable
@@ -44,6 +49,10 @@ class Arguments:
     words: tuple[str, ...]
     all: bool
     id: str | None
+    bead: str | None
+    retry: str | None
+    branch: str | None
+    takeover: bool
     session: str | None
     agent: str | None
     model: str | None
@@ -59,18 +68,31 @@ class Arguments:
     json: bool
     list: bool
     status: bool
+    reap: bool
+    ttl: float | None
+    audit: bool
+    flush_audit: bool
     inventory: Path | None
     verbose: int
+
+    @property
+    def any_bead(self) -> str | None:
+        """The bead to work on, for the first time or again."""
+        return self.bead if self.bead is not None else self.retry
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What the words mean: an Ansible host pattern, its VMs, and the request."""
+    """What the words mean: an Ansible host pattern, its VMs, and the request.
+
+    ``named``: the VM was named, and is not only the default one.
+    """
 
     pattern: str
     vms: tuple[str, ...]
     repo: str | None
     task: str | None
+    named: bool = True
 
 
 class _Parser(argparse.ArgumentParser):
@@ -97,12 +119,14 @@ def targets_of(arguments: Arguments, fleet: Fleet) -> Targets:
     """The VMs, repo and task that the words name.
 
     ``VM REPO TASK``, ``REPO TASK`` (default VM); with ``--id`` also ``VM`` or nothing; with ``--session``,
-    which has a directory already, also ``VM TASK``.
+    which has a directory already, also ``VM TASK``; with a bead, whose text is the task, also ``VM REPO``,
+    ``REPO``, ``VM`` or nothing.
 
     Raises:
         UsageError: They name an unknown VM, or something is missing.
     """
     words = list(arguments.words)
+    named = True
     if arguments.all:
         if len(words) == 3:
             raise UsageError(
@@ -116,15 +140,19 @@ def targets_of(arguments: Arguments, fleet: Fleet) -> Targets:
                 f"no VM in {fleet.source} is enabled", reason_code="no_vm", next_action="dx-dispatch --list"
             )
     else:
+        given = len(words)
         vm = _vm(words, arguments, fleet)
+        named = len(words) < given
         pattern, vms = vm, (vm,)
     repo, task = _repo_and_task(words, arguments)
-    return Targets(pattern, vms, repo, task)
+    return Targets(pattern, vms, repo, task, named)
 
 
 def _vm(words: list[str], arguments: Arguments, fleet: Fleet) -> str:
     """The VM's own name; takes its word away."""
     if len(words) == 3 or (len(words) == 1 and arguments.id is not None):
+        return fleet.find(words.pop(0)).name
+    if arguments.any_bead is not None and len(words) in (1, 2) and _answers(fleet, words[0]):
         return fleet.find(words.pop(0)).name
     if len(words) == 2 and _answers(fleet, words[0]):
         if arguments.session is not None:
@@ -146,8 +174,10 @@ def _answers(fleet: Fleet, name: str) -> bool:
 
 
 def _repo_and_task(words: list[str], arguments: Arguments) -> tuple[str | None, str | None]:
-    if not words and arguments.id is not None:
+    if not words and (arguments.id is not None or arguments.any_bead is not None):
         return None, None
+    if len(words) == 1 and arguments.any_bead is not None:
+        return (None, words[0]) if arguments.session is not None else (_repo(words[0]), None)
     if len(words) == 1 and arguments.session is not None:
         return None, words[0]
     if len(words) > 2:
@@ -162,10 +192,13 @@ def _repo_and_task(words: list[str], arguments: Arguments) -> tuple[str | None, 
             reason_code="task_missing",
             next_action="dx-dispatch VM REPO 'what to do', or dx-dispatch --help",
         )
-    repo, task = words
-    if not repo.strip():
+    return _repo(words[0]), words[1]
+
+
+def _repo(word: str) -> str:
+    if not word.strip():
         raise UsageError("the repo is empty", reason_code="repo_missing", next_action="name a repo")
-    return repo, task
+    return word
 
 
 def check_words(words: Sequence[str]) -> None:
@@ -180,15 +213,25 @@ def check_words(words: Sequence[str]) -> None:
 
 
 def _check(arguments: Arguments) -> None:
-    modes = [name for name, chosen in (("--list", arguments.list), ("--status", arguments.status)) if chosen]
+    chosen = {
+        "--list": arguments.list,
+        "--status": arguments.status,
+        "--reap": arguments.reap,
+        "--audit": arguments.audit,
+        "--flush-audit": arguments.flush_audit,
+    }
+    modes = [name for name, is_chosen in chosen.items() if is_chosen]
     if len(modes) > 1:
         raise UsageError(
-            "--list and --status don't go together", reason_code="usage", next_action="choose one"
+            f"{' and '.join(modes)} don't go together", reason_code="usage", next_action="choose one"
         )
-    if modes and (arguments.id or arguments.session or len(arguments.words) > (1 if arguments.status else 0)):
+    of_a_task = (arguments.id, arguments.session, arguments.any_bead)
+    most_words = 1 if arguments.status or arguments.audit else 0
+    if modes and (any(of_a_task) or len(arguments.words) > most_words):
         raise UsageError(
             f"{modes[0]} takes no task", reason_code="usage", next_action=f"dx-dispatch {modes[0]}"
         )
+    _check_bead(arguments)
     if arguments.all and arguments.session:
         raise UsageError(
             "--session belongs to one VM and can't go with --all",
@@ -197,10 +240,37 @@ def _check(arguments: Arguments) -> None:
         )
 
 
+def _check_bead(arguments: Arguments) -> None:
+    if arguments.bead is not None and arguments.retry is not None:
+        raise UsageError(
+            "--bead and --retry don't go together", reason_code="usage", next_action="choose one"
+        )
+    bead = arguments.any_bead
+    if bead is None:
+        if arguments.takeover or arguments.branch is not None:
+            raise UsageError(
+                "--takeover and --branch belong to a bead", reason_code="usage", next_action="add --bead BEAD"
+            )
+        return
+    if not is_bead_id(bead):
+        raise UsageError(
+            f"{bead[:80]!a} is not a full bead id such as bd-a1b2",
+            reason_code="bad_bead",
+            next_action=CHECK_IT,
+        )
+    if arguments.all:
+        raise UsageError(
+            "a bead is worked on by one VM, so it can't go with --all",
+            reason_code="bead_and_all",
+            next_action=f"name the VM: dx-dispatch VM REPO --bead {bead}",
+        )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="dx-dispatch",
-        usage="dx-dispatch [VM] REPO TASK [options] | --all REPO TASK | --status [VM] | --list",
+        usage="dx-dispatch [VM] REPO TASK [options] | --all REPO TASK | [VM] [REPO] --bead BEAD |"
+        " --status [VM] | --list | --reap",
         description="Hand a coding task to the OpenCode server of a VM and follow it to its end.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -219,6 +289,19 @@ def _parser() -> argparse.ArgumentParser:
         "--id",
         metavar="ID",
         help="name of the dispatch; the same id again joins or reports it, and sends nothing twice",
+    )
+    add(
+        "--bead",
+        metavar="BEAD",
+        help="claim this bead and work on it, or go on with what a dispatcher that is gone began;"
+        " without a task its title and description are the task",
+    )
+    add("--retry", metavar="BEAD", help="work once more on a bead that was blocked by a dispatch")
+    add("--branch", metavar="NAME", help="git branch of the work, for the bead")
+    add(
+        "--takeover",
+        action="store_true",
+        help="go on although another orchestrator is at work and the fleet allows one",
     )
     add("--agent", metavar="NAME", help="OpenCode agent, such as build or plan")
     add("--model", metavar="PROVIDER/MODEL", help="model for the task")
@@ -254,6 +337,19 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", action="store_true", help="print one JSON document and nothing else on standard output")
     add("--list", action="store_true", help="list the VMs and what they answer to")
     add("--status", action="store_true", help="ask every VM (or one) what it is doing")
+    add("--reap", action="store_true", help="end the claims that nobody works on; --dry-run lists them")
+    add(
+        "--ttl",
+        type=_seconds,
+        metavar="S",
+        help="with --reap, leave claims alone that are younger than so many seconds (default 3600)",
+    )
+    add(
+        "--audit",
+        action="store_true",
+        help="show what was recorded for Slack (of the dispatch named after it), and what is not told yet",
+    )
+    add("--flush-audit", action="store_true", help="tell in Slack now what is not told yet")
     add(
         "-i",
         "--inventory",

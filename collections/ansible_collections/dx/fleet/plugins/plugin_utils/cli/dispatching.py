@@ -5,18 +5,22 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from .. import identity
+from ..audit.running import flush_running
 from ..fleet import Fleet
-from ..outcome import Evidence, ExitCode, Outcome, State, ToolRun, exit_code
+from ..orchestrator import orchestrator_of
+from ..outcome import ExitCode, Outcome, State, exit_code
 from ..shell import command_line
 from ..task import MAX_TASK_BYTES, check_task
 from . import playbook_run
 from .arguments import Arguments, Targets, check_words, targets_of
+from .auditing import Audit
 from .document import document, encoded
 from .interrupt import leaving_by
 from .views import following, summary_lines
@@ -24,6 +28,7 @@ from .views import following, summary_lines
 __all__ = ["OWN_FAULT", "dispatch", "outcomes_of", "report"]
 
 OWN_FAULT = "own_fault"
+DETACHED_FLUSH_S = 1.0
 
 
 def dispatch(fleet: Fleet, inventory: Path, arguments: Arguments, argv: Sequence[str]) -> ExitCode:
@@ -35,13 +40,13 @@ def dispatch(fleet: Fleet, inventory: Path, arguments: Arguments, argv: Sequence
     targets = targets_of(arguments, fleet)
     task = _task(targets)
     check_words(argv)
-    name = identity.new_dispatch_id() if arguments.id is None else identity.check_dispatch_id(arguments.id)
-    if arguments.slack:
-        print("dx-dispatch: there is no Slack audit yet; dispatching without it", file=sys.stderr)
+    name = _name(arguments)
+    audit = Audit(arguments, fleet)
     with following(targets.vms, quiet=arguments.json) as followed:
 
         def detach() -> int:
             followed.close()
+            flush_running(DETACHED_FLUSH_S)
             return _detached(arguments, targets, name, playbook_run.collected, followed.sent)
 
         with leaving_by(detach):
@@ -52,58 +57,79 @@ def dispatch(fleet: Fleet, inventory: Path, arguments: Arguments, argv: Sequence
                 hosts=len(targets.vms),
                 check=arguments.dry_run,
                 verbosity=0 if arguments.json else arguments.verbose,
+                callbacks=audit.callbacks,
             )
     whole = _command(arguments, targets, name, with_task=True)
+    vms = [collected.elsewhere.get(vm, vm) for vm in targets.vms]
     outcomes = [
-        _finished(outcome, arguments, whole) for outcome in outcomes_of(targets.vms, collected, whole)
+        _finished(outcome, arguments, whole).with_(bead=arguments.any_bead)
+        for outcome in outcomes_of(vms, collected, whole)
     ]
     rejoin = _command(arguments, targets, name, with_task=False)
-    return report(
-        arguments,
-        [
-            outcome.with_(next_action=rejoin) if outcome.reason_code == "server_silent" else outcome
-            for outcome in outcomes
-        ],
-    )
+    outcomes = [
+        outcome.with_(next_action=rejoin) if outcome.reason_code == "server_silent" else outcome
+        for outcome in outcomes
+    ]
+    return report(arguments, audit.counted(outcomes))
 
 
 def outcomes_of(vms: Sequence[str], collected: playbook_run.Collected, again: str) -> list[Outcome]:
     """One outcome per VM. A VM without one met a fault of ours: that is said, and nothing else claimed."""
     return [
-        outcome_from(collected.outcomes[vm])
+        Outcome.from_dict(collected.outcomes[vm])
         if vm in collected.outcomes
         else _own_fault(vm, collected.faults.get(vm, "its run ended without an outcome"), again)
         for vm in vms
     ]
 
 
-def outcome_from(data: dict[str, Any]) -> Outcome:
-    """The outcome that a task returned as plain data."""
-    evidence = dict(data["evidence"])
-    if evidence.get("tools") is not None:
-        evidence["tools"] = tuple(ToolRun(**tool) for tool in evidence["tools"])
-    return Outcome(**{**data, "state": State(data["state"]), "evidence": Evidence(**evidence)})
-
-
 def report(
-    arguments: Arguments, outcomes: list[Outcome], vms: list[dict[str, Any]] | None = None
+    arguments: Arguments,
+    outcomes: list[Outcome],
+    vms: list[dict[str, Any]] | None = None,
+    claims: list[dict[str, Any]] | None = None,
 ) -> ExitCode:
-    """Print the outcomes; returns the exit code. ``vms`` goes into the document as it is."""
-    states = [outcome.state for outcome in outcomes] + [State.RUNNING] * len(vms or ())
+    """Print the outcomes; returns the exit code. ``vms`` and ``claims`` go into the document as they are."""
+    states = [outcome.state for outcome in outcomes] + [State.RUNNING] * max(
+        len(vms or ()), claims is not None
+    )
     code = exit_code(states)
     if any(outcome.reason_code == OWN_FAULT for outcome in outcomes):
         code = ExitCode.OWN_FAULT
     if arguments.json:
-        print(encoded(document(code, outcomes, vms=vms)))
+        print(encoded(document(code, outcomes, vms=vms, claims=claims)))
         return code
     for outcome in outcomes:
         print("\n".join(summary_lines(outcome, sys.stdout)))
     return code
 
 
-def _variables(arguments: Arguments, targets: Targets, task: str | None, name: str) -> dict[str, Any]:
+def _name(arguments: Arguments) -> str | None:
+    """The dispatch's id; that of a bead's dispatch follows from its claim.
+
+    Raises:
+        UsageError: It can't be one.
+    """
+    if arguments.id is not None:
+        return identity.check_dispatch_id(arguments.id)
+    return identity.new_dispatch_id() if arguments.any_bead is None else None
+
+
+def _variables(arguments: Arguments, targets: Targets, task: str | None, name: str | None) -> dict[str, Any]:
     """The playbook's variables; what was not given is left out, so that its defaults hold."""
-    given = {
+    bead = (
+        {}
+        if arguments.any_bead is None
+        else {
+            "bead": arguments.any_bead,
+            "retry": arguments.retry is not None,
+            "any_vm": not targets.named,
+            "takeover": arguments.takeover,
+            "branch": arguments.branch,
+            "orchestrator": orchestrator_of(os.environ),
+        }
+    )
+    given = bead | {
         "target": targets.pattern,
         "repo": targets.repo,
         "task": task,
@@ -147,9 +173,11 @@ def _own_fault(vm: str, why: str, again: str) -> Outcome:
     return Outcome(State.FAILED, OWN_FAULT, f"{vm}: our own fault: {why}", next_action=again, vm=vm)
 
 
-def _command(arguments: Arguments, targets: Targets, name: str, *, with_task: bool) -> str:
-    """This command again, under the same id: without the task it joins, with it it sends what is missing."""
-    words = ["dx-dispatch", "--id", name] + ["--all"] * arguments.all
+def _command(arguments: Arguments, targets: Targets, name: str | None, *, with_task: bool) -> str:
+    """This command again, for the same dispatch: with the task it also sends what is missing."""
+    words = ["dx-dispatch"] + ["--all"] * arguments.all
+    words += ["--id", name] if name is not None else []
+    words += ["--bead", arguments.any_bead] if arguments.any_bead is not None else []
     options: list[tuple[str, object]] = [
         ("--session", arguments.session),
         ("--timeout", arguments.timeout),
@@ -173,15 +201,16 @@ def _command(arguments: Arguments, targets: Targets, name: str, *, with_task: bo
 def _detached(
     arguments: Arguments,
     targets: Targets,
-    name: str,
+    name: str | None,
     collected: playbook_run.Collected,
     sent: set[str],
 ) -> ExitCode:
     """A person pressed Ctrl-C: the remote work goes on, and the last line says how to join it again."""
-    told = {vm: outcome_from(data) for vm, data in collected.outcomes.items()}
+    told = {vm: Outcome.from_dict(data) for vm, data in collected.outcomes.items()}
     arrived = sent | {vm for vm, outcome in told.items() if outcome.state is not State.PLANNED}
     again = _command(arguments, targets, name, with_task=not arrived.issuperset(targets.vms))
-    outcomes = [_left(vm, told.get(vm), name, again) for vm in targets.vms]
+    vms = [collected.elsewhere.get(vm, vm) for vm in targets.vms]
+    outcomes = [_left(vm, told.get(vm), name, again).with_(bead=arguments.any_bead) for vm in vms]
     if arguments.json:
         print(encoded(document(ExitCode.DETACHED, outcomes)))
         return ExitCode.DETACHED
@@ -190,7 +219,7 @@ def _detached(
     return ExitCode.DETACHED
 
 
-def _left(vm: str, told: Outcome | None, name: str, again: str) -> Outcome:
+def _left(vm: str, told: Outcome | None, name: str | None, again: str) -> Outcome:
     if told is not None and told.state not in (State.PLANNED, State.RUNNING):
         return told
     words = f"{vm}: not followed to its end"

@@ -22,10 +22,13 @@ def document(
     results: Sequence[Outcome] = (),
     error: FleetError | None = None,
     vms: Sequence[dict[str, Any]] | None = None,
+    claims: Sequence[dict[str, Any]] | None = None,
+    trail: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The document of a run: one result per VM, or the error that kept it from running.
 
-    ``vms`` is only there for ``--list`` and ``--status``.
+    ``vms`` is only there for ``--list`` and ``--status``; ``claims`` for ``--reap``, and for ``--status``
+    where Beads is used; ``trail`` for ``--audit`` and ``--flush-audit``.
     """
     found: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
@@ -41,6 +44,10 @@ def document(
     }
     if vms is not None:
         found["vms"] = list(vms)
+    if claims is not None:
+        found["claims"] = list(claims)
+    if trail is not None:
+        found["trail"] = trail
     return found
 
 

@@ -1,7 +1,7 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``dx-dispatch --list`` and ``--status``."""
+"""``dx-dispatch --list``, ``--status`` and ``--reap``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..fleet import VM, Fleet
-from ..outcome import ExitCode
+from ..outcome import ExitCode, Outcome
 from . import playbook_run
 from .arguments import Arguments
 from .dispatching import outcomes_of, report
@@ -19,7 +19,7 @@ from .document import document, encoded
 from .interrupt import leaving_by
 from .views import printable
 
-__all__ = ["list_vms", "status"]
+__all__ = ["list_vms", "reap", "status"]
 
 
 def list_vms(fleet: Fleet, arguments: Arguments) -> ExitCode:
@@ -53,7 +53,7 @@ def status(fleet: Fleet, inventory: Path, arguments: Arguments) -> ExitCode:
         collected = playbook_run.run_playbook(
             "status",
             inventory=inventory,
-            variables={"target": ":".join(names)},
+            variables={"target": ":".join(names), **_beads_found(fleet)},
             hosts=len(vms),
             verbosity=0 if arguments.json else arguments.verbose,
         )
@@ -61,7 +61,57 @@ def status(fleet: Fleet, inventory: Path, arguments: Arguments) -> ExitCode:
     for survey in [] if arguments.json else surveys:
         _say_survey(survey)
     silent = [name for name in names if name not in collected.surveys]
-    return report(arguments, outcomes_of(silent, collected, "dx-dispatch --status -vvv"), vms=surveys)
+    outcomes = outcomes_of(silent, collected, "dx-dispatch --status -vvv")
+    claims, trouble = _claims(collected)
+    for claim in [] if arguments.json else claims or ():
+        _say(f"[{claim['vm']}] {claim['summary']}")
+    return report(arguments, outcomes + trouble, vms=surveys, claims=claims)
+
+
+def reap(fleet: Fleet, inventory: Path, arguments: Arguments) -> ExitCode:
+    """End the claims that nobody works on, and print what became of each."""
+    variables = {"ttl": arguments.ttl} if arguments.ttl is not None else {}
+    with leaving_by(_interrupted):
+        collected = playbook_run.run_playbook(
+            "reap",
+            inventory=inventory,
+            variables=variables,
+            hosts=len(fleet.vms),
+            check=arguments.dry_run,
+            verbosity=0 if arguments.json else arguments.verbose,
+        )
+    claims, trouble = _claims(collected)
+    if claims is None and not trouble:
+        trouble = outcomes_of(list(collected.faults)[:1] or ["tracker"], collected, "dx-dispatch --reap -vvv")
+    for claim in [] if arguments.json else claims or ():
+        _say(f"[{claim['vm']}] {'would be ' if arguments.dry_run else ''}{claim['summary']}")
+    if claims == [] and not arguments.json:
+        _say("no bead is claimed")
+    return report(arguments, trouble, claims=claims)
+
+
+def _beads_found(fleet: Fleet) -> dict[str, str]:
+    """The variable that names the workspace here, where the fleet has none of its own and there is one."""
+    if fleet.tracker is not None or fleet.beads_dir is not None:
+        return {}
+    from ...module_utils.beads.errors import NoWorkspace
+    from ...module_utils.beads.workspace import find_workspace
+
+    try:
+        return {"dx_beads_dir": find_workspace()}
+    except NoWorkspace:
+        return {}
+
+
+def _claims(collected: playbook_run.Collected) -> tuple[list[dict[str, Any]] | None, list[Outcome]]:
+    """The claims that the tracker told of (None: it was not asked, or could not say), and what went wrong."""
+    told = collected.tracker
+    if told is None:
+        return None, []
+    failed = [Outcome.from_dict(told["outcome"])] if "outcome" in told else []
+    if not failed and "claims" not in told:
+        raise RuntimeError(str(told.get("msg") or "the tracker told nothing"))
+    return told.get("claims"), failed
 
 
 def _vm_as_dict(fleet: Fleet, vm: VM) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,19 +23,33 @@ __all__ = ["Collected", "collected", "run_playbook"]
 POLL_INTERVAL_S = 0.005
 CALLBACK = "dx.fleet.dispatch_results"
 SURVEY = ("url", "version", "home", "sessions", "session_counts", "permissions", "questions")
+OF_THE_TRACKER = ("dx.fleet.beads_info", "dx.fleet.beads_reap")
 INVENTORY_PLUGINS = "dx.fleet.vm_endpoints"  # another one that takes the file would hide its errors
 
 
 @dataclass
 class Collected:
-    """What the tasks of a run told, by host: the last outcome, the last survey, and faults of our own."""
+    """What the tasks of a run told, by host: the last outcome, the last survey, and faults of our own.
+
+    ``elsewhere``: the VM on which the work of a host's bead goes on. ``tracker``: what was last told of all
+    claims.
+    """
 
     outcomes: dict[str, dict[str, Any]] = field(default_factory=dict)
     surveys: dict[str, dict[str, Any]] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
+    elsewhere: dict[str, str] = field(default_factory=dict)
+    tracker: dict[str, Any] | None = None
 
-    def take(self, host: str, result: Mapping[str, Any], *, failed: bool = False) -> None:
-        """Take the result of one task on one host."""
+    def take(
+        self, host: str, result: Mapping[str, Any], *, failed: bool = False, action: str | None = None
+    ) -> None:
+        """Take the result of one task on one host; ``action`` is the task's, if that is of interest."""
+        if action in OF_THE_TRACKER:
+            self.tracker = dict(result)
+            return
+        if "elsewhere" in result:
+            self.elsewhere[host] = result["elsewhere"]
         if isinstance(outcome := result.get("outcome"), dict):
             self.outcomes[host] = dict(outcome)
         elif failed:
@@ -56,6 +70,7 @@ def run_playbook(
     hosts: int,
     check: bool = False,
     verbosity: int = 0,
+    callbacks: Sequence[str] = (),
 ) -> Collected:
     """Run a playbook of this collection.
 
@@ -66,6 +81,7 @@ def run_playbook(
         hosts: How many hosts it will run on; each gets a worker, as one waits for its agent.
         check: Check mode.
         verbosity: As of ``-v``.
+        callbacks: Enabled beside those of the user's ansible.cfg.
 
     Returns:
         What the run told.
@@ -80,7 +96,7 @@ def run_playbook(
         # Ansible refuses to start where another program (any of Node's) left one of them non-blocking.
         with suppress(OSError):
             os.set_blocking(stream, True)
-    _import_what_workers_need()
+    _import_what_workers_need(with_beads="bead" in variables, with_audit=bool(callbacks))
     _drop_namespace_packages()
     from ansible import constants
     from ansible.cli.playbook import PlaybookCLI
@@ -88,6 +104,7 @@ def run_playbook(
     # Ansible looks for results a thousand times a second: a tenth of a core for as long as an agent works.
     # Its option for that has no environment variable.
     constants.DEFAULT_INTERNAL_POLL_INTERVAL = POLL_INTERVAL_S
+    constants.CALLBACKS_ENABLED = [*constants.CALLBACKS_ENABLED, *callbacks]
 
     class Run(PlaybookCLI):  # type: ignore[misc]
         def _play_prereqs(self) -> Any:
@@ -123,12 +140,17 @@ def _configure(hosts: int) -> None:
     )
 
 
-def _import_what_workers_need() -> None:
-    """Import the actions' code now: once for all workers, and from byte code.
+def _import_what_workers_need(*, with_beads: bool, with_audit: bool) -> None:
+    """Import the actions' code now, and the callbacks': once for all workers, and from byte code.
 
     Ansible's collection loader compiles every module from its source (2.19), 60 ms for these.
     """
     from .. import advice, ansible_action, asked, preflight, submit, survey, wait  # noqa: F401
+
+    if with_beads:
+        from .. import beads_action, claim_sessions, settled  # noqa: F401
+    if with_audit:
+        from ..audit import background, play, recorder, telling  # noqa: F401
 
 
 def _drop_namespace_packages() -> None:

@@ -298,7 +298,9 @@ class ServerWatch:
         if verdict.reason_code == "stall_timeout" and await self._moved_after_all(follower):
             return
         follower.tell("limit", f"Stopping: {verdict.message}")
-        if not await self._aborted(follower):
+        if await self._aborted(follower):
+            follower.tell("stopped", "Stopped: the session is idle")
+        else:
             verdict = replace(
                 verdict,
                 reason_code=f"{verdict.reason_code}_unconfirmed",

@@ -1,0 +1,75 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from ansible_collections.dx.fleet.plugins.module_utils.specs import REAP
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.redact import redact
+from ansible_collections.dx.fleet.plugins.plugin_utils.beads_action import BeadsAction, ModuleFailure
+from ansible_collections.dx.fleet.plugins.plugin_utils.dispatcher import is_gone
+from ansible_collections.dx.fleet.plugins.plugin_utils.errors import ClaimError
+
+with suppress(ImportError):  # FleetAction.run says what is missing
+    from ansible_collections.dx.fleet.plugins.plugin_utils.claim_sessions import look_at_all
+    from ansible_collections.dx.fleet.plugins.plugin_utils.reaping import Decision, decide
+
+NEVER_MIND = frozenset(("claim_lost", "bead_not_found"))  # somebody was faster, which is as well
+
+
+class ActionModule(BeadsAction):
+    # The folder is one of the tracker host, and expanded there.
+    ARGUMENT_SPEC = {**REAP, "beads_dir": {"type": "str"}}
+
+    async def act(self, args: dict[str, Any]) -> dict[str, Any]:
+        where = {name: args[name] for name in ("beads_dir", "beads_executable", "timeout")}
+        claims = self.on_tracker("dx.fleet.beads_info", where)["claims"]
+        servers = self.servers_of(claim["vm"] for claim in claims)
+        seen = await look_at_all(claims, servers, patience_s=args["preflight_timeout"])
+        told, changed, failures = [], False, []
+        for claim, session in zip(claims, seen, strict=True):
+            decision = decide(claim, session, gone=is_gone(claim["dispatcher"]), ttl_s=args["ttl"])
+            if decision.state != "kept":
+                try:
+                    changed |= self._end(claim, decision, where)
+                except ModuleFailure as failure:
+                    decision = Decision("kept", f"it could not be ended: {failure.message}")
+                    if failure.reason_code not in NEVER_MIND:
+                        failures.append(failure)
+            told.append(_told(claim, decision))
+        result = {"changed": changed, "claims": told}
+        if failures:
+            error = ClaimError(
+                f"{len(failures)} of {len(claims)} claims could not be ended: {failures[0].message}",
+                reason_code=failures[0].reason_code,
+                next_action=failures[0].next_action,
+                state=failures[0].state,
+            )
+            return {**result, **self.failed(error.as_outcome().with_(vm=self.vm))}
+        return result
+
+    def _end(self, claim: dict[str, Any], decision: Decision, where: dict[str, Any]) -> bool:
+        """End a claim, if it is still the one that was looked at; whether that changed anything."""
+        ended = self.on_tracker(
+            "dx.fleet.beads_claim",
+            {
+                **where,
+                "bead": claim["bead"],
+                "state": decision.state,
+                "dispatch": claim["dispatch"],
+                "reason": redact(f"reaped: {decision.found}"),
+                "seen_dispatcher": claim["dispatcher"] or "",
+            },
+        )
+        return bool(ended["changed"])
+
+
+def _told(claim: dict[str, Any], decision: Decision) -> dict[str, Any]:
+    return {
+        **claim,
+        "became": decision.state,
+        "found": decision.found,
+        "summary": f"{claim['bead']}: {decision.state}: {decision.found}",
+    }

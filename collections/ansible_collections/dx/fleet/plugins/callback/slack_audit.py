@@ -1,0 +1,229 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: slack_audit
+type: notification
+short_description: Tells dispatches in a Slack channel
+version_added: 0.1.0
+author: dx.fleet contributors
+description:
+  - Delivers what the actions of this collection record of a dispatch, in one Slack thread per dispatch. The head of the
+    thread is a live status, the replies are the trail.
+  - It also records what only a callback sees, namely a host that Ansible does not reach, a task outside this collection
+    that fails (its name, never what it said), and the end of a play before the end of a dispatch.
+  - Everything is recorded in an outbox on the controller's disk first
+    (C($XDG_STATE_HOME/dx-fleet/outbox.db)), without secrets. A thread of the controller's own process delivers it; no
+    task waits for Slack, and none fails because of it. What could not be delivered is told by the next run, or by
+    C(dx-dispatch --flush-audit).
+  - C(dx-dispatch) enables it by itself where a channel and a token are configured.
+requirements:
+  - slack-sdk >= 3.27 (Python library on the controller)
+  - enabled in C(callbacks_enabled)
+options:
+  token:
+    description: Token of the app's bot. There is deliberately no other place for it than the environment.
+    type: str
+    env:
+      - name: SLACK_BOT_TOKEN
+  channel:
+    description:
+      - ID of the channel. Without it, the host variable C(slack_audit_channel) is taken, which the inventory
+        P(dx.fleet.vm_endpoints#inventory) sets from the endpoints file.
+    type: str
+    env:
+      - name: SLACK_AUDIT_CHANNEL
+    ini:
+      - section: callback_slack_audit
+        key: channel
+  enabled:
+    description: V(false) turns the audit off.
+    type: str
+    env:
+      - name: SLACK_AUDIT
+    ini:
+      - section: callback_slack_audit
+        key: enabled
+  api_url:
+    description: Base URL of Slack's Web API; anything but https must be on this machine.
+    type: str
+    default: https://slack.com/api/
+    env:
+      - name: DX_SLACK_API_URL
+    ini:
+      - section: callback_slack_audit
+        key: api_url
+  flush_timeout:
+    description:
+      - How many seconds the end of a run waits at most till all is delivered. It does not wait where Slack does not
+        answer.
+    type: float
+    default: 5
+    env:
+      - name: DX_SLACK_FLUSH_TIMEOUT
+    ini:
+      - section: callback_slack_audit
+        key: flush_timeout
+"""
+
+import atexit
+import os
+from contextlib import suppress
+from importlib.util import find_spec
+from typing import Any
+
+from ansible import context
+from ansible.plugins.callback import CallbackBase
+
+try:
+    from ansible_collections.dx.fleet.plugins.plugin_utils.audit import background
+    from ansible_collections.dx.fleet.plugins.plugin_utils.audit.config import AuditConfig
+    from ansible_collections.dx.fleet.plugins.plugin_utils.audit.outbox import Outbox, outbox_path
+    from ansible_collections.dx.fleet.plugins.plugin_utils.audit.play import PlayWatch
+    from ansible_collections.dx.fleet.plugins.plugin_utils.audit.recorder import Recorder
+    from ansible_collections.dx.fleet.plugins.plugin_utils.errors import UsageError
+    from ansible_collections.dx.fleet.plugins.plugin_utils.identity import check_dispatch_id
+
+    MISSING: ImportError | None = None
+except ImportError as error:  # raised here, it would end the whole run
+    MISSING = error
+
+# Option -> the environment variable from which the actions' recorder, in the workers, reads the same.
+_SHARED = {
+    "channel": "SLACK_AUDIT_CHANNEL",
+    "enabled": "SLACK_AUDIT",
+    "api_url": "DX_SLACK_API_URL",
+    "token": "SLACK_BOT_TOKEN",
+}
+
+
+class CallbackModule(CallbackBase):  # type: ignore[misc]
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "notification"
+    CALLBACK_NAME = "dx.fleet.slack_audit"
+    CALLBACK_NEEDS_ENABLED = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._pid = os.getpid()
+        self._watch: PlayWatch | None = None
+        self._delivering: background.Background | None = None
+
+    def v2_playbook_on_play_start(self, play: Any) -> None:
+        """The first moment at which the inventory's variables are known; no worker was forked yet."""
+        if self._watch is not None:
+            return
+        variables = _variables(play)
+        if not self._configure(_channel_of(variables)) or context.CLIARGS.get("check"):
+            return
+        recorder = Recorder(self._config, self._outbox, self._display.warning)
+        self._watch = PlayWatch(recorder, _dispatch_of(variables))
+        if self._delivering is None:
+            self._delivering = background.Background(self._config, self._outbox, self._display.warning)
+            self._delivering.start()
+            atexit.register(self._at_exit)
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        self._took(result, failed=False)
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        self._took(result, failed=not ignore_errors)
+
+    def v2_runner_on_unreachable(self, result: Any) -> None:
+        if self._watch is None:
+            return
+        why = "" if _is_secret(result) else str(result.result.get("msg") or "")
+        self._wake(self._watch.unreachable(result.host.get_name(), why or "Ansible does not reach the host"))
+
+    def v2_playbook_on_stats(self, stats: Any) -> None:
+        if self._watch is None:
+            return
+        self._wake(self._watch.ended())
+        self._watch = None  # another playbook of the same run is another play
+        if self._delivering is not None:
+            self._delivering.flush(float(self.get_option("flush_timeout")))
+
+    def _configure(self, channel: str | None) -> bool:
+        if self._delivering is not None:
+            return True
+        why = self._why_off(channel)
+        if why is None:
+            return True
+        if not self.disabled:
+            self._display.warning(f"dispatches are not told in Slack: {why}")
+        self.disabled = True
+        return False
+
+    def _why_off(self, channel: str | None) -> str | None:
+        if MISSING is not None:
+            return f"a Python library is missing on the controller: {MISSING}"
+        given = {name: str(self.get_option(option) or "") for option, name in _SHARED.items()}
+        self._config = AuditConfig.read(given, channel)
+        if not self._config.on:
+            return self._config.why_off
+        if find_spec("slack_sdk") is None:
+            return "slack-sdk is missing on the controller. Next: pip install slack-sdk"
+        for name, value in given.items():
+            if value:
+                os.environ.setdefault(name, value)
+        self._outbox = Outbox(outbox_path(os.environ))
+        return None
+
+    def _took(self, result: Any, *, failed: bool) -> None:
+        if self._watch is None:
+            return
+        action = str(getattr(result.task, "resolved_action", None) or result.task.action)
+        recorded = self._watch.took(
+            result.host.get_name(),
+            {} if _is_secret(result) else result.result,
+            failed=failed,
+            own=action.startswith("dx.fleet."),
+            task=str(result.task.get_name()),
+            action=action,
+        )
+        self._wake(recorded)
+
+    def _wake(self, recorded: bool) -> None:
+        if recorded and self._delivering is not None:
+            self._delivering.wake()
+
+    def _at_exit(self) -> None:
+        """Also after Ctrl-C, which ends a run without its stats."""
+        if os.getpid() != self._pid or self._watch is None:
+            return
+        self._watch.ended(interrupted=True)
+        if self._delivering is not None:
+            self._delivering.flush(float(self.get_option("flush_timeout")))
+
+
+def _variables(play: Any) -> dict[str, Any]:
+    """All variables of the play, untemplated."""
+    manager = play.get_variable_manager()
+    return dict(manager.get_vars(play=play)) if manager is not None else {}
+
+
+def _channel_of(variables: dict[str, Any]) -> str | None:
+    """The channel that the inventory gives its hosts: it is the same for all of them."""
+    hosts = variables.get("ansible_play_hosts_all") or variables.get("groups", {}).get("all") or []
+    for host in hosts:
+        with suppress(KeyError, AttributeError):
+            channel = variables["hostvars"].raw_get(host).get("slack_audit_channel")
+            if isinstance(channel, str) and channel:
+                return channel
+    return None
+
+
+def _dispatch_of(variables: dict[str, Any]) -> str | None:
+    given = variables.get("id")
+    if not isinstance(given, str):
+        return None
+    try:
+        return check_dispatch_id(given)
+    except UsageError:
+        return None
+
+
+def _is_secret(result: Any) -> bool:
+    return bool(result.result.get("_ansible_no_log") or getattr(result.task, "no_log", False))

@@ -1,0 +1,105 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Processes that go for one bead at the same moment, round after round."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.dx.fleet.plugins.module_utils.beads.claims import Claimant, Policy, Seen
+from ansible_collections.dx.fleet.plugins.module_utils.beads.errors import BeadsError
+
+from .workspace import Workspace
+
+__all__ = ["Move", "claim_once", "moves", "race", "rounds"]
+
+PATIENCE_S = 300
+
+
+@dataclass(frozen=True)
+class Move:
+    """What one process does with the bead of each round: ``claim``, ``retry``, ``release``, ``close`` or ``reap``."""
+
+    verb: str
+    vm: str = "epyc6"
+    orchestrator: str = "claude-code@macmini"
+
+
+def rounds(usual: int) -> int:
+    """How many rounds; ``DX_SOAK`` times as many in a soak."""
+    return usual * int(os.environ.get("DX_SOAK", "1"))
+
+
+def claim_once(workspace: Workspace, bead: str, claimant: Claimant) -> None:
+    """One claim, for a process of its own."""
+    workspace.claims.claim(bead, claimant)
+
+
+def race(workspace: Workspace, beads: Sequence[str], contenders: Sequence[Move]) -> list[list[str]]:
+    """What each contender got in each round: ``done``, or the reason why not."""
+    context = multiprocessing.get_context("spawn")
+    barrier, answers = context.Barrier(len(contenders)), context.SimpleQueue()
+    processes = [
+        context.Process(target=_contend, args=(workspace, list(beads), move, number, barrier, answers))
+        for number, move in enumerate(contenders)
+    ]
+    for process in processes:
+        process.start()
+    told: dict[tuple[int, int], str] = {}
+    try:
+        for _ in range(len(beads) * len(contenders)):
+            at, number, answer = answers.get()
+            told[at, number] = answer
+    finally:
+        for process in processes:
+            process.join(PATIENCE_S)
+            if process.is_alive():
+                process.kill()
+    return [[told[at, number] for number in range(len(contenders))] for at in range(len(beads))]
+
+
+def _contend(
+    workspace: Workspace, beads: list[str], move: Move, number: int, barrier: Any, answers: Any
+) -> None:
+    for at, bead in enumerate(beads):
+        barrier.wait(PATIENCE_S)
+        try:
+            changed = moves[move.verb](workspace, bead, move)
+            answers.put((at, number, "done" if changed else "nothing to do"))
+        except BeadsError as error:
+            answers.put((at, number, error.reason_code))
+
+
+def _claim(workspace: Workspace, bead: str, move: Move) -> bool:
+    return workspace.claims.claim(bead, Claimant(move.vm, move.orchestrator)).changed
+
+
+def _retry(workspace: Workspace, bead: str, move: Move) -> bool:
+    policy = Policy(retry=True)
+    return workspace.claims.claim(bead, Claimant(move.vm, move.orchestrator), policy=policy).changed
+
+
+def _release(workspace: Workspace, bead: str, move: Move) -> bool:
+    return workspace.claims.release(bead, f"{bead}@1").changed
+
+
+def _close(workspace: Workspace, bead: str, move: Move) -> bool:
+    return workspace.claims.close(bead, f"{bead}@1", "done").changed
+
+
+def _reap(workspace: Workspace, bead: str, move: Move) -> bool:
+    return workspace.claims.block(bead, f"{bead}@1", "reaped", seen=Seen("in_progress", None)).changed
+
+
+moves: dict[str, Callable[[Workspace, str, Move], bool]] = {
+    "claim": _claim,
+    "retry": _retry,
+    "release": _release,
+    "close": _close,
+    "reap": _reap,
+}

@@ -1,0 +1,98 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lab's tracker: a Beads workspace, and the `bd` that works in it.
+
+`bd` is the real one of ``DX_TEST_BD`` or PATH; where there is none it is the stand-in, which says so itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["STANDIN", "Tracker", "real_bd"]
+
+STANDIN = Path(__file__).resolve().with_name("standin_bd.py")
+
+
+def real_bd() -> str | None:
+    """The real `bd` of this machine."""
+    return os.environ.get("DX_TEST_BD") or shutil.which("bd")
+
+
+@dataclass(frozen=True)
+class Tracker:
+    """A workspace in ``folder``, with ``bd`` in its ``bin`` folder. It works as any person's shell would."""
+
+    folder: Path
+    is_real: bool
+
+    @classmethod
+    def make(cls, folder: Path, executable: str | None = None) -> Tracker:
+        """A fresh workspace.
+
+        Args:
+            folder: Where; it is made.
+            executable: `bd`; default: the real one, else the stand-in.
+        """
+        chosen = executable or real_bd() or str(STANDIN)
+        (folder / "bin").mkdir(parents=True)
+        tracker = cls(folder, is_real=Path(chosen).resolve() != STANDIN)
+        bd = folder / "bin" / "bd"
+        if tracker.is_real:
+            bd.symlink_to(Path(chosen).resolve())
+        else:  # by this Python, whatever python3 on PATH is
+            bd.write_text(
+                f"#!{sys.executable} -IS\nimport runpy\nrunpy.run_path({str(STANDIN)!r}, run_name='__main__')\n"
+            )
+            bd.chmod(0o755)
+        subprocess.run(["git", "init", "-q", str(folder)], check=True)
+        words = ["init", "-q", "--non-interactive", "--prefix", "aff", "--skip-hooks", "--skip-agents"]
+        tracker.bd(*words)
+        return tracker
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What to add to the environment of a child that uses this workspace."""
+        path = os.pathsep.join((str(self.folder / "bin"), os.environ.get("PATH", "")))
+        return {"PATH": path, "BEADS_DIR": str(self.folder / ".beads")}
+
+    def bd(self, *words: str) -> str:
+        """Standard output of one call that succeeds."""
+        done = subprocess.run(
+            [str(self.folder / "bin" / "bd"), *words],
+            cwd=self.folder,
+            env={**os.environ, **self.env},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"bd {' '.join(words)[:200]}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def create(self, title: str = "Fix linting", description: str = "") -> str:
+        """The id of a new bead."""
+        return str(json.loads(self.bd("create", title, f"--description={description}", "--json"))["id"])
+
+    def show(self, bead: str) -> dict[str, Any]:
+        """A bead as `bd` tells it."""
+        (found,) = json.loads(self.bd("show", bead, "--json"))
+        assert found["id"] == bead
+        return dict(found)
+
+    def status(self, bead: str) -> str:
+        """Its status."""
+        return str(self.show(bead)["status"])
+
+    def metadata(self, bead: str) -> dict[str, Any]:
+        """Its metadata."""
+        return dict(self.show(bead).get("metadata", {}))

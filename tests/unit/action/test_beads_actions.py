@@ -1,0 +1,307 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The actions on beads, with a module on the tracker host that answers what a test says."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+from ansible.errors import AnsibleConnectionFailure
+from ansible_collections.dx.fleet.plugins.action import beads_claim, beads_info, beads_reap
+from ansible_collections.dx.fleet.plugins.plugin_utils.dispatcher import this_dispatcher
+from ansible_collections.dx.fleet.plugins.plugin_utils.outcome import Evidence, Outcome, State
+
+from tests.unit.fake_opencode import URL
+from tests.unit.run_action import Ansible
+
+SECRET = "sk-ant-" + "a1B2c3D4" * 4
+GONE = this_dispatcher().rsplit("/", 1)[0] + "/1"  # this process' id, of one that began at another time
+CLAIM = {
+    "bead": "bd-1",
+    "title": "Fix",
+    "status": "in_progress",
+    "vm": "epyc6",
+    "claimed_at": "2026-01-04T10:00:00+00:00",
+    "age_s": 7200.0,
+    "held_s": 7200.0,
+    "dispatch": "bd-1@1",
+    "attempt": 1,
+    "orchestrator": "antigravity@home",
+    "dispatcher": GONE,
+    "session": "ses_1",
+    "message": "msg_dx-1",
+    "branch": None,
+    "worktree": "/srv/a",
+}
+CLAIMED = {
+    "changed": True,
+    "vm": "epyc6",
+    "dispatch": "bd-1@1",
+    "attempt": 1,
+    "session": "ses_1",
+    "message": "msg_dx-1",
+    "continued": False,
+    "previous_holder": None,
+    "others": [],
+    "task": "Fix",
+    "invocation": {"module_args": {}},
+}
+
+
+def refused(reason: str, **more: Any) -> dict[str, Any]:
+    return {"failed": True, "msg": "no. Next: see", "next_action": "see", "reason_code": reason, **more}
+
+
+class Tracker:
+    """Answers one after the other; ``asked`` are the options that the module got."""
+
+    def __init__(self, ansible: Ansible, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.answers: list[Any] = []
+        self.ansible = ansible
+        tracker = self
+
+        def execute(action: Any, module_name: str, module_args: dict[str, Any], task_vars: Any) -> Any:
+            tracker.asked.append({"module": module_name, **module_args})
+            answer = tracker.answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        for module in (beads_claim, beads_info, beads_reap):
+            monkeypatch.setattr(module.ActionModule, "_execute_module", execute)
+
+    def run(self, action: Any, *answers: Any, check: bool = False, **options: Any) -> dict[str, Any]:
+        self.answers = list(answers)
+        found = self.ansible.run(action, check=check, **options)
+        assert not self.answers, "it asked less often than expected"
+        return found
+
+    def claim(self, *answers: Any, **options: Any) -> dict[str, Any]:
+        return self.run(beads_claim, *answers, bead="bd-1", vm="epyc6", **options)
+
+    def settle(self, *answers: Any, state: State = State.COMPLETED, **options: Any) -> dict[str, Any]:
+        outcome = Outcome(
+            state, "x", f"the agent said {SECRET}", session="ses_1", evidence=Evidence(text=SECRET)
+        )
+        given = {"outcome": outcome.as_dict(), "dispatch": "bd-1@1", "state": "settled", **options}
+        return self.run(beads_claim, *answers, bead="bd-1", **given)
+
+
+@pytest.fixture
+def ansible(monkeypatch: pytest.MonkeyPatch) -> Ansible:
+    monkeypatch.setenv("DX_ORCHESTRATOR", "claude-code@macmini")
+    monkeypatch.delenv("SLACK_BOT_TOKEN", raising=False)
+    found = Ansible(monkeypatch)
+    found.host["hostvars"] = {"epyc6": {"opencode_url": URL}, "macmini": {"opencode_url": URL}}
+    return found
+
+
+@pytest.fixture
+def tracker(ansible: Ansible, monkeypatch: pytest.MonkeyPatch) -> Tracker:
+    return Tracker(ansible, monkeypatch)
+
+
+def test_a_claim_says_who_dispatches_and_takes_one_call(tracker: Tracker) -> None:
+    found = tracker.claim(CLAIMED)
+    (asked,) = tracker.asked
+    assert (asked["orchestrator"], asked["dispatcher"]) == ("claude-code@macmini", this_dispatcher())
+    assert found["dispatch"] == "bd-1@1"
+    assert "elsewhere" not in found
+    assert "invocation" not in found
+
+
+def test_a_claim_that_a_dead_dispatcher_left_is_gone_on_with(tracker: Tracker) -> None:
+    found = tracker.claim(refused("already_claimed", claim=CLAIM), {**CLAIMED, "continued": True})
+    assert [asked.get("gone_dispatcher") for asked in tracker.asked] == [None, GONE]
+    assert found["continued"]
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        {**CLAIM, "dispatcher": this_dispatcher()},
+        {**CLAIM, "dispatcher": None, "held_s": 59.0},
+        {**CLAIM, "dispatcher": "elsewhere/0123/4/5", "held_s": 59.0},
+        {**CLAIM, "dispatcher": "elsewhere/0123/4/5", "held_s": None},
+        None,
+    ],
+    ids=["lives", "unnamed", "unseen", "of unknown age", "no claim"],
+)
+def test_one_whose_dispatcher_may_live_is_left_alone(tracker: Tracker, claim: dict[str, Any] | None) -> None:
+    found = tracker.claim(refused("already_claimed", claim=claim))
+    assert (found["failed"], found["reason_code"], found["next_action"]) == (True, "already_claimed", "see")
+    assert found["outcome"]["state"] == "refused"
+    assert found["msg"] == "no. Next: see"
+
+
+def test_of_two_that_go_on_with_it_the_second_does_not_try_for_ever(tracker: Tracker) -> None:
+    answer = refused("already_claimed", claim=CLAIM)
+    assert tracker.claim(answer, answer)["reason_code"] == "already_claimed"
+
+
+def test_another_orchestrator_whose_sessions_are_idle_is_not_at_work(
+    tracker: Tracker, ansible: Ansible
+) -> None:
+    ansible.fake.session("ses_1").user("msg_dx-1", "Do it")
+    other = {**CLAIM, "bead": "bd-2"}
+    answer = refused("orchestrator_active", others=[other])
+    assert not tracker.claim(answer, CLAIMED, single_orchestrator=True).get("failed")
+    assert tracker.asked[1]["idle_beads"] == ["bd-2"]
+    ansible.fake.sessions["ses_1"].status = {"type": "busy"}
+    found = tracker.claim(answer, single_orchestrator=True)
+    assert (found["reason_code"], found["outcome"]["state"]) == ("orchestrator_active", "refused")
+
+
+@pytest.mark.parametrize("hostvars", [None, {}])
+def test_without_hostvars_another_counts_as_at_work(
+    tracker: Tracker, ansible: Ansible, hostvars: dict[str, Any] | None
+) -> None:
+    ansible.host["hostvars"] = hostvars
+    found = tracker.claim(refused("orchestrator_active", others=[CLAIM]), single_orchestrator=True)
+    assert found["reason_code"] == "orchestrator_active"
+
+
+def test_a_host_that_ansible_does_not_know_is_never_asked_for(tracker: Tracker, ansible: Ansible) -> None:
+    """HostVars.get raises for one (ansible-core 2.19)."""
+
+    class HostVars(dict[str, Any]):
+        def get(self, key: str, default: Any = None) -> Any:
+            raise ReferenceError
+
+    ansible.host["hostvars"] = HostVars(epyc6={"opencode_url": URL})
+    found = tracker.run(beads_info, {"claims": [{**CLAIM, "vm": "renamed"}, {**CLAIM, "vm": None}]})
+    assert [claim["session_state"] for claim in found["claims"]] == ["unknown", "unknown"]
+
+
+def test_a_claim_on_a_vm_that_is_not_there_any_more_is_not_taken_over(tracker: Tracker) -> None:
+    answer = refused("already_claimed", claim={**CLAIM, "vm": "renamed"})
+    found = tracker.claim(answer, any_vm=True)
+    assert (found["reason_code"], found["outcome"]["state"]) == ("unknown_vm", "refused")
+    assert "bd update bd-1 -s open -a ''" in found["next_action"]
+
+
+def test_a_new_try_on_a_vm_that_is_not_there_any_more_is_given_back(tracker: Tracker) -> None:
+    found = tracker.claim({**CLAIMED, "vm": "renamed"}, {"changed": True}, any_vm=True, retry=True)
+    assert found["reason_code"] == "unknown_vm"
+    assert (tracker.asked[1]["state"], tracker.asked[1]["dispatch"]) == ("released", "bd-1@1")
+    assert tracker.asked[1]["seen_dispatcher"] == this_dispatcher()
+
+
+def test_a_claim_on_another_vm_of_the_fleet_is_gone_on_with_there(tracker: Tracker) -> None:
+    found = tracker.claim({**CLAIMED, "vm": "macmini", "continued": True, "changed": False}, any_vm=True)
+    assert found["elsewhere"] == "macmini"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "state"),
+    [
+        (AnsibleConnectionFailure("refused"), "tracker_unreachable", "unreachable"),
+        (refused("store_unreachable"), "store_unreachable", "unreachable"),
+        (refused("bd_timeout"), "bd_timeout", "failed"),
+        (refused("not_claimable"), "not_claimable", "refused"),
+        ({"failed": True, "module_stderr": "Traceback"}, "tracker_failed", "failed"),
+        ({"failed": True}, "tracker_failed", "failed"),
+    ],
+)
+def test_each_failure_of_the_tracker_is_an_outcome(
+    tracker: Tracker, answer: Any, reason: str, state: str
+) -> None:
+    found = tracker.claim(answer)
+    assert (found["reason_code"], found["outcome"]["state"]) == (reason, state)
+    assert found["next_action"]
+    assert found["outcome"]["bead"] == "bd-1"
+
+
+def test_an_end_is_one_call_and_the_agents_words_stay_here(tracker: Tracker) -> None:
+    """Ansible logs a module's options on the tracker host."""
+    found = tracker.settle({"changed": True, "dispatch": "bd-1@1"})
+    (asked,) = tracker.asked
+    assert (asked["state"], asked["dispatch"]) == ("closed", "bd-1@1")
+    assert asked["reason"].startswith("completed: the agent said")
+    assert SECRET not in str(asked)
+    assert "outcome" not in asked
+    assert (found["ended"], found["outcome"]["state"], found["outcome"]["bead"]) == (
+        "closed",
+        "completed",
+        "bd-1",
+    )
+    assert not found.get("failed")
+
+
+def test_a_bad_end_is_a_failed_task(tracker: Tracker) -> None:
+    found = tracker.settle({"changed": True}, state=State.FAILED)
+    assert (found["failed"], found["ended"], tracker.asked[0]["state"]) == (True, "blocked", "blocked")
+    assert "seen_dispatcher" not in tracker.asked[0]
+    assert found["next_action"] == "dx-dispatch --retry bd-1"
+
+
+def test_only_who_made_the_claim_gives_it_back(tracker: Tracker) -> None:
+    """Another dispatcher that went on with it meanwhile may have sent the task under the same dispatch."""
+    tracker.settle({"changed": True}, state=State.UNREACHABLE, sent=False)
+    (asked,) = tracker.asked
+    assert (asked["state"], asked["seen_dispatcher"]) == ("released", this_dispatcher())
+
+
+@pytest.mark.parametrize("options", [{"sent": False, "begun_now": False}, {"sent": True}])
+def test_what_may_still_work_is_left_without_a_call(tracker: Tracker, options: dict[str, Any]) -> None:
+    found = tracker.settle(state=State.UNREACHABLE, **options)
+    assert (found["ended"], found["changed"], tracker.asked) == ("held", False, [])
+
+
+def test_a_bead_that_could_not_be_told_is_no_success(tracker: Tracker) -> None:
+    found = tracker.settle(refused("claim_lost"))
+    assert (found["failed"], found["reason_code"], found["outcome"]["state"]) == (
+        True,
+        "claim_lost",
+        "failed",
+    )
+    found = tracker.settle(AnsibleConnectionFailure("refused"))
+    assert (found["reason_code"], found["next_action"]) == ("bead_not_ended", "dx-dispatch --bead bd-1")
+
+
+def test_reap_ends_what_it_saw_and_goes_on_after_a_failure(tracker: Tracker, ansible: Ansible) -> None:
+    session = ansible.fake.session("ses_1")
+    session.user("msg_dx-1", "Do it")
+    session.step("a_1", finish="stop", text=f"here is {SECRET}")
+    claims = [
+        CLAIM,
+        {**CLAIM, "bead": "bd-2", "session": "ses_none"},
+        {**CLAIM, "bead": "bd-3", "dispatcher": None},
+        {**CLAIM, "bead": "bd-4", "vm": "renamed"},
+    ]
+    found = tracker.run(
+        beads_reap, {"claims": claims}, refused("bd_timeout"), {"changed": True}, refused("claim_lost")
+    )
+    assert [claim["became"] for claim in found["claims"]] == ["kept", "released", "kept", "kept"]
+    assert (found["failed"], found["changed"], found["reason_code"]) == (True, True, "bd_timeout")
+    ends = tracker.asked[1:]
+    assert [(end["bead"], end["state"], end["seen_dispatcher"]) for end in ends] == [
+        ("bd-1", "blocked", GONE),
+        ("bd-2", "released", GONE),
+        ("bd-3", "blocked", ""),
+    ]
+    assert SECRET not in str(ends)
+
+
+def test_reap_of_nothing_is_nothing(tracker: Tracker) -> None:
+    assert tracker.run(beads_reap, {"claims": []}) == {"changed": False, "claims": []}
+
+
+def test_a_transport_that_is_local_is_told_where_the_person_is(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    (tmp_path / ".beads").mkdir()
+    monkeypatch.setenv("BEADS_DIR", str(tmp_path / ".beads"))
+    local = MagicMock(transport="local")
+    init = beads_claim.ActionModule.__init__
+
+    def connected(self: Any, task: Any, connection: Any, *rest: Any) -> None:
+        init(self, task, local, *rest)
+
+    monkeypatch.setattr(beads_claim.ActionModule, "__init__", connected)
+    tracker.claim(CLAIMED)
+    assert tracker.asked[0]["beads_dir"] == str(tmp_path / ".beads")

@@ -1,0 +1,178 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The callback in real runs of ansible-playbook, against a Slack on a socket of this machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.outbox import Outbox, outbox_path
+
+from tests.command import Completed, run_ansible
+from tests.unit.plugin_utils.audit.slack_server import Handler, SlackServer, raw, serving
+
+TOKEN = "xoxb-" + "1234567890abcdef"
+FAILING = {"name": "Break", "ansible.builtin.fail": {"msg": "it said password hunter22"}}
+SECRET = {**FAILING, "name": "Break in secret", "no_log": True}
+FINE = {"name": "Be fine", "ansible.builtin.debug": {"msg": "hello"}}
+
+
+class Play:
+    """A controller with a fleet of one VM, and a way to run playbooks on it."""
+
+    def __init__(self, directory: Path, server: SlackServer) -> None:
+        self.directory = directory
+        self.server = server
+        fleet = {
+            "vms": {"epyc6": {"opencode": "http://127.0.0.1:1", "local": True}},
+            "slack_audit_channel": "C09MQGMFKDE",
+        }
+        (directory / "vm-endpoints.json").write_text(json.dumps(fleet))
+        self.env = {
+            "HOME": str(directory),
+            "XDG_STATE_HOME": str(directory / "state"),
+            "ANSIBLE_CALLBACKS_ENABLED": "dx.fleet.slack_audit",
+            "ANSIBLE_INVENTORY_ENABLED": "dx.fleet.vm_endpoints",
+            "SLACK_BOT_TOKEN": TOKEN,
+            "DX_SLACK_API_URL": server.url,
+            "NO_PROXY": "*",
+        }
+
+    def run(
+        self, *plays: Sequence[dict[str, Any]], extra: Sequence[str] = (), **env: str | None
+    ) -> Completed:
+        names = []
+        for number, tasks in enumerate(plays):
+            play = {"hosts": "all", "gather_facts": False, "tasks": list(tasks)}
+            path = self.directory / f"play{number}.yml"
+            path.write_text(json.dumps([play]))
+            names.append(str(path))
+        given = {name: value for name, value in (self.env | env).items() if value is not None}
+        inventory = str(self.directory / "vm-endpoints.json")
+        return run_ansible("ansible-playbook", "-i", inventory, *names, *extra, env=given, cwd=self.directory)
+
+    def outbox(self) -> Outbox:
+        return Outbox(outbox_path(self.env))
+
+    def posted(self) -> list[str]:
+        return [
+            request.body["text"] for request in self.server.requests if request.method == "chat.postMessage"
+        ]
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Iterator[Play]:
+    with serving() as server:
+        yield Play(tmp_path, server)
+
+
+def test_a_failed_task_is_told_in_the_inventorys_channel_without_its_words(play: Play) -> None:
+    done = play.run([FAILING])
+    assert done.code == 2
+    assert play.posted()[-1] == "[epyc6] Task failed: Break (ansible.builtin.fail)"
+    assert {request.body["channel"] for request in play.server.requests} == {"C09MQGMFKDE", "C1"}
+    assert {request.token for request in play.server.requests} == {TOKEN}
+    assert "hunter22" not in str(play.server.requests)
+    assert play.outbox().counts().as_dict() == {"delivered": 1, "pending": 0, "held": 0}
+
+
+def test_of_a_task_with_no_log_not_even_more_is_told(play: Play) -> None:
+    play.run([SECRET])
+    assert play.posted()[-1] == "[epyc6] Task failed: Break in secret (ansible.builtin.fail)"
+    assert "hunter22" not in str(play.server.requests)
+
+
+def test_an_ignored_failure_and_a_fine_task_are_not_told(play: Play) -> None:
+    assert play.run([{**FAILING, "ignore_errors": True}, FINE]).code == 0
+    assert play.server.requests == []
+
+
+def test_a_dispatch_is_told_in_its_own_thread(play: Play) -> None:
+    play.run([FAILING], extra=["-e", "id=bd-xyz@1"])
+    assert [record.event.subject.dispatch for record in play.outbox().trail()] == ["bd-xyz@1"]
+
+
+def test_several_playbooks_of_one_run_are_told(play: Play) -> None:
+    play.run([{**FAILING, "ignore_unreachable": True}], [FINE])
+    play.run([FINE], [FAILING])
+    assert play.outbox().counts().delivered == 2
+
+
+def test_in_check_mode_nothing_is_told(play: Play) -> None:
+    play.run([FAILING], extra=["--check"])
+    assert play.server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("env", "why"),
+    [
+        ({"SLACK_BOT_TOKEN": None}, "SLACK_BOT_TOKEN is not set"),
+        ({"SLACK_AUDIT": "false"}, "SLACK_AUDIT turns it off"),
+        ({"DX_SLACK_API_URL": "http://evil.example/"}, "neither an https URL nor on this machine"),
+    ],
+)
+def test_without_a_set_up_it_is_off_with_one_warning(
+    play: Play, env: dict[str, str | None], why: str
+) -> None:
+    done = play.run([FINE], [FINE], **env)
+    assert done.code == 0
+    told = " ".join((done.out + done.err).split())
+    assert told.count("dispatches are not told in Slack") == 1
+    assert why in told
+    assert play.server.requests == []
+
+
+def test_without_slack_sdk_it_is_off_with_one_warning(play: Play, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text("import sys\nsys.modules['slack_sdk'] = None\n")
+    done = play.run([FINE], PYTHONPATH=str(site))
+    assert done.code == 0
+    assert "slack-sdk is missing" in " ".join((done.out + done.err).split())
+
+
+def test_a_run_ends_though_slack_hangs_and_the_next_one_tells_the_rest(play: Play) -> None:
+    def hanging(handler: Handler) -> None:
+        handler.slack.released.wait(300)
+        handler.reset()
+
+    play.server.answer(*[hanging] * 4)
+    assert play.run([FAILING]).code == 2  # and not the harness' time-out
+    assert not play.server.released.is_set()
+    assert play.outbox().counts().pending == 1
+    play.server.released.set()
+    play.server.answers.clear()
+    play.run([{**FAILING, "name": "Break again"}])
+    assert play.outbox().counts().pending == 0
+
+
+def test_what_somebody_must_mend_is_said(play: Play) -> None:
+    play.server.answer(*[raw(200, {"ok": False, "error": "not_in_channel"})] * 20)
+    done = play.run([FAILING])
+    assert done.code == 2
+    assert "/invite" in " ".join((done.out + done.err).split())
+    assert play.outbox().counts().held == 1
+
+
+def test_a_broken_outbox_is_said_and_the_run_goes_on(play: Play) -> None:
+    path = outbox_path(play.env)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"broken " * 1000)
+    done = play.run([{**FAILING, "ignore_errors": False}, FINE])
+    assert done.code == 2
+    assert "is no outbox, or a broken one" in " ".join((done.out + done.err).split())
+
+
+def test_it_is_documented(tmp_path: Path) -> None:
+    done = run_ansible(
+        "ansible-doc", "-t", "callback", "--json", "dx.fleet.slack_audit", env={"HOME": str(tmp_path)}
+    )
+    assert done.code == 0, done.err
+    options = json.loads(done.out)["dx.fleet.slack_audit"]["doc"]["options"]
+    assert set(options) == {"token", "channel", "enabled", "api_url", "flush_timeout"}
+    assert "ini" not in options["token"], "a token has no place in ansible.cfg"

@@ -1,0 +1,121 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Claims in a workspace that people write into as well. Its `bd` is the stand-in; tests/contract has the rest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ansible_collections.dx.fleet.plugins.module_utils.beads.bd import Bd
+from ansible_collections.dx.fleet.plugins.module_utils.beads.claims import Claimant, Claims, Policy, Seen
+from ansible_collections.dx.fleet.plugins.module_utils.beads.errors import (
+    AlreadyAssignedError,
+    ClaimLost,
+    NotClaimable,
+)
+
+from tests.lab.tracker import STANDIN, Tracker
+
+ME = Claimant("epyc6", "claude-code@macmini", dispatcher="mac/1/2/3")
+
+
+@pytest.fixture
+def tracker(tmp_path: Path) -> Tracker:
+    return Tracker.make(tmp_path / "tracker", str(STANDIN))
+
+
+@pytest.fixture
+def claims(tracker: Tracker) -> Claims:
+    return Claims(Bd(str(STANDIN), str(tracker.folder)), str(tracker.folder / ".beads"))
+
+
+def taken_by_hand(tracker: Tracker, claims: Claims) -> str:
+    """A bead that a dispatch left blocked, and that a person then took."""
+    bead = tracker.create()
+    claims.claim(bead, ME)
+    claims.block(bead, f"{bead}@1", "because")
+    tracker.bd("update", bead, "-s", "open", "-a", "")
+    tracker.bd("--actor", "fengning", "update", bead, "--claim")
+    return bead
+
+
+def test_what_a_person_took_is_ended_by_no_dispatch(tracker: Tracker, claims: Claims) -> None:
+    bead = taken_by_hand(tracker, claims)
+    before = tracker.show(bead)
+    dispatch = f"{bead}@1"
+    for end in (
+        lambda: claims.release(bead, dispatch),
+        lambda: claims.close(bead, dispatch, "done"),
+        lambda: claims.block(bead, dispatch, "reaped", seen=Seen("in_progress", ME.dispatcher)),
+    ):
+        with pytest.raises(ClaimLost, match="fengning"):
+            end()
+    assert tracker.show(bead) == before
+
+
+@pytest.mark.parametrize(
+    ("claimant", "policy"),
+    [
+        (ME, Policy()),
+        (replace(ME, vm="fengning"), Policy(gone=ME.dispatcher)),
+        (ME, Policy(gone=ME.dispatcher, retry=True, takeover=True)),
+    ],
+)
+def test_what_a_person_took_is_gone_on_with_by_no_dispatch(
+    tracker: Tracker, claims: Claims, claimant: Claimant, policy: Policy
+) -> None:
+    bead = taken_by_hand(tracker, claims)
+    before = tracker.show(bead)
+    with pytest.raises((AlreadyAssignedError, NotClaimable)):
+        claims.claim(bead, claimant, policy=policy)
+    assert tracker.show(bead) == before
+    assert claims.all() == []
+
+
+@pytest.mark.parametrize("dispatch", ["7", "1e5", "true", "null", "123456789012345678901234", "007", "d1"])
+@pytest.mark.parametrize("end", ["release", "block"])
+def test_an_id_that_reads_as_json_ends_its_claim_once(
+    tracker: Tracker, claims: Claims, dispatch: str, end: str
+) -> None:
+    bead = tracker.create()
+    claims.claim(bead, replace(ME, dispatch=dispatch))
+    reason = [] if end == "release" else ["because"]
+    assert getattr(claims, end)(bead, dispatch, *reason).changed
+    assert not getattr(claims, end)(bead, dispatch, *reason).changed
+    with pytest.raises(ClaimLost):
+        getattr(claims, end)(bead, f"{dispatch}x", *reason)
+
+
+def test_who_goes_on_with_a_claim_holds_it_from_now(tracker: Tracker, claims: Claims) -> None:
+    bead = tracker.create()
+    first = claims.claim(bead, ME).after
+    after = claims.claim(bead, replace(ME, dispatcher="mac/4/5/6"), policy=Policy(gone=ME.dispatcher)).after
+    assert after.metadata["taken_at"] >= first.metadata["claimed_at"]
+    assert "taken_from" not in after.metadata  # the orchestrator is the same
+
+
+def test_a_retry_has_nothing_of_the_try_before(tracker: Tracker, claims: Claims) -> None:
+    bead = tracker.create()
+    claims.claim(bead, replace(ME, branch="old", worktree="/srv/old"))
+    claims.block(bead, f"{bead}@1", "because")
+    after = claims.claim(bead, replace(ME, worktree="/srv/new"), policy=Policy(retry=True)).after
+    assert (after.metadata.get("branch"), after.metadata["worktree"]) == (None, "/srv/new")
+    assert (after.metadata["attempt"], after.metadata["dispatch"]) == (2, f"{bead}@2")
+
+
+def test_metadata_of_wrong_types_is_no_claim_and_no_crash(tracker: Tracker, claims: Claims) -> None:
+    bead = tracker.create()
+    tracker.bd(
+        "--actor",
+        "epyc6",
+        "update",
+        bead,
+        "--claim",
+        '--metadata={"dispatch": 7, "vm": ["x"], "session": {}}',
+    )
+    assert claims.all() == []
+    with pytest.raises(ClaimLost):
+        claims.release(bead, "7")
