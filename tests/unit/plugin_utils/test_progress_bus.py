@@ -19,6 +19,8 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.progress_bus import (
     send,
 )
 
+from tests.unit.forking import fork
+
 
 class Reader:
     """Takes all that comes, in a thread."""
@@ -55,7 +57,7 @@ def reading() -> Iterator[Reader]:
 
 def in_child(work: str, count: int = 1) -> None:
     """A forked worker sends so many."""
-    pid = os.fork()
+    pid = fork()
     if pid == 0:
         for number in range(count):
             send(Progress("epyc6", "x", f"{work} {number}"))
@@ -115,7 +117,7 @@ def test_a_progress_that_is_too_long_is_dropped_and_the_next_one_comes() -> None
 def test_a_worker_that_outlives_the_bus_is_not_disturbed() -> None:
     read_end, write_end = os.pipe()
     with reading():
-        pid = os.fork()
+        pid = fork()
         if pid == 0:
             os.close(write_end)
             os.read(read_end, 1)  # until the bus is closed

@@ -64,8 +64,8 @@ def test_an_answer_is_read_in_any_wrapping(tmp_path: Path, answer: str) -> None:
         '{"data": 5}',
         "[[]]",
         "null",
-        "[" * 100_000,
-        '{"data":' * 50_000,
+        pytest.param("[" * 100_000, id="deep list"),
+        pytest.param('{"data":' * 50_000, id="deep object"),
     ],
 )
 def test_an_answer_that_is_no_bead_is_one_line(tmp_path: Path, answer: str) -> None:

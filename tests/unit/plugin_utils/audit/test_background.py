@@ -22,6 +22,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.audit.outbox import Outbo
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.running import flush_running, running
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack import WebApi
 
+from tests.unit.forking import fork
 from tests.unit.plugin_utils.audit.slack_server import Handler, SlackServer, ok, raw, serving
 
 TOKEN = "xoxb-" + "1234567890abcdef"
@@ -79,7 +80,7 @@ def test_what_is_recorded_is_told(started: Started, outbox: Outbox, server: Slac
 def test_what_a_worker_records_is_told(started: Started, outbox: Outbox, server: SlackServer) -> None:
     record(outbox, 0)
     assert started.running.flush(60)
-    if (pid := os.fork()) == 0:
+    if (pid := fork()) == 0:
         record(outbox, 1)
         os._exit(0)
     assert os.waitpid(pid, 0)[1] == 0
@@ -199,7 +200,7 @@ def test_an_outbox_that_breaks_is_said_once_and_ends_nothing(
 def test_a_child_does_not_flush_its_parents_delivery(started: Started, outbox: Outbox) -> None:
     record(outbox)
     assert started.running.flush(60)
-    if (pid := os.fork()) == 0:
+    if (pid := fork()) == 0:
         os._exit(int(started.running.flush(60)))
     assert os.waitpid(pid, 0)[1] == 0
 

@@ -12,12 +12,12 @@ from collections.abc import Callable
 
 from ..errors import AuditError
 from .config import AuditConfig
-from .database import no_fork
 from .delivery import Delivery, Pace
 from .lease import Lease
 from .outbox import Outbox
 from .redact import redact
 from .running import running
+from .sdk import forked, import_sdk
 from .slack import CALL_DEADLINE_S, Slack, WebApi
 
 __all__ = ["FLUSH_S", "Background", "deliver_now"]
@@ -150,8 +150,10 @@ class Background:
     def _cycle(self) -> float:
         """Do one thing; returns for how long there is nothing to do."""
         try:
-            if self._delivery is None and not self._outbox.channels():
-                return POLL_S
+            if self._delivery is None:
+                self._import_sdk()
+                if not self._outbox.channels():
+                    return POLL_S
             if not self._lease.take():
                 return POLL_S
             if self._delivery is None:
@@ -165,13 +167,17 @@ class Background:
             return POLL_S if wait is None else min(wait, POLL_S)
         return AFTER_A_FAULT_S
 
+    def _import_sdk(self) -> None:
+        """Before there is something to tell, so that it is told at once; not before the first task runs."""
+        if self._slack is None:
+            while not forked.wait(POLL_S / 10) and not self._closing and not self._stopping:
+                pass
+            import_sdk()
+
     def _begin(self) -> Delivery:
-        """Only now, when there is something to tell, and beside the flow: slack_sdk takes a while to import.
-        A worker that is forked in the middle of an import could never import the same."""
         if self._slack is None:
             assert self._config.token is not None
-            with no_fork():
-                self._slack = WebApi(self._config.token, self._config.api_url)
+            self._slack = WebApi(self._config.token, self._config.api_url)
         self._outbox.unpark()
         return Delivery(self._outbox, self._slack, say=self._say, pace=self._pace)
 

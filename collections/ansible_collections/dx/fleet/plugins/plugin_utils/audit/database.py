@@ -15,6 +15,7 @@ import os
 import shlex
 import sqlite3
 import stat
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -114,15 +115,22 @@ class Database:
         """Close this process' connection; the next use opens another."""
         with _using:
             connection, self._connection = self._connection, None
-            if connection is not None and self._pid == os.getpid():
+            if connection is None:
+                return
+            if self._pid == os.getpid():
                 connection.close()
+            else:
+                _abandoned.append(connection)
+
+    def __del__(self) -> None:
+        """Else the connection would close itself when it is collected, in whichever thread: that is a use."""
+        if not sys.is_finalizing():  # when a thread may have stopped for good, with the lock
+            self.close()
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is not None and self._pid == os.getpid():
             return self._connection
-        if self._connection is not None:
-            _abandoned.append(self._connection)
-            self._connection = None
+        self.close()
         _make_private(self.path)
         connection = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
