@@ -103,3 +103,9 @@ async def test_one_bad_vm_does_not_hide_the_others(fake: FakeOpenCode) -> None:
     found = await look_at_all(claims, servers, patience_s=0)
     assert [each.state for each in found] == ["unknown", "idle"]
     assert found[0].why == "no server"
+
+
+async def test_a_claim_that_names_no_session_says_how_to_end_it(fake: FakeOpenCode) -> None:
+    found = await seen(fake, bead="bd-a.1", session=None)
+    assert (found.state, found.maybe_works) == ("unknown", True)
+    assert "bd update bd-a.1 --status open --assignee ''" in str(found.why)

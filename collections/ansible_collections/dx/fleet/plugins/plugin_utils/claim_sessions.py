@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ async def look_at_all(
     """What the session of each claim is doing.
 
     Args:
-        claims: Each with ``vm``, ``session`` and ``message``.
+        claims: Each with ``bead``, ``vm``, ``session`` and ``message``.
         servers: VM -> its server, or why there is none to ask. They are closed at the end.
         patience_s: How long a silent server is waited for.
     """
@@ -81,7 +82,8 @@ async def _look(
     if vm in silent or not isinstance(server, OpenCode):
         return SessionSeen("unknown", why=silent[vm].message if vm in silent else f"there is no VM {vm}")
     if not isinstance(name, str):
-        return SessionSeen("unknown", why="the claim names no session")
+        way_out = f"bd update {shlex.quote(str(claim['bead']))} --status open --assignee ''"
+        return SessionSeen("unknown", why=f"the claim names none. Next, where nobody works on it: {way_out}")
     try:
         session = await server.session(name)
         states, _, _ = await live_state(server, [session])
