@@ -28,7 +28,9 @@ from .fleet import Fleet, Server, fresh_id
 from .gate import Gate
 
 LIMIT_S = 2.0
-TRIES = 3  # a busy machine may delay any one; how often it is looked for is held by the unit tests of the wait
+TRIES = (
+    3  # a busy machine may delay any one; how often it is looked for is held by the unit tests of the wait
+)
 pytestmark = pytest.mark.usefixtures("idle_afterwards")
 
 ASKED = {"permission": "@permission cat /etc/hosts", "question": "@question Which colour? | red | blue"}

@@ -263,7 +263,8 @@ class Claims:
         ours = holds(bead, ("blocked",))
         if ours and retry:
             return
-        if not ours and bead.assignee and bead.assignee != claimant.vm:
+        another = bead.assignee and bead.assignee != claimant.vm
+        if another and not ours and bead.status != "closed":  # who did it is not what forbids that one
             raise AlreadyAssignedError(
                 f"{bead.id} is assigned to {bead.assignee}",
                 f"bd show {bead.id}; to free it: bd update {bead.id} -s open -a ''",
