@@ -37,7 +37,7 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None) ->
     began_at, began = time.time(), time.perf_counter()
     done = subprocess.run(
         command,
-        env=dict(environment or os.environ),
+        env=_with_byte_code(environment or os.environ),
         cwd=tempfile.gettempdir(),  # away from the checkout's ansible.cfg
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -52,6 +52,11 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None) ->
         )
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Run(began_at, wall_s, cpu_s, done.stdout)
+
+
+def _with_byte_code(environment: Mapping[str, str]) -> dict[str, str]:
+    """As installed code has it. A shell that keeps Python from writing it would have us compiled in every run."""
+    return {name: value for name, value in environment.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def paired(rounds: int, *makers: Callable[[], Run]) -> list[list[Run]]:
