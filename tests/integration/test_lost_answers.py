@@ -95,7 +95,7 @@ def _dispatch_with(lab: Lab, fleet: Fleet, folder: Path, loss: str) -> Seen:
         if request in WHILE_IT_WORKS:
             gate = Gate(lab, "epyc6")
             task = f"{gate.wait}\n{task}"
-            running = behind.start("epyc6", "affordabot", task, "--json")
+            running = behind.start("epyc6", "affordabot", task, "--json", "--timeout", "120")
             while asked() < 2 and running.alive:
                 time.sleep(0.02)  # the proxy tells nobody
             gate.open()

@@ -108,4 +108,4 @@ async def test_one_bad_vm_does_not_hide_the_others(fake: FakeOpenCode) -> None:
 async def test_a_claim_that_names_no_session_says_how_to_end_it(fake: FakeOpenCode) -> None:
     found = await seen(fake, bead="bd-a.1", session=None)
     assert (found.state, found.maybe_works) == ("unknown", True)
-    assert "bd update bd-a.1 --status open --assignee ''" in str(found.why)
+    assert "bd update bd-a.1 -s open -a ''" in str(found.why)

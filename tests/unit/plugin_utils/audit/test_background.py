@@ -88,9 +88,26 @@ def test_what_a_worker_records_is_told(started: Started, outbox: Outbox, server:
     assert "Session created" in str(server.requests)
 
 
-def test_nothing_is_imported_or_asked_where_there_is_nothing_to_tell(
-    started: Started, server: SlackServer
+@pytest.mark.parametrize("by", ["fork", "flush"])
+def test_slack_sdk_is_imported_once_workers_are_waited_for_or_it_is_the_end(
+    outbox: Outbox, server: SlackServer, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
+    forked, imported = threading.Event(), threading.Event()
+    monkeypatch.setattr(background, "forked", forked)
+    monkeypatch.setattr(background, "import_sdk", imported.set)
+    one = Started(outbox, server)
+    record(outbox)
+    assert not imported.wait(0.3)
+    assert server.requests == []
+    if by == "fork":
+        forked.set()
+    else:
+        assert one.running.flush(60)
+    assert imported.wait(60)
+    one.running.stop(20)
+
+
+def test_nothing_is_asked_where_there_is_nothing_to_tell(started: Started, server: SlackServer) -> None:
     assert started.running.flush(60) is True
     assert server.requests == []
     assert started.running._slack is None

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -82,7 +81,7 @@ async def _look(
     if vm in silent or not isinstance(server, OpenCode):
         return SessionSeen("unknown", why=silent[vm].message if vm in silent else f"there is no VM {vm}")
     if not isinstance(name, str):
-        way_out = f"bd update {shlex.quote(str(claim['bead']))} --status open --assignee ''"
+        way_out = f"bd update {claim['bead']} -s open -a ''"
         return SessionSeen("unknown", why=f"the claim names none. Next, where nobody works on it: {way_out}")
     try:
         session = await server.session(name)
