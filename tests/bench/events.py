@@ -42,6 +42,13 @@ class Witness:
         self._stopping = True  # the next heartbeat, within 10 s, ends the thread; it is a daemon
 
     def _listen(self) -> None:
+        try:
+            self._follow()
+        except httpx.HTTPError:
+            if not self._stopping:  # else the server ended with the lab
+                raise
+
+    def _follow(self) -> None:
         with httpx.stream("GET", f"{self._url}/global/event", timeout=None) as response:
             for line in response.iter_lines():
                 if self._stopping:

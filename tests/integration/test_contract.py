@@ -146,7 +146,7 @@ async def test_its_agents_and_models_are_known(server: Server) -> None:
 
 
 async def test_a_session_is_made_once_and_stays_where_it_was_made(server: Server, session: str) -> None:
-    await server.client.create_session(session, server.other)
+    assert await server.client.create_session(session, server.other) == server.directory
     assert (await server.client.session(session)).directory == server.directory
     assert session in [found.id for found in await server.client.sessions()]
 

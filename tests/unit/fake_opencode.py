@@ -286,7 +286,7 @@ class FakeOpenCode:
                 made = self.sessions.setdefault(
                     body["id"], FakeSession(body["id"], body["location"]["directory"])
                 )
-                return _json({"data": {"id": made.id}})
+                return _json({"data": {"id": made.id, "location": {"directory": made.directory}}})
             case _, ["session", name, *rest]:
                 return self._of_session(request, name, rest, body)
         return httpx.Response(200, headers={"content-type": "text/html"}, text="<html>OpenCode</html>")

@@ -26,11 +26,10 @@ REQUEST = Request(dispatch="d1", task="Run make test", vm="epyc6", repo="afforda
 REF = {"name": "UnknownError", "data": {"message": "no", "ref": "err_1"}}
 
 CREATE = ("POST", "/api/session$")
-READ = ("GET", "/session/ses_dx-d1-[0-9a-f]+$")
 LABEL = ("PATCH", "/session/")
 PROMPT = ("POST", "/prompt_async$")
 CONFIRM = ("GET", "/message/msg_dx")
-STEPS = [CREATE, READ, LABEL, PROMPT, CONFIRM]
+STEPS = [CREATE, LABEL, PROMPT, CONFIRM]
 
 
 @pytest.fixture(autouse=True)
@@ -112,7 +111,7 @@ async def test_a_replay_sends_nothing_at_all() -> None:
     assert texts(fake) == ["Run make test"]
 
 
-@pytest.mark.parametrize("step", STEPS, ids=["create", "read", "label", "prompt", "confirm"])
+@pytest.mark.parametrize("step", STEPS, ids=["create", "label", "prompt", "confirm"])
 @pytest.mark.parametrize(
     "fault", [lost(), lost(httpx.ReadTimeout), not_sent()], ids=["lost", "silent", "not sent"]
 )
@@ -201,7 +200,7 @@ async def test_if_it_cannot_be_told_whether_the_prompt_arrived_that_is_said(cloc
     assert clock.slept_s < 60
 
 
-@pytest.mark.parametrize("step", [CREATE, READ, LABEL, PROMPT])
+@pytest.mark.parametrize("step", [CREATE, LABEL, PROMPT])
 async def test_a_server_that_is_gone_is_given_up_after_some_tries(step: tuple[str, str]) -> None:
     fake = FakeOpenCode()
     fake.add(*step, not_sent(), times=100)
@@ -210,7 +209,7 @@ async def test_a_server_that_is_gone_is_given_up_after_some_tries(step: tuple[st
     assert fake.count(*step) == submit.TRIES
 
 
-@pytest.mark.parametrize("step", [READ, LABEL, PROMPT])
+@pytest.mark.parametrize("step", [LABEL, PROMPT])
 @pytest.mark.parametrize(
     "fault", [answer(500, REF), answer(200, b"<html>", "text/html"), answer(401), answer(400, {})]
 )

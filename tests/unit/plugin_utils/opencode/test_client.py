@@ -145,7 +145,8 @@ async def test_the_message_that_is_not_there_is_none() -> None:
 
 
 async def test_a_created_session_must_have_the_id_that_was_asked_for() -> None:
-    async with answering(200, b'{"data": {"id": "ses_other"}}') as server:
+    made = b'{"data": {"id": "ses_other", "location": {"directory": "/srv"}}}'
+    async with answering(200, made) as server:
         with pytest.raises(NotOpenCode, match="ses_other"):
             await server.create_session("ses_1", "/srv")
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 
 from .progress import Progress
@@ -27,8 +27,9 @@ _sender: socket.socket | None = None
 class ProgressBus:
     """The controller's end."""
 
-    def __init__(self, receiver: socket.socket) -> None:
+    def __init__(self, receiver: socket.socket, sender: socket.socket) -> None:
         self._receiver = receiver
+        self._sender = sender
         self._receiver.settimeout(CLOSING_NOTICED_S)
         self._closing = False
 
@@ -37,14 +38,18 @@ class ProgressBus:
         while True:
             closing = self._closing  # read before the socket: what is sent until then is still received
             try:
-                return Progress(**json.loads(self._receiver.recv(65536)))
+                data = self._receiver.recv(65536)
             except TimeoutError:
                 if closing:
                     return None
+                continue
+            return Progress(**json.loads(data)) if data else None  # the empty one came after all others
 
     def close(self) -> None:
-        """Let :meth:`receive` end. Nothing is sent for that: a full bus must not hold anyone."""
+        """Let :meth:`receive` end, after all that was sent."""
         self._closing = True
+        with suppress(OSError):  # a full bus must hold nobody: what reads it notices soon
+            self._sender.send(b"")
 
 
 @contextmanager
@@ -54,7 +59,7 @@ def open_bus() -> Iterator[ProgressBus]:
     receiver, sender = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     sender.setblocking(False)
     _sender = sender
-    bus = ProgressBus(receiver)
+    bus = ProgressBus(receiver, sender)
     try:
         yield bus
     finally:

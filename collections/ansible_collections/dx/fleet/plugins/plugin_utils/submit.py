@@ -14,7 +14,6 @@ from .advice import dispatch_command
 from .errors import DispatchError
 from .opencode.client import OpenCode
 from .opencode.errors import AnswerLost, BadAnswer, NotSent, OpenCodeError
-from .opencode.models import Session
 from .outcome import State
 from .preflight import Plan
 from .progress import Emit, Progress, silent
@@ -63,21 +62,15 @@ async def place(server: OpenCode, request: Request, plan: Plan, *, emit: Emit = 
 
 
 async def _ensure_session(server: OpenCode, request: Request, plan: Plan) -> None:
-    await _repeated(lambda: server.create_session(plan.session, plan.directory))
-    session = await _repeated(lambda: server.session(plan.session))
-    if session.directory.rstrip("/") != plan.directory.rstrip("/"):
+    directory = await _repeated(lambda: server.create_session(plan.session, plan.directory))
+    if directory.rstrip("/") != plan.directory.rstrip("/"):
         # Only a session of an earlier try can differ: it is not ours to delete.
         raise DispatchError(
-            f"{request.vm}: session {plan.session} works in {session.directory}, not in {plan.directory}",
+            f"{request.vm}: session {plan.session} works in {directory}, not in {plan.directory}",
             reason_code="wrong_directory",
             next_action="leave --id out to get a new dispatch",
         )
-    if not _is_labelled(session, request):
-        await _label(server, request, plan)
-
-
-def _is_labelled(session: Session, request: Request) -> bool:
-    return session.metadata.get("dx_dispatch") == request.dispatch
+    await _label(server, request, plan)
 
 
 async def _label(server: OpenCode, request: Request, plan: Plan) -> None:
@@ -92,7 +85,7 @@ async def _label(server: OpenCode, request: Request, plan: Plan) -> None:
     if request.permission:
         changes["permission"] = [dict(rule) for rule in request.permission]
     session = await _repeated(lambda: server.update_session(plan.session, changes))
-    if not _is_labelled(session, request):
+    if session.metadata.get("dx_dispatch") != request.dispatch:
         raise DispatchError(
             f"{request.vm}: the server did not keep the mark of session {plan.session}",
             reason_code="session_not_labelled",

@@ -12,11 +12,13 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from .routing_cache import cache_routing
 
 __all__ = ["Collected", "collected", "run_playbook"]
 
@@ -98,6 +100,7 @@ def run_playbook(
             os.set_blocking(stream, True)
     _import_what_workers_need(with_beads="bead" in variables, with_audit=bool(callbacks))
     _drop_namespace_packages()
+    cache_routing(os.environ)
     from ansible import constants
     from ansible.cli.playbook import PlaybookCLI
 
@@ -109,11 +112,13 @@ def run_playbook(
     class Run(PlaybookCLI):  # type: ignore[misc]
         def _play_prereqs(self) -> Any:
             loader, inventory_manager, variable_manager = super()._play_prereqs()
+            _load_only_plugins_of(inventory_manager)
             # Variables of -e are templates to Ansible; plain strings put here are not.
             variable_manager.extra_vars.update(variables)
             return loader, inventory_manager, variable_manager
 
-    argv = ["ansible-playbook", "-i", str(inventory), f"dx.fleet.{name}", "--skip-tags", "report"]
+    skipped = "report" if "bead" in variables else "report,bead,preflight"
+    argv = ["ansible-playbook", "-i", str(inventory), f"dx.fleet.{name}", "--skip-tags", skipped]
     run = Run(argv + ["--check"] * check + ["-" + "v" * verbosity] * bool(verbosity))
     run.parse()
     # What is there now stays to the end: no worker need copy it because of a collection.
@@ -151,6 +156,36 @@ def _import_what_workers_need(*, with_beads: bool, with_audit: bool) -> None:
         from .. import beads_action, claim_sessions, settled  # noqa: F401
     if with_audit:
         from ..audit import background, play, recorder, telling  # noqa: F401
+
+
+def _load_only_plugins_of(inventory: Any) -> None:
+    """Load for the workers the connection plugins that hosts of the inventory use.
+
+    Ansible loads all of them, with all shell and become plugins, to have their options read once (2.19): a
+    tenth of a second, mostly for PowerShell's. What is left out here loads where it is used.
+    """
+    from ansible import constants
+    from ansible.executor import playbook_executor
+    from ansible.plugins.loader import connection_loader, shell_loader
+
+    def connection(host: Any) -> str:
+        return str(host.get_vars().get("ansible_connection", constants.DEFAULT_TRANSPORT))
+
+    used = {connection(host) for host in inventory.get_hosts()}
+    playbook_executor.connection_loader = _Only(connection_loader, used)
+    playbook_executor.shell_loader = _Only(shell_loader, {"sh"})
+    playbook_executor.become_loader = _Only(None, ())
+
+
+class _Only:
+    """A plugin loader that says it has no other plugins than these."""
+
+    def __init__(self, loader: Any, names: Collection[str]) -> None:
+        self._loader = loader
+        self._names = names
+
+    def all(self, **options: Any) -> Iterator[Any]:
+        return (self._loader.get(name, **options) for name in sorted(self._names))
 
 
 def _drop_namespace_packages() -> None:

@@ -124,10 +124,11 @@ class OpenCode:
         answer = await self._get("/config/providers", models.Providers, params={"directory": directory})
         return [f"{provider.id}/{model}" for provider in answer.providers for model in provider.models]
 
-    async def create_session(self, session: str, directory: str) -> None:
+    async def create_session(self, session: str, directory: str) -> str:
         """`POST /api/session` with an id of our choice: a repeat finds the same session.
 
-        In a repeat OpenCode 1.18 ignores a different directory: read the session back.
+        Returns:
+            The session's directory. In a repeat OpenCode 1.18 ignores a different one.
         """
         answer = await self._send(
             "POST",
@@ -137,6 +138,7 @@ class OpenCode:
         )
         if answer.data.id != session:
             raise NotOpenCode(f"{self.url} made session {answer.data.id!r} instead of {session!r}")
+        return answer.data.location.directory
 
     async def update_session(self, session: str, changes: Mapping[str, Any]) -> models.Session:
         """`PATCH /session/ID`: ``title``, ``metadata``, ``permission`` (appended to what is there)."""

@@ -106,10 +106,14 @@ class Session(_Answer):
 
 
 class CreatedSession(_Answer):
-    """`POST /api/session`: only the id is the same as elsewhere."""
+    """`POST /api/session`: its own form of a session."""
 
     class Data(_Answer):
+        class Location(_Answer):
+            directory: str
+
         id: str
+        location: Location
 
     data: Data
 
