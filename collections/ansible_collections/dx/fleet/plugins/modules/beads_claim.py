@@ -265,117 +265,19 @@ outcome:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dx.fleet.plugins.module_utils.beads.bd import Bd
-from ansible_collections.dx.fleet.plugins.module_utils.beads.claims import (
-    Claimant,
-    Claims,
-    Policy,
-    Result,
-    Seen,
-)
 from ansible_collections.dx.fleet.plugins.module_utils.beads.errors import BeadsError
-from ansible_collections.dx.fleet.plugins.module_utils.beads.record import attempt_of, words_of
-from ansible_collections.dx.fleet.plugins.module_utils.beads.settling import end_of
-from ansible_collections.dx.fleet.plugins.module_utils.session_ids import session_id
+from ansible_collections.dx.fleet.plugins.module_utils.beads.jobs import claim, failure
 from ansible_collections.dx.fleet.plugins.module_utils.specs import CLAIM, CLAIM_REQUIRED_IF
-
-CLAIMANT = (
-    "vm",
-    "orchestrator",
-    "branch",
-    "worktree",
-    "dispatch",
-    "session",
-    "dispatcher",
-    "begin",
-    "any_vm",
-)
 
 
 def main() -> None:
     """Do what the options ask for, and tell it."""
     module = AnsibleModule(argument_spec=CLAIM, required_if=CLAIM_REQUIRED_IF, supports_check_mode=True)
-    options = module.params
-    bd = Bd(options["beads_executable"], options["beads_dir"], options["timeout"])
     try:
-        result, ended = _done(options, bd, module.check_mode)
-        lock = "store" if result is not None and bd.capabilities.guards else "tracker"
+        result = claim(module.params, module.check_mode)
     except BeadsError as error:
-        module.fail_json(
-            msg=f"{error.message}. Next: {error.next_action}",
-            reason_code=error.reason_code,
-            next_action=error.next_action,
-            **{**error.details, **_cost(bd)},
-        )
-    told = {} if ended is None else {"ended": ended}
-    if result is None:
-        module.exit_json(changed=False, **told)
-    module.exit_json(**told, **_told(result), lock=lock, **_cost(bd))
-
-
-def _done(options: dict, bd: Bd, check: bool) -> tuple[Result | None, str | None]:
-    """What became of the bead (None: nothing was to be done), and, where it was settled, of the claim."""
-    bead, state, dispatch, reason = (options[name] for name in ("bead", "state", "dispatch", "reason"))
-    ended = None
-    if state == "settled":
-        end = end_of(options["outcome"], sent=options["sent"], begun_now=options["begun_now"])
-        if end.state == "held":
-            return None, end.state
-        state = ended = end.state
-        reason = end.reason
-    claims = Claims(bd, bd.workspace, options["lock_timeout"])
-    if state == "present":
-        return claims.present(bead), ended
-    if state == "claimed":
-        claimant = Claimant(**{name: options[name] for name in CLAIMANT})
-        return claims.claim(bead, claimant, check, _policy(options)), ended
-    if state == "closed":
-        return claims.close(bead, dispatch, reason, check), ended
-    seen = options["seen_dispatcher"]
-    as_seen = None if seen is None else Seen("in_progress", seen or None)
-    if state == "released":
-        return claims.release(bead, dispatch, check, reason, as_seen), ended
-    return claims.block(bead, dispatch, reason, check, as_seen), ended
-
-
-def _policy(options: dict) -> Policy:
-    return Policy(
-        gone=options["gone_dispatcher"],
-        retry=options["retry"],
-        alone=options["single_orchestrator"],
-        idle=frozenset(options["idle_beads"]),
-        takeover=options["takeover"],
-    )
-
-
-def _told(result: Result) -> dict:
-    before, after = result.before, result.after
-    named = ("vm", "dispatch", "session", "message")
-    told: dict = {name: words_of(after, name) for name in named}
-    told["attempt"] = attempt_of(after)
-    if worktree := words_of(after, "worktree"):
-        told["worktree"] = worktree
-    if told["dispatch"] and told["session"] not in (None, session_id(told["dispatch"])):
-        told["resumes"] = told["session"]
-    holder = {
-        "vm": before.assignee,
-        "dispatch": words_of(before, "dispatch"),
-        "orchestrator": words_of(before, "orchestrator"),
-    }
-    return {
-        **told,
-        "changed": result.changed,
-        "bead": after.as_dict(),
-        "previous_holder": holder if before.assignee else None,
-        "continued": result.continued,
-        "others": list(result.others),
-        "task": after.task(),
-        "diff": {"before": before.as_dict(), "after": after.as_dict()},
-    }
-
-
-def _cost(bd: Bd) -> dict:
-    return {"bd_calls": len(bd.calls), "bd_seconds": round(sum(call.seconds for call in bd.calls), 3)}
+        module.fail_json(**failure(error))
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -151,27 +151,19 @@ outcome:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dx.fleet.plugins.module_utils.beads.bd import Bd
-from ansible_collections.dx.fleet.plugins.module_utils.beads.claims import Claims
 from ansible_collections.dx.fleet.plugins.module_utils.beads.errors import BeadsError
+from ansible_collections.dx.fleet.plugins.module_utils.beads.jobs import failure, info
 from ansible_collections.dx.fleet.plugins.module_utils.specs import BEADS_INFO
 
 
 def main() -> None:
     """List the claims as Beads has them; the action plugin of the same name asks the servers."""
     module = AnsibleModule(argument_spec=BEADS_INFO, supports_check_mode=True)
-    options = module.params
-    bd = Bd(options["beads_executable"], options["beads_dir"], options["timeout"])
     try:
-        claims = Claims(bd, bd.workspace).all()
+        result = info(module.params, module.check_mode)
     except BeadsError as error:
-        module.fail_json(
-            msg=f"{error.message}. Next: {error.next_action}",
-            reason_code=error.reason_code,
-            next_action=error.next_action,
-            **error.details,
-        )
-    module.exit_json(changed=False, claims=claims)
+        module.fail_json(**failure(error))
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

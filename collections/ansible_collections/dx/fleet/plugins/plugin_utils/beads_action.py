@@ -10,9 +10,12 @@ from contextlib import suppress
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ..module_utils.beads.errors import NoWorkspace
+from ..module_utils.beads import jobs
+from ..module_utils.beads.errors import BeadsError, NoWorkspace
 from ..module_utils.beads.workspace import find_workspace
+from ..module_utils.specs import BEADS_INFO, CLAIM, CLAIM_REQUIRED_IF
 from .ansible_action import FleetAction
 from .errors import ClaimError, FleetError
 from .outcome import State
@@ -34,6 +37,10 @@ _REFUSED = frozenset(
     )
 )
 _UNREACHABLE = frozenset(("store_unreachable", "tracker_unreachable"))
+_JOBS = {
+    "dx.fleet.beads_claim": (jobs.claim, ArgumentSpecValidator(CLAIM, required_if=CLAIM_REQUIRED_IF)),
+    "dx.fleet.beads_info": (jobs.info, ArgumentSpecValidator(BEADS_INFO)),
+}
 
 
 class ModuleFailure(ClaimError):
@@ -42,9 +49,11 @@ class ModuleFailure(ClaimError):
     def __init__(self, details: Mapping[str, Any]) -> None:
         code = str(details.get("reason_code") or "tracker_failed")
         advice = details.get("next_action")
-        message = str(details.get("msg") or details.get("module_stderr") or "the tracker host failed")
+        message = str(details.get("msg") or "the tracker host failed").removesuffix(f". Next: {advice}")
+        if "reason_code" not in details:  # it is not the module that speaks
+            message += _last_words(details)
         super().__init__(
-            message.removesuffix(f". Next: {advice}"),
+            message,
             reason_code=code,
             next_action=str(advice or "run the same with -vvv, and look at the tracker host"),
             state=State.REFUSED
@@ -56,13 +65,23 @@ class ModuleFailure(ClaimError):
         self.details = details
 
 
+def _last_words(details: Mapping[str, Any]) -> str:
+    """What Python or the shell of the host said: an exception's last line, else the first."""
+    said = f"{details.get('module_stderr') or ''}\n{details.get('module_stdout') or ''}"
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    if not lines:
+        return ""
+    return f": {lines[-1 if 'Traceback' in said else 0][:300]}"
+
+
 class BeadsAction(FleetAction):
     """Base of the actions that work with Beads. The connection of the task is that to the tracker host."""
 
-    TRANSFERS_FILES = True
-
     def on_tracker(self, module: str, args: Mapping[str, Any]) -> dict[str, Any]:
         """The result of a module that ran on the tracker host.
+
+        Where that is the controller, its code runs in this process: for one of its own Ansible would pack,
+        unpack and compile it anew each time, half a second.
 
         Args:
             module: Its name, such as ``dx.fleet.beads_claim``.
@@ -76,6 +95,8 @@ class BeadsAction(FleetAction):
             # Ansible runs a local module in the playbook's folder; a person means the one they are in.
             with suppress(NoWorkspace):
                 given["beads_dir"] = find_workspace()
+        if self._is_here():
+            return self._done_here(module, given)
         try:
             result: dict[str, Any] = self._execute_module(
                 module_name=module, module_args=given, task_vars=self._task_vars
@@ -91,6 +112,21 @@ class BeadsAction(FleetAction):
         if result.get("failed"):
             raise ModuleFailure(result)
         return result
+
+    def _is_here(self) -> bool:
+        """Whether the task's connection leads to this host, as this user and with this environment."""
+        connection = self._connection
+        return connection.transport == "local" and not connection.become and not any(self._task.environment)
+
+    def _done_here(self, module: str, given: dict[str, Any]) -> dict[str, Any]:
+        job, spec = _JOBS[module]
+        options = spec.validate(given)
+        if options.error_messages:
+            raise ModuleFailure({"msg": "; ".join(options.error_messages), "reason_code": "bad_options"})
+        try:
+            return job(options.validated_parameters, bool(self._task.check_mode))
+        except BeadsError as error:
+            raise ModuleFailure(jobs.failure(error)) from error
 
     def servers_of(self, vms: Iterable[str | None]) -> dict[str, OpenCode | FleetError]:
         """The OpenCode server of each VM, as the inventory knows it, or why there is none to ask."""

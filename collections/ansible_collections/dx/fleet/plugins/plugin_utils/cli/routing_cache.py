@@ -46,7 +46,7 @@ def _cached(parse: Parse, folder: Path) -> Parse:
         if content_id != ("ansible.builtin", "runtime.yml"):
             return parse(text, content_id)
         file = folder / f"ansible-routing-{hashlib.sha256(text).hexdigest()}.json"
-        table = _read(file)
+        table: Mapping[str, Any] | None = _read(file)
         if table is None:
             table = parse(text, content_id)
             _write(file, table)

@@ -1,0 +1,148 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the modules on beads do, apart from Ansible: their options in, their result out.
+
+On the tracker host a module of Ansible calls it; where that host is the controller, the action does.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ..session_ids import session_id
+from .bd import Bd
+from .claims import Claimant, Claims, Policy, Result, Seen
+from .errors import BeadsError
+from .record import attempt_of, words_of
+from .settling import end_of
+
+__all__ = ["claim", "failure", "info"]
+
+CLAIMANT = (
+    "vm",
+    "orchestrator",
+    "branch",
+    "worktree",
+    "dispatch",
+    "session",
+    "dispatcher",
+    "begin",
+    "any_vm",
+)
+
+
+def claim(options: t.Mapping[str, t.Any], check: bool) -> dict[str, t.Any]:
+    """Bring a claim into the state of ``beads_claim``.
+
+    Args:
+        options: Those of the module, with all defaults.
+        check: Change nothing.
+
+    Returns:
+        The module's result.
+
+    Raises:
+        BeadsError: Why not; its details say what that took.
+    """
+    bd = _bd(options)
+    try:
+        result, ended = _done(options, bd, check)
+        lock = "store" if result is not None and bd.capabilities.guards else "tracker"
+    except BeadsError as error:
+        error.details.update(_cost(bd))
+        raise
+    told = {} if ended is None else {"ended": ended}
+    if result is None:
+        return {"changed": False, **told}
+    return {**told, **_told(result), "lock": lock, **_cost(bd)}
+
+
+def info(options: t.Mapping[str, t.Any], _check: bool) -> dict[str, t.Any]:
+    """All claims, as of ``beads_info``; to look changes nothing, so check mode is no other.
+
+    Raises:
+        BeadsError: They can't be read.
+    """
+    bd = _bd(options)
+    return {"changed": False, "claims": Claims(bd, bd.workspace).all()}
+
+
+def failure(error: BeadsError) -> dict[str, t.Any]:
+    """The result of a module that failed."""
+    return {
+        "failed": True,
+        "msg": f"{error.message}. Next: {error.next_action}",
+        "reason_code": error.reason_code,
+        "next_action": error.next_action,
+        **error.details,
+    }
+
+
+def _bd(options: t.Mapping[str, t.Any]) -> Bd:
+    return Bd(options["beads_executable"], options["beads_dir"], options["timeout"])
+
+
+def _done(options: t.Mapping[str, t.Any], bd: Bd, check: bool) -> tuple[Result | None, str | None]:
+    """What became of the bead (None: nothing was to be done), and, where it was settled, of the claim."""
+    bead, state, dispatch, reason = (options[name] for name in ("bead", "state", "dispatch", "reason"))
+    ended = None
+    if state == "settled":
+        end = end_of(options["outcome"], sent=options["sent"], begun_now=options["begun_now"])
+        if end.state == "held":
+            return None, end.state
+        state = ended = end.state
+        reason = end.reason
+    claims = Claims(bd, bd.workspace, options["lock_timeout"])
+    if state == "present":
+        return claims.present(bead), ended
+    if state == "claimed":
+        claimant = Claimant(**{name: options[name] for name in CLAIMANT})
+        return claims.claim(bead, claimant, check, _policy(options)), ended
+    if state == "closed":
+        return claims.close(bead, dispatch, reason, check), ended
+    seen = options["seen_dispatcher"]
+    as_seen = None if seen is None else Seen("in_progress", seen or None)
+    if state == "released":
+        return claims.release(bead, dispatch, check, reason, as_seen), ended
+    return claims.block(bead, dispatch, reason, check, as_seen), ended
+
+
+def _policy(options: t.Mapping[str, t.Any]) -> Policy:
+    return Policy(
+        gone=options["gone_dispatcher"],
+        retry=options["retry"],
+        alone=options["single_orchestrator"],
+        idle=frozenset(options["idle_beads"]),
+        takeover=options["takeover"],
+    )
+
+
+def _told(result: Result) -> dict[str, t.Any]:
+    before, after = result.before, result.after
+    named = ("vm", "dispatch", "session", "message")
+    told: dict[str, t.Any] = {name: words_of(after, name) for name in named}
+    told["attempt"] = attempt_of(after)
+    if worktree := words_of(after, "worktree"):
+        told["worktree"] = worktree
+    if told["dispatch"] and told["session"] not in (None, session_id(told["dispatch"])):
+        told["resumes"] = told["session"]
+    holder = {
+        "vm": before.assignee,
+        "dispatch": words_of(before, "dispatch"),
+        "orchestrator": words_of(before, "orchestrator"),
+    }
+    return {
+        **told,
+        "changed": result.changed,
+        "bead": after.as_dict(),
+        "previous_holder": holder if before.assignee else None,
+        "continued": result.continued,
+        "others": list(result.others),
+        "task": after.task(),
+        "diff": {"before": before.as_dict(), "after": after.as_dict()},
+    }
+
+
+def _cost(bd: Bd) -> dict[str, t.Any]:
+    return {"bd_calls": len(bd.calls), "bd_seconds": round(sum(call.seconds for call in bd.calls), 3)}
