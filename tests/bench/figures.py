@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from tests.lab.binaries import find_opencode
+from tests.lab.binaries import CHECKOUT, find_opencode
 
 from .audit import hanging_slack, recording
 from .events import Witness
@@ -158,10 +158,12 @@ def _wait_playbook(servers: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
 def _watched(setting: Setting, playbook: Path, seconds: float) -> tuple[int, float]:
     """Memory in bytes at most, and share of a core, of ansible-playbook with its worker while they wait.
 
+    By the ansible.cfg of the checkout: by Ansible's defaults ansible-playbook alone takes 5 % in looking for results.
     Memory is the proportional set: pages that both share count once.
     """
     words = [str(BIN / "ansible-playbook"), "-i", "localhost,", str(playbook)]
-    with subprocess.Popen(words, env=setting.environment, stdout=subprocess.DEVNULL) as controller:
+    environment = setting.environment | {"ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg")}
+    with subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL) as controller:
         began = time.monotonic()
         time.sleep(8)  # over the start
         both = [psutil.Process(controller.pid), *psutil.Process(controller.pid).children()]

@@ -176,6 +176,7 @@ class ServerWatch:
             directory = await self._directory(session)
             if directory is not None:
                 by_directory.setdefault(directory, []).append(session)
+        self._dirty.difference_update(sessions)  # what gave a reason until now is in the answers to come
         for directory, members in by_directory.items():
             statuses = await self._server.statuses(directory)
             works = any(status.type != "idle" for status in statuses.values())
