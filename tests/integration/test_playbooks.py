@@ -13,6 +13,7 @@ import yaml
 
 from tests.command import Completed, run_ansible
 from tests.lab import Lab, ScriptedModel
+from tests.lab.proxy import FaultProxy
 
 from .fleet import Fleet, fresh_id
 
@@ -44,6 +45,19 @@ def test_the_playbook_runs_by_its_name_from_anywhere(fleet: Fleet, tmp_path: Pat
     completed = run_ansible("ansible-playbook", *words, env=fleet.env, cwd=tmp_path)
     assert completed.code == 0, completed
     assert f"completed: {fleet.default}: the agent finished" in completed.out
+
+
+def test_the_command_looks_once_where_no_claim_stands_between(
+    fleet_behind: Fleet, proxy: FaultProxy, tmp_path: Path
+) -> None:
+    def looks() -> int:
+        return sum(path.endswith("/global/health") for _, path in proxy.requests)
+
+    assert fleet_behind.dispatch("epyc6", fleet_behind.repo, ANY).code == 0
+    assert looks() == 1
+    completed = fleet_behind.playbook("dx.fleet.dispatch", target="epyc6", repo=fleet_behind.repo, task=ANY)
+    assert completed.code == 0, completed
+    assert looks() == 3
 
 
 def test_check_mode_sends_nothing(fleet: Fleet) -> None:

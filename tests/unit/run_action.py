@@ -18,11 +18,16 @@ __all__ = ["Ansible"]
 
 
 class Ansible:
-    """One host and its server. ``connected`` is what clients were made with."""
+    """One host and its server. ``connected`` is what clients were made with.
+
+    ``connection`` and ``environment`` are those of the task.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.fake = FakeOpenCode()
         self.connected: list[dict[str, Any]] = []
+        self.connection = MagicMock()
+        self.environment: list[dict[str, str]] = []
         self.host: dict[str, Any] = {"inventory_hostname": "epyc6", "opencode_url": URL}
         monkeypatch.setattr(ansible_action, "OpenCode", self._connect)
         monkeypatch.setattr(ansible_action, "display", MagicMock())
@@ -35,9 +40,10 @@ class Ansible:
     def run(self, action: Any, *, check: bool = False, **options: Any) -> dict[str, Any]:
         """The result of a task with these options."""
         task = MagicMock(args=options, check_mode=check, async_val=0, diff=False, action="dx.fleet.x")
+        task.environment = self.environment
         templar = MagicMock()
         templar.template = lambda value: value
-        module = action.ActionModule(task, MagicMock(), MagicMock(), MagicMock(), templar, MagicMock())
+        module = action.ActionModule(task, self.connection, MagicMock(), MagicMock(), templar, MagicMock())
         found = module.run(task_vars=self.host)
         assert isinstance(found, dict)
         return found

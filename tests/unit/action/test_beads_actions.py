@@ -11,6 +11,9 @@ from unittest.mock import MagicMock
 import pytest
 from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.dx.fleet.plugins.action import beads_claim, beads_info, beads_reap
+from ansible_collections.dx.fleet.plugins.module_utils import specs
+from ansible_collections.dx.fleet.plugins.module_utils.beads.errors import AlreadyClaimed
+from ansible_collections.dx.fleet.plugins.plugin_utils import beads_action
 from ansible_collections.dx.fleet.plugins.plugin_utils.dispatcher import this_dispatcher
 from ansible_collections.dx.fleet.plugins.plugin_utils.outcome import Evidence, Outcome, State
 
@@ -305,3 +308,63 @@ def test_a_transport_that_is_local_is_told_where_the_person_is(
     monkeypatch.setattr(beads_claim.ActionModule, "__init__", connected)
     tracker.claim(CLAIMED)
     assert tracker.asked[0]["beads_dir"] == str(tmp_path / ".beads")
+
+
+def here(ansible: Ansible, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The task's connection leads to the controller itself. What is returned are options that the job got."""
+    asked: list[dict[str, Any]] = []
+
+    def claim(options: dict[str, Any], check: bool) -> dict[str, Any]:
+        asked.append({**options, "check": check})
+        if options["bead"] == "bd-2":
+            raise AlreadyClaimed("bd-2 is held by macmini", "bd show bd-2", claim=None)
+        return CLAIMED
+
+    ansible.connection.transport, ansible.connection.become = "local", None
+    spec = beads_action._JOBS["dx.fleet.beads_claim"][1]
+    monkeypatch.setitem(beads_action._JOBS, "dx.fleet.beads_claim", (claim, spec))
+    monkeypatch.setattr(beads_action, "find_workspace", lambda: "/srv/beads/.beads")
+    return asked
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_on_the_controller_itself_no_module_is_packed(
+    tracker: Tracker, ansible: Ansible, monkeypatch: pytest.MonkeyPatch, check: bool
+) -> None:
+    asked = here(ansible, monkeypatch)
+    found = tracker.claim(check=check)
+    assert (found["changed"], found["dispatch"]) == (True, "bd-1@1")
+    assert tracker.asked == []
+    (options,) = asked
+    assert (options["bead"], options["vm"], options["check"]) == ("bd-1", "epyc6", check)
+    assert (options["beads_dir"], options["beads_executable"]) == ("/srv/beads/.beads", "bd")
+    assert set(specs.CLAIM) <= options.keys(), "with all defaults, as a module has them"
+
+
+def test_a_refusal_on_the_controller_itself_is_that_of_the_module(
+    tracker: Tracker, ansible: Ansible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here(ansible, monkeypatch)
+    outcome = tracker.run(beads_claim, bead="bd-2", vm="epyc6")["outcome"]
+    assert (outcome["state"], outcome["reason_code"]) == ("refused", "already_claimed")
+    assert (outcome["message_to_human"], outcome["next_action"]) == (
+        "bd-2 is held by macmini",
+        "bd show bd-2",
+    )
+
+
+@pytest.mark.parametrize("what", ["another host", "another user", "another environment"])
+def test_another_host_user_or_environment_needs_the_module(
+    tracker: Tracker, ansible: Ansible, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    asked = here(ansible, monkeypatch)
+    match what:
+        case "another host":
+            ansible.connection.transport = "ssh"
+        case "another user":
+            ansible.connection.become = object()
+        case "another environment":
+            ansible.environment = [{"BEADS_DIR": "/elsewhere"}]
+    assert tracker.claim(CLAIMED)["changed"]
+    assert len(tracker.asked) == 1
+    assert asked == []

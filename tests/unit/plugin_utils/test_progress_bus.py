@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils import progress_bus
 from ansible_collections.dx.fleet.plugins.plugin_utils.progress import Progress
 from ansible_collections.dx.fleet.plugins.plugin_utils.progress_bus import (
@@ -112,6 +113,13 @@ def test_a_progress_that_is_too_long_is_dropped_and_the_next_one_comes() -> None
         send(Progress("epyc6", "x", "y" * 10_000_000))
         send(Progress("epyc6", "x", "z"))
         assert reader.wait_for(1)[0].text == "z"
+
+
+def test_what_reads_is_woken_by_the_end_and_not_by_its_own_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_bus, "CLOSING_NOTICED_S", 3600)
+    with reading() as reader:
+        in_child("before the end")
+    assert [progress.text for progress in reader.got] == ["before the end 0"]
 
 
 def test_a_worker_that_outlives_the_bus_is_not_disturbed() -> None:

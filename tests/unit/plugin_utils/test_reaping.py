@@ -55,6 +55,11 @@ def test_what_may_work_is_kept_however_old(state: str, gone: bool | None, held_s
     assert "ses_1 on epyc6" in decision.found
 
 
+def test_of_a_claim_that_names_no_session_none_is_named() -> None:
+    decision = decided(SessionSeen("unknown", why="the claim names none"), session=None)
+    assert decision == Decision("kept", "its session on epyc6 can't be asked (the claim names none)")
+
+
 @pytest.mark.parametrize("seen", [SessionSeen("gone"), SessionSeen("idle", DONE)])
 @pytest.mark.parametrize(
     "why", [{"gone": False}, {"held_s": 3599}, {"held_s": None}, {"status": "blocked"}, {"status": "open"}]

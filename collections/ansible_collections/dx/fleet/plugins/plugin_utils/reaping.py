@@ -31,7 +31,8 @@ def decide(claim: Mapping[str, Any], seen: SessionSeen, *, gone: bool | None, tt
         gone: Whether its dispatcher is known to be gone (True) or to live (False).
         ttl_s: Seconds for which every claim is left alone.
     """
-    where = f"session {claim['session']} on {claim['vm']}"
+    name = claim["session"]
+    where = f"its session on {claim['vm']}" if name is None else f"session {name} on {claim['vm']}"
     if claim["status"] != "in_progress":
         return Decision("kept", f"it is {claim['status']}, which a person decides")
     if seen.maybe_works:
