@@ -99,6 +99,22 @@ def test_ctrl_c_while_it_is_being_sent_leads_to_one_run(
     assert len(model.prompts("sent once")) == 1
 
 
+def test_ctrl_c_before_the_task_was_sent_names_what_it_would_have_been(
+    fleet_behind: Fleet, proxy: FaultProxy
+) -> None:
+    proxy.add("GET", "/global/health$", hang(), times=None)
+    running = fleet_behind.start("--all", "affordabot", "@say never", "--id", "d-1", "--json")
+    while not any(path == "/global/health" for _, path in proxy.requests):
+        assert running.alive
+        time.sleep(0.02)
+    running.interrupt()
+    detached = running.finish()
+    (result,) = (each for each in detached.document()["results"] if each["vm"] == "epyc6")
+    assert (result["state"], result["dispatch"]) == ("running", "d-1.epyc6")
+    assert result["session"].startswith("ses_dx-d-1-epyc6-")
+    assert result["message"].startswith("msg_dx-d-1-epyc6-")
+
+
 def test_ctrl_c_while_the_task_is_typed(fleet: Fleet, lab: Lab) -> None:
     before = fleet["epyc6"].sessions()
     running = fleet.start("epyc6", "affordabot", "-", "--json", typing=True)
@@ -119,6 +135,7 @@ def test_ctrl_c_with_json_is_still_one_document(fleet: Fleet, lab: Lab, model: S
     result = detached.result()
     assert (detached.code, detached.document()["exit_code"]) == (130, 130)
     assert (result["vm"], result["state"], result["reason_code"]) == ("epyc6", "running", "detached")
+    assert fleet["epyc6"].prompts(result["session"]) == [[f"{gate.wait}\n@say documented"]]
     program, *words = words_of(result["next_action"])
     attached = fleet.dispatch(*words)
     assert (program, attached.code) == ("dx-dispatch", 0)

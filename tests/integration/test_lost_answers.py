@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ import pytest
 from tests.command import Completed
 from tests.lab import Lab, ScriptedModel
 from tests.lab.proxy import Fault, FaultProxy, drop_request, drop_response, hang, status
+from tests.lab.tracker import Tracker
 
 from .ahead import Ahead, ahead, chosen
 from .fleet import Fleet, fresh_id
@@ -136,6 +137,31 @@ def test_one_loss_changes_nothing(losses: Ahead[str, Seen], loss: str) -> None:
         assert seen.asked > 1
 
 
+@pytest.mark.parametrize(
+    "path",
+    [r"/global/health$", r"^/session/[^/]+/message/[^/]+$", r"^/file$"],
+    ids=["health", "look", "file"],
+)
+def test_a_look_that_is_lost_after_the_claim_changes_nothing(
+    lab: Lab,
+    fleet: Fleet,
+    fleet_behind: Fleet,
+    model: ScriptedModel,
+    proxy: FaultProxy,
+    tracker: Tracker,
+    path: str,
+) -> None:
+    proxy.add("GET", path, drop_response(), after=1)
+    task, name = _task()
+    bead = tracker.create(*task.split("\n", 1))
+    behind = replace(fleet_behind, env={**fleet_behind.env, **tracker.env})
+    completed = behind.dispatch("epyc6", "affordabot", "--bead", bead)
+    assert (completed.code, tracker.status(bead)) == (0, "closed"), completed
+    assert (lab.vms["epyc6"].repo("affordabot") / name).read_text() == "run\n"
+    assert len(model.prompts(name)) == 1
+    assert len(fleet["epyc6"].prompts(completed.result()["session"])) == 1
+
+
 def test_many_losses_at_once(
     fleet: Fleet, fleet_behind: Fleet, lab: Lab, model: ScriptedModel, proxy: FaultProxy
 ) -> None:
@@ -198,7 +224,7 @@ def test_a_prompt_that_can_never_be_confirmed_is_not_called_sent(
     fleet: Fleet, fleet_behind: Fleet, model: ScriptedModel, proxy: FaultProxy
 ) -> None:
     proxy.add("POST", r"/prompt_async$", drop_response(), times=None)
-    proxy.add("GET", r"^/session/[^/]+/message/[^/]+$", drop_response(), times=None, after=2)
+    proxy.add("GET", r"^/session/[^/]+/message/[^/]+$", drop_response(), times=None, after=1)
     dispatch = fresh_id()
     words = ("epyc6", "affordabot", "@say somewhere", "--id", dispatch)
     completed = fleet_behind.dispatch(*words)

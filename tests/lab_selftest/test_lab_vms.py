@@ -119,7 +119,7 @@ def test_kill_leaves_the_children_running(vm: LabVM, model: ScriptedModel) -> No
             child.kill()
         # They were adopted by the keeper, which must not keep them as zombies.
         assert vanished(children)
-        assert vm.children() == []
+        assert vanished(vm.children()), "nor what the new server ran meanwhile"
 
 
 def test_stop_ends_the_children(vm: LabVM, model: ScriptedModel) -> None:

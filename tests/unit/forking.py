@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import posix
 import signal
 import sys
 
@@ -17,12 +18,13 @@ LIFE_S = 60
 def fork() -> int:
     """Like :func:`os.fork`; a child that hangs dies of SIGALRM, and its parent sees that it did.
 
-    The coverage of a child is not measured: a lock of the measuring could be held by another thread of its parent,
-    and would then be so for good.
+    The coverage of a child is not measured, nor saved when it ends: a lock of the measuring could be held by
+    another thread of its parent, and would then be so for good.
     """
     pid = os.fork()
     if pid == 0:
         sys.settrace(None)
+        os._exit = posix._exit
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(LIFE_S)
     return pid

@@ -42,8 +42,10 @@ class Ansible:
         task = MagicMock(args=options, check_mode=check, async_val=0, diff=False, action="dx.fleet.x")
         task.environment = self.environment
         templar = MagicMock()
+        loader = MagicMock()
+        loader.get_basedir.return_value = "/plays"
         templar.template = lambda value: value
-        module = action.ActionModule(task, self.connection, MagicMock(), MagicMock(), templar, MagicMock())
+        module = action.ActionModule(task, self.connection, MagicMock(), loader, templar, MagicMock())
         found = module.run(task_vars=self.host)
         assert isinstance(found, dict)
         return found

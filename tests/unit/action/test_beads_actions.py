@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -310,35 +312,76 @@ def test_a_transport_that_is_local_is_told_where_the_person_is(
     assert tracker.asked[0]["beads_dir"] == str(tmp_path / ".beads")
 
 
-def here(ansible: Ansible, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The task's connection leads to the controller itself. What is returned are options that the job got."""
-    asked: list[dict[str, Any]] = []
+def here(ansible: Ansible, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The task's connection leads to the controller itself. The result has the options that the job got."""
 
     def claim(options: dict[str, Any], check: bool) -> dict[str, Any]:
-        asked.append({**options, "check": check})
-        if options["bead"] == "bd-2":
-            raise AlreadyClaimed("bd-2 is held by macmini", "bd show bd-2", claim=None)
-        return CLAIMED
+        match options["bead"]:
+            case "bd-2":
+                raise AlreadyClaimed("bd-2 is held by macmini", "bd show bd-2", claim=None)
+            case "bd-3":
+                raise OSError(37, "No locks available")
+            case "bd-4":
+                os.kill(os.getpid(), signal.SIGKILL)
+        return {**CLAIMED, "got": {**options, "check": check}, "pid": os.getpid(), "group": os.getpgrp()}
 
     ansible.connection.transport, ansible.connection.become = "local", None
     spec = beads_action._JOBS["dx.fleet.beads_claim"][1]
     monkeypatch.setitem(beads_action._JOBS, "dx.fleet.beads_claim", (claim, spec))
     monkeypatch.setattr(beads_action, "find_workspace", lambda: "/srv/beads/.beads")
-    return asked
 
 
 @pytest.mark.parametrize("check", [False, True])
 def test_on_the_controller_itself_no_module_is_packed(
     tracker: Tracker, ansible: Ansible, monkeypatch: pytest.MonkeyPatch, check: bool
 ) -> None:
-    asked = here(ansible, monkeypatch)
+    here(ansible, monkeypatch)
     found = tracker.claim(check=check)
     assert (found["changed"], found["dispatch"]) == (True, "bd-1@1")
     assert tracker.asked == []
-    (options,) = asked
+    options = found["got"]
     assert (options["bead"], options["vm"], options["check"]) == ("bd-1", "epyc6", check)
     assert (options["beads_dir"], options["beads_executable"]) == ("/srv/beads/.beads", "bd")
     assert set(specs.CLAIM) <= options.keys(), "with all defaults, as a module has them"
+    assert found["pid"] == found["group"] != os.getpgrp(), "what ends this worker does not end it"
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("beads", "/plays/beads"), ("/srv/other", "/srv/other"), ("~/beads", os.path.expanduser("~/beads"))],
+)
+@pytest.mark.parametrize("environment", [[], [{"X": "y"}]])
+def test_a_relative_folder_begins_at_the_playbook(
+    tracker: Tracker,
+    ansible: Ansible,
+    monkeypatch: pytest.MonkeyPatch,
+    given: str,
+    meant: str,
+    environment: list[dict[str, str]],
+) -> None:
+    here(ansible, monkeypatch)
+    ansible.environment = environment
+    if environment:
+        tracker.claim(CLAIMED, beads_dir=given)
+        assert tracker.asked[0]["beads_dir"] == meant
+    else:
+        assert tracker.claim(beads_dir=given)["got"]["beads_dir"] == meant
+
+
+@pytest.mark.parametrize(("bead", "words"), [("bd-3", "No locks available"), ("bd-4", "died (-9)")])
+def test_whatever_becomes_of_it_there_is_an_outcome(
+    tracker: Tracker, ansible: Ansible, monkeypatch: pytest.MonkeyPatch, bead: str, words: str
+) -> None:
+    here(ansible, monkeypatch)
+    outcome = tracker.run(beads_claim, bead=bead, vm="epyc6")["outcome"]
+    assert (outcome["state"], outcome["reason_code"]) == ("failed", "tracker_failed")
+    assert words in outcome["message_to_human"]
+    done = Outcome(State.COMPLETED, "completed", "done", session="ses_1")
+    settling = {"outcome": done.as_dict(), "dispatch": f"{bead}@1", "state": "settled"}
+    outcome = tracker.run(beads_claim, bead=bead, **settling)["outcome"]
+    assert (outcome["session"], outcome["reason_code"]) == ("ses_1", "bead_not_ended"), (
+        "nothing is lost of it"
+    )
 
 
 def test_a_refusal_on_the_controller_itself_is_that_of_the_module(
@@ -357,7 +400,7 @@ def test_a_refusal_on_the_controller_itself_is_that_of_the_module(
 def test_another_host_user_or_environment_needs_the_module(
     tracker: Tracker, ansible: Ansible, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    asked = here(ansible, monkeypatch)
+    here(ansible, monkeypatch)
     match what:
         case "another host":
             ansible.connection.transport = "ssh"
@@ -367,4 +410,3 @@ def test_another_host_user_or_environment_needs_the_module(
             ansible.environment = [{"BEADS_DIR": "/elsewhere"}]
     assert tracker.claim(CLAIMED)["changed"]
     assert len(tracker.asked) == 1
-    assert asked == []

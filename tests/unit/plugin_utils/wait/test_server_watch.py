@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import httpx
 import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.outcome import State
 from ansible_collections.dx.fleet.plugins.plugin_utils.wait import Target, server_watch, wait_for
 
-from tests.unit.fake_opencode import not_sent, tool
+from tests.unit.fake_opencode import FakeOpenCode, lost, not_sent, tool
 
 from .watched import DIRECTORY, LONG_S, NO_LIMITS, PATIENCE_S, Watched
 
@@ -35,6 +36,18 @@ async def test_a_session_that_ended_before_the_wait_is_reported_at_once(watched:
     watched.finish()
     await watched.begin()
     assert (await watched.outcome()).state is State.COMPLETED
+
+
+async def test_what_its_stream_says_at_once_is_no_reason_for_a_second_look(watched: Watched) -> None:
+    def meanwhile(fake: FakeOpenCode, request: httpx.Request) -> httpx.Response:
+        fake.tell("server.connected", {})  # taken in the pause before this is asked again
+        return lost()(fake, request)
+
+    watched.fake.add("GET", "/session/ses_1$", meanwhile)
+    await watched.begin()
+    await asyncio.sleep(0.2)
+    assert watched.fake.count("GET", "/session/status") == 1
+    await watched.cancel()
 
 
 async def test_doubled_and_late_events_change_nothing(watched: Watched) -> None:

@@ -14,7 +14,8 @@ options:
   beads_dir:
     description:
       - The folder on the tracker host that holds C(.beads), or one below it.
-      - Default is the host variable C(dx_beads_dir), else E(BEADS_DIR), else the folder that the module runs in.
+      - Default is the host variable C(dx_beads_dir), else E(BEADS_DIR), else the folder that the module runs in; on
+        the controller itself, the folder of whoever runs the playbook. There a relative one begins at the playbook.
     type: path
   beads_executable:
     description:

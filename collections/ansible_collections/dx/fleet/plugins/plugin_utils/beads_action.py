@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -17,6 +18,7 @@ from ..module_utils.beads.errors import BeadsError, NoWorkspace
 from ..module_utils.beads.workspace import find_workspace
 from ..module_utils.specs import BEADS_INFO, CLAIM, CLAIM_REQUIRED_IF
 from .ansible_action import FleetAction
+from .apart import apart
 from .errors import ClaimError, FleetError
 from .outcome import State
 
@@ -80,8 +82,8 @@ class BeadsAction(FleetAction):
     def on_tracker(self, module: str, args: Mapping[str, Any]) -> dict[str, Any]:
         """The result of a module that ran on the tracker host.
 
-        Where that is the controller, its code runs in this process: for one of its own Ansible would pack,
-        unpack and compile it anew each time, half a second.
+        Where that is the controller, its code runs in a fork of this process: Ansible would pack, unpack and
+        compile it anew each time, half a second.
 
         Args:
             module: Its name, such as ``dx.fleet.beads_claim``.
@@ -91,10 +93,8 @@ class BeadsAction(FleetAction):
             ModuleFailure: It failed, or the host can't be reached (``tracker_unreachable``).
         """
         given = {name: value for name, value in args.items() if value is not None}
-        if "beads_dir" not in given and self._connection.transport == "local":
-            # Ansible runs a local module in the playbook's folder; a person means the one they are in.
-            with suppress(NoWorkspace):
-                given["beads_dir"] = find_workspace()
+        if self._connection.transport == "local":
+            given.update(self._local_workspace(given.get("beads_dir")))
         if self._is_here():
             return self._done_here(module, given)
         try:
@@ -113,6 +113,19 @@ class BeadsAction(FleetAction):
             raise ModuleFailure(result)
         return result
 
+    def _local_workspace(self, directory: str | None) -> dict[str, str]:
+        """``beads_dir``, as an absolute path where one is known.
+
+        Ansible runs a local module in the playbook's folder: a relative one begins there. Who gives none
+        means the folder that they are in.
+        """
+        if directory is not None:
+            return {"beads_dir": os.path.join(self._loader.get_basedir(), os.path.expanduser(directory))}
+        try:
+            return {"beads_dir": find_workspace()}
+        except NoWorkspace:
+            return {}
+
     def _is_here(self) -> bool:
         """Whether the task's connection leads to this host, as this user and with this environment."""
         connection = self._connection
@@ -123,10 +136,21 @@ class BeadsAction(FleetAction):
         options = spec.validate(given)
         if options.error_messages:
             raise ModuleFailure({"msg": "; ".join(options.error_messages), "reason_code": "bad_options"})
+        check = bool(self._task.check_mode)
+
+        def work() -> dict[str, Any]:
+            try:
+                return job(options.validated_parameters, check)
+            except BeadsError as error:
+                return jobs.failure(error)
+
         try:
-            return job(options.validated_parameters, bool(self._task.check_mode))
-        except BeadsError as error:
-            raise ModuleFailure(jobs.failure(error)) from error
+            result = apart(work)
+        except RuntimeError as error:
+            raise ModuleFailure({"msg": f"{module} failed: {error}"}) from error
+        if result.get("failed"):
+            raise ModuleFailure(result)
+        return result
 
     def servers_of(self, vms: Iterable[str | None]) -> dict[str, OpenCode | FleetError]:
         """The OpenCode server of each VM, as the inventory knows it, or why there is none to ask."""

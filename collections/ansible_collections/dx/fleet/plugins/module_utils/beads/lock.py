@@ -47,7 +47,10 @@ def bead_lock(workspace: str, bead: str, holder: str, timeout_s: float) -> t.Ite
     except OSError as error:
         raise unusable(path, error) from error
     try:
-        _acquire(descriptor, bead, timeout_s)
+        try:
+            _acquire(descriptor, bead, timeout_s)
+        except OSError as error:  # a file system without locks
+            raise unusable(path, error) from error
         with suppress(OSError):  # a full disk: who holds it is only for those who wait
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps({"holder": holder, "pid": os.getpid()}).encode(), 0)

@@ -62,7 +62,7 @@ def dispatch(fleet: Fleet, inventory: Path, arguments: Arguments, argv: Sequence
     whole = _command(arguments, targets, name, with_task=True)
     vms = [collected.elsewhere.get(vm, vm) for vm in targets.vms]
     outcomes = [
-        _finished(outcome, arguments, whole).with_(bead=arguments.any_bead)
+        _finished(outcome, arguments, name, whole).with_(bead=arguments.any_bead)
         for outcome in outcomes_of(vms, collected, whole)
     ]
     rejoin = _command(arguments, targets, name, with_task=False)
@@ -160,8 +160,19 @@ def _task(targets: Targets) -> str | None:
     return check_task(data.decode("utf-8", errors))
 
 
-def _finished(outcome: Outcome, arguments: Arguments, again: str) -> Outcome:
+def _ids(vm: str, arguments: Arguments, name: str | None) -> dict[str, str]:
+    """What a dispatch without a bead is called on a VM, from its start; see dispatch_one.yml."""
+    if name is None:
+        return {}
+    own = f"{name}.{vm}" if arguments.all else name
+    session = arguments.session or identity.session_id(own)
+    return {"dispatch": own, "session": session, "message": identity.message_id(own)}
+
+
+def _finished(outcome: Outcome, arguments: Arguments, name: str | None, again: str) -> Outcome:
     """The outcome, unless the run broke off before it was known."""
+    if outcome.reason_code == OWN_FAULT and outcome.dispatch is None:
+        return outcome.with_(**_ids(outcome.vm or "", arguments, name))
     expected = {State.PLANNED: arguments.dry_run, State.RUNNING: arguments.no_wait or arguments.dry_run}
     if expected.get(outcome.state, True):
         return outcome
@@ -210,7 +221,9 @@ def _detached(
     arrived = sent | {vm for vm, outcome in told.items() if outcome.state is not State.PLANNED}
     again = _command(arguments, targets, name, with_task=not arrived.issuperset(targets.vms))
     vms = [collected.elsewhere.get(vm, vm) for vm in targets.vms]
-    outcomes = [_left(vm, told.get(vm), name, again).with_(bead=arguments.any_bead) for vm in vms]
+    outcomes = [
+        _left(vm, told.get(vm), _ids(vm, arguments, name), again).with_(bead=arguments.any_bead) for vm in vms
+    ]
     if arguments.json:
         print(encoded(document(ExitCode.DETACHED, outcomes)))
         return ExitCode.DETACHED
@@ -219,9 +232,9 @@ def _detached(
     return ExitCode.DETACHED
 
 
-def _left(vm: str, told: Outcome | None, name: str | None, again: str) -> Outcome:
+def _left(vm: str, told: Outcome | None, ids: dict[str, str], again: str) -> Outcome:
     if told is not None and told.state not in (State.PLANNED, State.RUNNING):
         return told
     words = f"{vm}: not followed to its end"
-    left = told or Outcome(State.RUNNING, "detached", words, vm=vm, dispatch=name)
+    left = told or Outcome(State.RUNNING, "detached", words, vm=vm).with_(**ids)
     return left.with_(state=State.RUNNING, reason_code="detached", message_to_human=words, next_action=again)

@@ -31,8 +31,10 @@ def cache_routing(environ: Mapping[str, str]) -> None:
     from ansible.utils.collection_loader import _collection_finder as finder
 
     parse = getattr(finder, "_meta_yml_to_dict", None)
-    if parse is not None:
-        finder._meta_yml_to_dict = _cached(parse, _folder(environ))
+    with suppress(RuntimeError):  # there is no home
+        folder = _folder(environ)
+        if parse is not None:
+            finder._meta_yml_to_dict = _cached(parse, folder)
 
 
 def _folder(environ: Mapping[str, str]) -> Path:
