@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ from tests.lab.binaries import CHECKOUT
 from tests.lab.processes import lab_processes
 
 from .conftest import STANDIN
+from .ports import assert_let_go
 from .sessions import Sessions
 
 pytestmark = pytest.mark.slow
@@ -85,9 +85,7 @@ def assert_nothing_is_left(lab: Held) -> None:
     assert not alive
     assert lab_processes(lab.lab_id) == []
     assert not lab.root.exists()
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(lab.address)
+    assert_let_go(lab.address, lab.lab_id)
 
 
 @pytest.mark.parametrize("standin", [False, True], ids=["OpenCode", "stand-in"])

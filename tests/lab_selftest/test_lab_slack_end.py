@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,8 @@ from tests.lab.binaries import CHECKOUT
 from tests.lab.processes import lab_processes
 from tests.lab.slack import SlackWorkspace
 from tests.lab.slack.binaries import find_emulator, find_node, pinned_emulator
+
+from .ports import assert_let_go
 
 _HOLD = """
 import json, sys
@@ -77,9 +78,7 @@ def assert_nothing_is_left(held: Held) -> None:
     assert not alive
     assert lab_processes(held.lab_id) == []
     assert not held.root.exists()
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", int(held.url.split(":")[2].split("/")[0])))
+    assert_let_go(("127.0.0.1", int(held.url.split(":")[2].split("/")[0])), held.lab_id)
 
 
 def test_close() -> None:
