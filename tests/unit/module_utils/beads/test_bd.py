@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.dx.fleet.plugins.module_utils.beads import errors
-from ansible_collections.dx.fleet.plugins.module_utils.beads.bd import Bd
+from ansible_collections.dx.fleet.plugins.module_utils.beads.bd import Bd, Call
 from ansible_collections.dx.fleet.plugins.module_utils.beads.lock import bead_lock
 
 VERSION = '{"version": "1.0.4"}'
@@ -174,3 +174,9 @@ def test_a_lock_whose_holder_wrote_nonsense_is_waited_for_all_the_same(tmp_path:
             bead_lock(str(tmp_path), "aff-1", "x", 0),
         ):
             pass
+
+
+def test_what_it_only_warned_of_is_not_what_went_wrong() -> None:
+    err = 'warning: no configuration\ntime="2026-01-04T10:00:00Z" level=info msg="x"\npanic: runtime error\n\nmore'
+    assert Call(("bd", "list"), 2, "", err, 0.1).error_text() == "panic: runtime error"
+    assert Call(("bd", "list"), 2, "", "warning: that was all", 0.1).error_text() == "warning: that was all"

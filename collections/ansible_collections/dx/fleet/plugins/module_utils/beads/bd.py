@@ -83,6 +83,8 @@ class Call:
             if isinstance(data, dict) and isinstance(data.get("error"), str):
                 return " ".join(data["error"].split())[:300]
         lines = [line for line in self.err.splitlines() if line.strip()]
+        # What it only warned or logged of stands before it.
+        lines = [line for line in lines if not line.lower().startswith(("warning", "time="))] or lines
         return " ".join(lines[0].split())[:300] if lines else f"bd ended with {self.code}"
 
 
