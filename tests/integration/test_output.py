@@ -171,3 +171,5 @@ def test_nothing_is_left_in_the_directory_from_which_it_runs(
     run = run_dispatch("epyc6", "affordabot", "@say from afar", "--json", env=fleet.env, cwd=tmp_path)
     assert run.code == 0, run
     assert list(tmp_path.iterdir()) == []
+    cached = [path.name for path in Path(fleet.env["XDG_CACHE_HOME"], "dx-fleet").iterdir()]
+    assert [name.startswith("ansible-routing-") for name in cached] == [True], "nor elsewhere but there"

@@ -95,20 +95,7 @@ class BeadsAction(FleetAction):
         given = {name: value for name, value in args.items() if value is not None}
         if self._connection.transport == "local":
             given.update(self._local_workspace(given.get("beads_dir")))
-        if self._is_here():
-            return self._done_here(module, given)
-        try:
-            result: dict[str, Any] = self._execute_module(
-                module_name=module, module_args=given, task_vars=self._task_vars
-            )
-        except AnsibleConnectionFailure as error:
-            raise ModuleFailure(
-                {
-                    "msg": f"the tracker host can't be reached: {error}",
-                    "reason_code": "tracker_unreachable",
-                    "next_action": "see that it is up: ansible TRACKER -m ansible.builtin.ping",
-                }
-            ) from error
+        result = self._done_here(module, given) if self._is_here() else self._done_there(module, given)
         if result.get("failed"):
             raise ModuleFailure(result)
         return result
@@ -135,7 +122,7 @@ class BeadsAction(FleetAction):
         job, spec = _JOBS[module]
         options = spec.validate(given)
         if options.error_messages:
-            raise ModuleFailure({"msg": "; ".join(options.error_messages), "reason_code": "bad_options"})
+            return {"failed": True, "msg": "; ".join(options.error_messages)}
         check = bool(self._task.check_mode)
 
         def work() -> dict[str, Any]:
@@ -145,11 +132,22 @@ class BeadsAction(FleetAction):
                 return jobs.failure(error)
 
         try:
-            result = apart(work)
+            return apart(work)
         except RuntimeError as error:
-            raise ModuleFailure({"msg": f"{module} failed: {error}"}) from error
-        if result.get("failed"):
-            raise ModuleFailure(result)
+            return {"failed": True, "msg": f"{module} failed: {error}"}
+
+    def _done_there(self, module: str, given: dict[str, Any]) -> dict[str, Any]:
+        try:
+            result: dict[str, Any] = self._execute_module(
+                module_name=module, module_args=given, task_vars=self._task_vars
+            )
+        except AnsibleConnectionFailure as error:
+            return {
+                "failed": True,
+                "msg": f"the tracker host can't be reached: {error}",
+                "reason_code": "tracker_unreachable",
+                "next_action": "see that it is up: ansible TRACKER -m ansible.builtin.ping",
+            }
         return result
 
     def servers_of(self, vms: Iterable[str | None]) -> dict[str, OpenCode | FleetError]:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AuditError
+from ..xdg import state_folder
 from .database import Database
 from .event import AuditEvent, Kind, Subject, family_of
 
@@ -138,11 +138,7 @@ class Counts:
 
 def outbox_path(environ: Mapping[str, str]) -> Path:
     """``$XDG_STATE_HOME/dx-fleet/outbox.db``, by default in ``~/.local/state``."""
-    state = environ.get("XDG_STATE_HOME", "")
-    base = (
-        Path(state) if os.path.isabs(state) else Path(environ.get("HOME") or Path.home(), ".local", "state")
-    )
-    return base / "dx-fleet" / "outbox.db"
+    return state_folder(environ) / "outbox.db"
 
 
 class Outbox:

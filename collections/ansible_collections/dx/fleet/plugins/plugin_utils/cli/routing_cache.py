@@ -18,6 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..xdg import cache_folder
+
 __all__ = ["cache_routing"]
 
 Parse = Callable[[bytes, Any], Mapping[str, Any]]
@@ -30,17 +32,9 @@ def cache_routing(environ: Mapping[str, str]) -> None:
     """
     from ansible.utils.collection_loader import _collection_finder as finder
 
-    parse = getattr(finder, "_meta_yml_to_dict", None)
-    with suppress(RuntimeError):  # there is no home
-        folder = _folder(environ)
-        if parse is not None:
-            finder._meta_yml_to_dict = _cached(parse, folder)
-
-
-def _folder(environ: Mapping[str, str]) -> Path:
-    cache = environ.get("XDG_CACHE_HOME", "")
-    base = Path(cache) if os.path.isabs(cache) else Path(environ.get("HOME") or Path.home(), ".cache")
-    return base / "dx-fleet"
+    # AttributeError: an Ansible that has no such function; RuntimeError: there is no home.
+    with suppress(AttributeError, RuntimeError):
+        finder._meta_yml_to_dict = _cached(finder._meta_yml_to_dict, cache_folder(environ))
 
 
 def _cached(parse: Parse, folder: Path) -> Parse:
