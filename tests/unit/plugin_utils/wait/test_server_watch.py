@@ -71,6 +71,37 @@ async def test_an_idle_event_that_is_not_true_changes_nothing(watched: Watched) 
     assert (await watched.outcome()).state is State.COMPLETED
 
 
+async def test_an_end_that_the_server_answers_only_after_its_event_is_noticed_soon(watched: Watched) -> None:
+    await watched.begin()
+    seen = watched.fake.count("GET", "/session/status")
+    watched.fake.tell("session.idle", {"sessionID": "ses_1"})
+    await watched.until(lambda: watched.fake.count("GET", "/session/status") > seen)
+    watched.finish(silently=True)
+    assert (await watched.outcome()).state is State.COMPLETED
+
+
+async def test_an_end_that_is_stored_only_after_the_session_is_idle_is_noticed_soon(watched: Watched) -> None:
+    await watched.begin()
+    watched.session.step("a", completed=False)
+    watched.fake.idle("ses_1")
+    await asyncio.sleep(3 * server_watch.SOON_S)  # beyond the second look that each such event brings
+    assert watched.waits
+    watched.finish(silently=True)
+    assert (await watched.outcome()).state is State.COMPLETED
+
+
+async def test_a_doubt_is_not_asked_about_without_end(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_watch, "SOON_S", 0.02)
+    await watched.begin()
+    seen = watched.fake.count("GET", "/session/status")
+    watched.session.step("a", completed=False)
+    watched.fake.idle("ses_1")
+    await asyncio.sleep(0.5)
+    assert watched.waits
+    assert watched.fake.count("GET", "/session/status") - seen < 10
+    await watched.cancel()
+
+
 async def test_the_end_is_noticed_without_any_event(deaf: Watched) -> None:
     await deaf.begin()
     deaf.finish(silently=True)

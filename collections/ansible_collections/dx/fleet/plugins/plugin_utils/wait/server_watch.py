@@ -32,6 +32,7 @@ __all__ = ["ServerWatch"]
 LOOK_EVERY_S = 1.5  # a pending question is found within 2 s even if its event was lost
 LOOKS_PER_SECOND = 4  # and the rate stays bounded over many directories
 AGAIN_S = 0.5
+SOON_S = 0.1  # a server may say that a session is idle a moment before it answers so, or stores its end
 COUNT_EVERY_S = 10.0
 COUNTS_PER_SECOND = 1
 STREAM_SILENCE_S = 25.0  # the server sends a heartbeat every 10 s (OpenCode 1.18)
@@ -64,6 +65,7 @@ class ServerWatch:
         self._outcomes: dict[str, Outcome] = {}
         self._started = time.monotonic()
         self._dirty: set[str] = set()
+        self._to_come: set[str] = set()
         self._kick = asyncio.Event()
         self._doubts: dict[str, _Doubt] = {}
         self._counted: dict[str, float] = {}
@@ -120,10 +122,21 @@ class ServerWatch:
         take = follower.take if session == root else follower.take_of_subagent
         if take(kind, properties, now):
             self._look_at([root])
+            self._look_again(root, SOON_S)
 
     def _look_at(self, sessions: Iterable[str]) -> None:
         self._dirty.update(sessions)
         self._kick.set()
+
+    def _look_again(self, session: str, pause_s: float) -> None:
+        """Look once more after a pause, unless that is to come anyway or the session is settled by then."""
+        if session not in self._to_come:
+            self._to_come.add(session)
+            asyncio.get_running_loop().call_later(pause_s, self._look_as_said, session)
+
+    def _look_as_said(self, session: str) -> None:
+        self._to_come.discard(session)
+        self._look_at([session])
 
     # -- the truth -----------------------------------------------------------------------------------
 
@@ -240,7 +253,12 @@ class ServerWatch:
         doubt = self._doubts.get(session)
         if doubt is None or doubt.reason_code != verdict.reason_code:
             doubt = self._doubts[session] = _Doubt(verdict.reason_code, now)
-        return now - doubt.since >= self._patience_s(session, verdict)
+        age_s = now - doubt.since
+        if age_s >= self._patience_s(session, verdict):
+            return True
+        if age_s < LOOK_EVERY_S:  # each pause twice the one before, until it is that of the looks at all
+            self._look_again(session, max(age_s, SOON_S))
+        return False
 
     def _patience_s(self, session: str, verdict: Verdict) -> float:
         """A loaded server stores a message, or the error of one, seconds after it is idle (OpenCode 1.18)."""
