@@ -90,7 +90,9 @@ async def test_an_end_that_is_stored_only_after_the_session_is_idle_is_noticed_s
     assert (await watched.outcome()).state is State.COMPLETED
 
 
-async def test_a_doubt_is_not_asked_about_without_end(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_doubt_is_not_asked_about_without_end(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(server_watch, "SOON_S", 0.02)
     await watched.begin()
     seen = watched.fake.count("GET", "/session/status")
