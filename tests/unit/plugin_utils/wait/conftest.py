@@ -16,6 +16,7 @@ from .watched import LONG_S, Watched
 def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
     """Looks are far apart, so that only events bring them about; the other times are short."""
     monkeypatch.setattr(server_watch, "LOOK_EVERY_S", LONG_S)
+    monkeypatch.setattr(server_watch, "DEAF_S", 0.0)
     monkeypatch.setattr(server_watch, "COUNT_EVERY_S", 0.02)
     monkeypatch.setattr(server_watch, "COUNTS_PER_SECOND", 100)
     monkeypatch.setattr(server_watch, "LOOKS_PER_SECOND", 1000)

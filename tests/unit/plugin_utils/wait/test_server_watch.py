@@ -124,6 +124,56 @@ async def test_an_end_that_came_just_before_the_stream_was_up_again_is_noticed(w
     assert (await watched.outcome()).state is State.COMPLETED
 
 
+async def test_an_end_that_a_new_stream_does_not_pass_on_yet_is_noticed_soon(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_watch, "DEAF_S", LONG_S)
+    await watched.begin()
+    watched.finish(silently=True)
+    assert (await watched.outcome()).state is State.COMPLETED
+
+
+async def test_a_stream_that_passed_on_an_event_is_relied_upon(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_watch, "DEAF_S", LONG_S)
+    monkeypatch.setattr(server_watch, "SOON_S", 0.02)
+    await watched.begin()
+    await watched.looked()
+    watched.fake.tell("session.updated", {"info": {"id": "ses_of_another"}})
+    await asyncio.sleep(0.1)  # with the look for what was missed before
+    watched.fake.requests.clear()
+    await asyncio.sleep(0.2)
+    assert watched.waits
+    assert watched.fake.requests == []
+    await watched.cancel()
+
+
+async def test_a_new_stream_that_stays_silent_is_not_doubted_for_long(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_watch, "DEAF_S", 0.1)
+    monkeypatch.setattr(server_watch, "SOON_S", 0.02)
+    await watched.begin()
+    await watched.looked()
+    await asyncio.sleep(0.2)
+    watched.fake.requests.clear()
+    await asyncio.sleep(0.2)
+    assert watched.fake.requests == []
+    await watched.cancel()
+
+
+async def test_what_the_first_event_of_a_new_stream_came_too_late_for_is_noticed(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_watch, "DEAF_S", LONG_S)
+    monkeypatch.setattr(server_watch, "SOON_S", LONG_S)
+    await watched.begin()
+    watched.finish(silently=True)
+    watched.fake.tell("server.heartbeat", {})
+    assert (await watched.outcome()).state is State.COMPLETED
+
+
 async def test_events_of_others_and_nonsense_are_passed_over(watched: Watched) -> None:
     await watched.begin()
     for kind in ("session.idle", "message.part.updated", "permission.asked"):

@@ -33,6 +33,7 @@ LOOK_EVERY_S = 1.5  # a pending question is found within 2 s even if its event w
 LOOKS_PER_SECOND = 4  # and the rate stays bounded over many directories
 AGAIN_S = 0.5
 SOON_S = 0.1  # a server may say that a session is idle a moment before it answers so, or stores its end
+DEAF_S = 1.5  # a loaded server says "connected" up to 0.2 s before it passes on any event (OpenCode 1.18)
 COUNT_EVERY_S = 10.0
 COUNTS_PER_SECOND = 1
 STREAM_SILENCE_S = 25.0  # the server sends a heartbeat every 10 s (OpenCode 1.18)
@@ -75,6 +76,7 @@ class ServerWatch:
         self._trouble: tuple[float, bool] | None = None
         self._was_gone = False
         self._next_full_look = self._started
+        self._deaf_until = 0.0
 
     async def run(self) -> dict[str, Outcome]:
         """The outcome of each session, by id."""
@@ -109,6 +111,11 @@ class ServerWatch:
             return
         kind, properties = str(payload.get("type")), payload.get("properties")
         if kind == "server.connected":
+            self._deaf_until = time.monotonic() + DEAF_S
+            self._next_full_look = min(self._next_full_look, time.monotonic() + self._interval_s())
+            self._look_at(self._pending)
+        elif self._is_deaf():  # no longer; what it missed until now was for any of them
+            self._deaf_until = 0.0
             self._look_at(self._pending)
         if not isinstance(properties, dict):
             return
@@ -123,6 +130,10 @@ class ServerWatch:
         if take(kind, properties, now):
             self._look_at([root])
             self._look_again(root, SOON_S)
+
+    def _is_deaf(self) -> bool:
+        """Whether the stream is too new to be relied upon: events may be lost till the first one comes."""
+        return time.monotonic() < self._deaf_until
 
     def _look_at(self, sessions: Iterable[str]) -> None:
         self._dirty.update(sessions)
@@ -169,8 +180,9 @@ class ServerWatch:
             return
 
     def _interval_s(self) -> float:
-        directories = {self._directories.get(session) for session in self._pending}
-        return max(LOOK_EVERY_S, len(directories) / LOOKS_PER_SECOND)
+        directories = len({self._directories.get(session) for session in self._pending})
+        usual = max(LOOK_EVERY_S, directories / LOOKS_PER_SECOND)
+        return min(usual, directories * SOON_S) if self._is_deaf() else usual
 
     def _until_look_s(self) -> float:
         until = max(self._next_full_look - time.monotonic(), 0.01)
