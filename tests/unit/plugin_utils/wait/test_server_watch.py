@@ -32,6 +32,26 @@ async def test_the_end_is_noticed_by_its_event(watched: Watched) -> None:
     assert watched.lines("outcome") == ["[epyc6] completed: the agent finished: 3 passed"]
 
 
+async def test_a_session_whose_directory_is_known_is_not_asked_for_it(watched: Watched) -> None:
+    await watched.begin(directory=DIRECTORY)
+    where_it_worked = {"cwd": f"{DIRECTORY}/sub", "root": DIRECTORY}
+    watched.session.step("a", finish="stop", text="3 passed", path=where_it_worked)
+    watched.fake.idle("ses_1")
+    outcome = await watched.outcome()
+    assert (outcome.state, outcome.evidence.directory) == (State.COMPLETED, f"{DIRECTORY}/sub")
+    assert watched.fake.count("GET", "/session/ses_1$") == 0
+
+
+async def test_a_session_that_works_elsewhere_than_was_said_is_found(watched: Watched) -> None:
+    await watched.begin(directory=f"{DIRECTORY}/wrong")
+    await watched.until(lambda: watched.fake.count("GET", "/session/ses_1$") > 0)
+    watched.ask()
+    watched.fake.tell("permission.asked", {"sessionID": "ses_1"})
+    outcome = await watched.outcome()
+    assert (outcome.state, outcome.evidence.directory) == (State.NEEDS_INPUT, DIRECTORY)
+    assert watched.fake.count("GET", "/session/ses_1$") == 1
+
+
 async def test_a_session_that_ended_before_the_wait_is_reported_at_once(watched: Watched) -> None:
     watched.finish()
     await watched.begin()

@@ -40,9 +40,12 @@ class Watched:
         session.status = {"type": "busy"}
         return session
 
-    async def begin(self, limits: Limits = NO_LIMITS, *names: str) -> None:
+    async def begin(self, limits: Limits = NO_LIMITS, *names: str, directory: str | None = None) -> None:
         """Begin to wait, and go on once the stream is up and the sessions were looked at."""
-        targets = [Target("epyc6", name, f"msg_{name}", "d1", "affordabot") for name in names or ("ses_1",)]
+        targets = [
+            Target("epyc6", name, f"msg_{name}", "d1", "affordabot", directory)
+            for name in names or ("ses_1",)
+        ]
         waiting = wait_for({URL: targets}, {URL: self.fake.client()}, limits, emit=self.told.append)
         self._wait = asyncio.create_task(waiting)
         if self.fake.accepts_streams:

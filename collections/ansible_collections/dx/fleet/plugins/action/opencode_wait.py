@@ -63,6 +63,7 @@ def _target(wanted: Mapping[str, Any]) -> Target:
         message=wanted["message"],
         dispatch=wanted["id"],
         repo=wanted["repo"],
+        directory=wanted["directory"],
     )
 
 

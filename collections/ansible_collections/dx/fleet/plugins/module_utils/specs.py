@@ -56,6 +56,7 @@ WAIT: Spec = {
     "id": {"type": "str"},
     "bead": {"type": "str"},
     "repo": {"type": "str"},
+    "directory": {"type": "str"},
     "sessions": {
         "type": "list",
         "elements": "dict",
@@ -66,6 +67,7 @@ WAIT: Spec = {
             "id": {"type": "str"},
             "bead": {"type": "str"},
             "repo": {"type": "str"},
+            "directory": {"type": "str"},
             **CONNECTION,
         },
     },

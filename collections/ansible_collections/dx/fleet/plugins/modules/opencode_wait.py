@@ -48,6 +48,11 @@ options:
   repo:
     description: Name of the repository, for the outcome.
     type: str
+  directory:
+    description:
+      - Where the session works, as M(dx.fleet.opencode_dispatch) returned it. It spares asking its server, which is
+        asked all the same before anything bad is believed of the session.
+    type: str
   sessions:
     description:
       - Several sessions to wait for, instead of O(session).
@@ -74,6 +79,9 @@ options:
         type: str
       repo:
         description: As O(repo).
+        type: str
+      directory:
+        description: As O(directory).
         type: str
       url:
         description: Base URL of its server.

@@ -194,6 +194,7 @@ def evidence_of(messages: Sequence[Message], evidence: Evidence) -> Evidence:
     error = last.info.error if last else None
     return replace(
         evidence,
+        directory=last.info.directory() if last else None,
         agent=messages[0].info.agent,
         model=_model(last),
         steps=len(steps),

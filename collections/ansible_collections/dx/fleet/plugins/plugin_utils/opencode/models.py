@@ -155,6 +155,7 @@ class MessageInfo(_Answer):
     finish: Optional[str] = None
     error: Optional[MessageError] = None
     summary: Any = None
+    path: Any = None
     wanted: Any = Field(None, alias="model")
 
     def asked_model(self) -> str | None:
@@ -162,6 +163,11 @@ class MessageInfo(_Answer):
         if isinstance(self.wanted, dict) and {"providerID", "modelID"} <= self.wanted.keys():
             return f"{self.wanted['providerID']}/{self.wanted['modelID']}"
         return None
+
+    def directory(self) -> str | None:
+        """Where this step of the agent worked."""
+        found = self.path.get("cwd") if isinstance(self.path, dict) else None
+        return found if isinstance(found, str) else None
 
     @property
     def is_compaction(self) -> bool:

@@ -21,13 +21,18 @@ _WORTH_A_LOOK = ("session.idle", "session.error", "permission.asked", "question.
 
 @dataclass(frozen=True)
 class Target:
-    """A session to wait for. ``message`` is the user message that began the turn; None: the last turn."""
+    """A session to wait for.
+
+    ``message`` is the user message that began the turn; None: the last turn. ``directory`` is where it works,
+    if its server told so before.
+    """
 
     vm: str
     session: str
     message: str | None = None
     dispatch: str | None = None
     repo: str | None = None
+    directory: str | None = None
 
 
 @dataclass

@@ -72,6 +72,11 @@ class ServerWatch:
         self._counted: dict[str, float] = {}
         self._family = Family(server, self._pending)
         self._directories: dict[str, str] = {}
+        self._assumed = {
+            name: follower.target.directory
+            for name, follower in followers.items()
+            if follower.target.directory is not None
+        }
         self._unreadable: dict[str, float] = {}
         self._trouble: tuple[float, bool] | None = None
         self._was_gone = False
@@ -180,7 +185,8 @@ class ServerWatch:
             return
 
     def _interval_s(self) -> float:
-        directories = len({self._directories.get(session) for session in self._pending})
+        known = self._assumed | self._directories
+        directories = len({known.get(session) for session in self._pending})
         usual = max(LOOK_EVERY_S, directories / LOOKS_PER_SECOND)
         return min(usual, directories * SOON_S) if self._is_deaf() else usual
 
@@ -215,10 +221,12 @@ class ServerWatch:
                     self._unreadable.pop(session, None)
 
     async def _directory(self, session: str) -> str | None:
-        """Where the session works, as its server says; None where that ended the session for us.
+        """Where the session works, as its server says or said; None where that ended the session for us.
 
         Asked of another directory, the server would call a working session absent.
         """
+        if session in self._assumed:
+            return self._assumed[session]
         if session not in self._directories:
             try:
                 self._directories[session] = (await self._server.session(session)).directory
@@ -244,6 +252,11 @@ class ServerWatch:
             return
         turn = await read_turn(self._server, session, follower.target.message)
         verdict = judge(turn)
+        if not verdict.settled and session in self._assumed:
+            assumed = self._assumed.pop(session)
+            if await self._directory(session) != assumed:
+                self._look_at([session])
+                return
         if verdict.settled or self._doubted_long_enough(session, verdict):
             if follower.error and verdict.reason_code in ("no_answer", "prompt_not_stored"):
                 verdict = replace(verdict, message=f"the agent never began: {follower.error}")
@@ -415,7 +428,10 @@ class ServerWatch:
             started_at=evidence.started_at,
             duration_s=evidence.duration_s,
             evidence=replace(
-                evidence, session=session, directory=self._directories.get(session), noticed_at=now
+                evidence,
+                session=session,
+                directory=evidence.directory or (self._assumed | self._directories).get(session),
+                noticed_at=now,
             ),
         )
 
