@@ -295,6 +295,8 @@ def test_reap_ends_what_nobody_works_on_and_nothing_else(
     assert {became()[bead] for bead in sent} == {"kept"}  # younger than an hour
     would = {"kept": works, "released": gone, "blocked": idle}
     assert {became("--ttl", "0", "--dry-run")[bead] for bead in (idle,)} == {"blocked"}
+    listed = bead_fleet.command("--reap", "--ttl", "0", "--dry-run").out
+    assert f"[epyc6] {works}: would be kept: session {sent[works]['session']} on epyc6 works" in listed
     assert {tracker.status(bead) for bead in sent} == {"in_progress"}
     found = became("--ttl", "0")
     assert {state: bead for bead, state in found.items() if bead in sent} == would

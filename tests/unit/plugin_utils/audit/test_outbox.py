@@ -70,6 +70,14 @@ def test_what_is_appended_is_read_back_in_order(outbox: Outbox) -> None:
     assert outbox.counts() == Counts(0, 5, 0)
 
 
+def test_the_trail_of_a_bead_has_its_dispatches_and_no_others(outbox: Outbox) -> None:
+    for dispatch in ("bd-1@1", "bd-1@2", "bd-10@1", "bd-1.2@1", "BD-1@1", "bd-1"):
+        outbox.append(event(dispatch=dispatch), "C1")
+    told = [record.event.subject.dispatch for record in outbox.trail("bd-1")]
+    assert told == ["bd-1@1", "bd-1@2", "bd-1"]
+    assert outbox.trail("bd-%") == outbox.trail("") == []
+
+
 def test_the_same_fact_is_kept_once(outbox: Outbox) -> None:
     assert outbox.append(event(), "C1") is True
     assert outbox.append(event(), "C1") is False

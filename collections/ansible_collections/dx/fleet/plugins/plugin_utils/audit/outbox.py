@@ -227,15 +227,13 @@ class Outbox:
         )
         return [_record(row) for row in rows]
 
-    def trail(self, dispatch: str | None = None, limit: int = 1000) -> list[Record]:
-        """The last records of a dispatch or a family, or of all, in order."""
+    def trail(self, name: str | None = None, limit: int = 1000) -> list[Record]:
+        """The last records of a dispatch, a family, a bead (its ``BEAD@ATTEMPT``s) or of all, in order."""
         rows = self._rows(
             f"SELECT * FROM ({_SELECT} WHERE ? IS NULL OR dispatch = ? OR family = ?"  # noqa: S608 - our own names
-            " ORDER BY seq DESC LIMIT ?)"
+            " OR substr(dispatch, 1, length(?) + 1) = ? || '@' ORDER BY seq DESC LIMIT ?)"
             " ORDER BY seq",
-            dispatch,
-            dispatch,
-            dispatch,
+            *(name,) * 5,
             limit,
         )
         return [_record(row) for row in rows]

@@ -347,7 +347,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--audit",
         action="store_true",
-        help="show what was recorded for Slack (of the dispatch named after it), and what is not told yet",
+        help="show what was recorded for Slack (of the dispatch or bead named after it), and if it is told",
     )
     add("--flush-audit", action="store_true", help="tell in Slack now what is not told yet")
     add(

@@ -57,18 +57,18 @@ def flush_audit(arguments: Arguments) -> ExitCode:
 
 
 def show_audit(arguments: Arguments) -> ExitCode:
-    """``--audit [DISPATCH]``: the trail as it is on this machine, and what is not told yet.
+    """``--audit [DISPATCH|BEAD]``: the trail as it is on this machine, and what is not told yet.
 
     Raises:
         AuditError: The outbox can't be used.
     """
     outbox = Outbox(outbox_path(os.environ))
-    dispatch = arguments.words[0] if arguments.words else None
-    records = outbox.trail(dispatch)
-    counts = _counts_of(records) if dispatch else outbox.counts()
-    if dispatch and not records:
+    name = arguments.words[0] if arguments.words else None
+    records = outbox.trail(name)
+    counts = _counts_of(records) if name else outbox.counts()
+    if name and not records:
         raise AuditError(
-            f"nothing is recorded of a dispatch {dispatch!r} in {outbox.path}",
+            f"nothing is recorded of a dispatch or bead {name!r} in {outbox.path}",
             reason_code="unknown_dispatch",
             next_action="dx-dispatch --audit",
         )
