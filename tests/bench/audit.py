@@ -9,18 +9,25 @@ import socket
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit import wording
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.config import AuditConfig
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.event import AuditEvent, Subject
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.outbox import BEFORE_A_STEP, Outbox, outbox_path
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.outbox import (
+    BEFORE_A_STEP,
+    Counts,
+    Outbox,
+    outbox_path,
+)
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.recorder import Recorder
 from ansible_collections.dx.fleet.plugins.plugin_utils.outcome import Outcome, State
 
+from tests.lab import Lab
+
 from .figure import Figure, Setting
-from .processes import median, paired
+from .processes import Run, median, paired
 
 __all__ = ["hanging_slack", "recording"]
 
@@ -30,29 +37,46 @@ DISPATCHES = 200
 
 
 def hanging_slack(setting: Setting) -> list[Figure]:
-    """A trivial task while no call of Slack is answered, against the same with the audit off."""
-    rounds = max(setting.rounds, 10)
-    with tempfile.TemporaryDirectory() as state, _silent() as url:
-        told = {**_slack(url), "XDG_STATE_HOME": state}
-        hanging, off = paired(
+    """A trivial task while no call of Slack is answered: against a Slack that answers, and against no audit."""
+    rounds = max(setting.rounds, 20)  # runs differ by more than the limit
+    with (
+        tempfile.TemporaryDirectory() as state,
+        tempfile.TemporaryDirectory() as other_state,
+        _silent() as url,
+        Lab(vms=(), slack=True) as workspace,
+    ):
+        silent = {**_slack(url), "XDG_STATE_HOME": state}
+        well = {"SLACK_AUDIT": "true", **workspace.slack.env, "XDG_STATE_HOME": other_state}
+        hanging, answered, off = paired(
             rounds,
-            lambda: setting.dispatch("epyc6", "affordabot", "Say hello", **told),
+            lambda: setting.dispatch("epyc6", "affordabot", "Say hello", **silent),
+            lambda: setting.dispatch("epyc6", "affordabot", "Say hello", **well),
             lambda: setting.dispatch("epyc6", "affordabot", "Say hello", SLACK_AUDIT="false"),
         )
-        kept = Outbox(outbox_path({"XDG_STATE_HOME": state})).counts()
-    if kept.pending != 3 * (rounds + 1):
-        raise RuntimeError(f"{kept} records of {rounds + 1} dispatches that tell three facts each")
-    added = [one.wall_s - other.wall_s for one, other in zip(hanging, off, strict=True)]
+        facts = 3 * (rounds + 1)  # of each dispatch, and a warm-up
+        if (kept := _counts(state)) != Counts(0, facts, 0):
+            raise RuntimeError(f"{kept} of {facts} facts, while Slack hangs")
+        if (kept := _counts(other_state)) != Counts(facts, 0, 0):
+            raise RuntimeError(f"{kept} of {facts} facts, while Slack answers")
     return [
-        Figure(
-            "Slack hangs, against no audit",
-            statistics.median(added) * 1000,
-            50,
-            "ms",
-            f"median of {rounds} pairs; medians {median(hanging, 'wall_s'):.2f} s / {median(off, 'wall_s'):.2f} s,"
-            f" CPU {median(hanging, 'cpu_s'):.2f} s / {median(off, 'cpu_s'):.2f} s",
-        )
+        _added("Slack hangs, against a Slack that answers", hanging, answered),
+        _added("Slack hangs, against no audit", hanging, off),
     ]
+
+
+def _counts(state: str) -> Counts:
+    return Outbox(outbox_path({"XDG_STATE_HOME": state})).counts()
+
+
+def _added(name: str, runs: Sequence[Run], others: Sequence[Run]) -> Figure:
+    return Figure(
+        name,
+        statistics.median(run.wall_s - other.wall_s for run, other in zip(runs, others, strict=True)) * 1000,
+        50,
+        "ms",
+        f"median of {len(runs)} pairs; medians {median(runs, 'wall_s'):.2f} s / {median(others, 'wall_s'):.2f} s,"
+        f" CPU {median(runs, 'cpu_s'):.2f} s / {median(others, 'cpu_s'):.2f} s",
+    )
 
 
 def recording(_: Setting) -> list[Figure]:

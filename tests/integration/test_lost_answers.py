@@ -34,7 +34,6 @@ REQUESTS = {
     "send the task": ("POST", r"/prompt_async$", 0),
     "confirm that it is stored": ("GET", r"^/session/[^/]+/message/[^/]+$", 1),
     "follow the events": ("GET", r"^/global/event$", 0),
-    "where the session works": ("GET", r"^/session/ses[^/]*$", 0),
     "what works": ("GET", r"^/session/status$", 0),
     "what waits for permission": ("GET", r"^/permission$", 0),
     "what asks a question": ("GET", r"^/question$", 0),
