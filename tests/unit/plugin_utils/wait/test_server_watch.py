@@ -42,7 +42,11 @@ async def test_a_session_whose_directory_is_known_is_not_asked_for_it(watched: W
     assert watched.fake.count("GET", "/session/ses_1$") == 0
 
 
-async def test_a_session_that_works_elsewhere_than_was_said_is_found(watched: Watched) -> None:
+@pytest.mark.parametrize("error", [None, {"name": "UnknownError", "data": {"message": "on its way"}}])
+async def test_a_session_that_works_elsewhere_than_was_said_is_found(
+    watched: Watched, error: dict[str, Any] | None
+) -> None:
+    watched.session.step("a", error=error, completed=False)
     await watched.begin(directory=f"{DIRECTORY}/wrong")
     await watched.until(lambda: watched.fake.count("GET", "/session/ses_1$") > 0)
     watched.ask()

@@ -38,7 +38,7 @@ class ActionModule(BeadsAction):
                     decision = Decision("kept", f"it could not be ended: {failure.message}")
                     if failure.reason_code not in NEVER_MIND:
                         failures.append(failure)
-            told.append(_told(claim, decision))
+            told.append(self._told(claim, decision))
         result = {"changed": changed, "claims": told}
         if failures:
             error = ClaimError(
@@ -65,11 +65,11 @@ class ActionModule(BeadsAction):
         )
         return bool(ended["changed"])
 
-
-def _told(claim: dict[str, Any], decision: Decision) -> dict[str, Any]:
-    return {
-        **claim,
-        "became": decision.state,
-        "found": decision.found,
-        "summary": f"{claim['bead']}: {decision.state}: {decision.found}",
-    }
+    def _told(self, claim: dict[str, Any], decision: Decision) -> dict[str, Any]:
+        became = f"would be {decision.state}" if self._task.check_mode else decision.state
+        return {
+            **claim,
+            "became": decision.state,
+            "found": decision.found,
+            "summary": f"{claim['bead']}: {became}: {decision.found}",
+        }

@@ -194,7 +194,7 @@ def evidence_of(messages: Sequence[Message], evidence: Evidence) -> Evidence:
     error = last.info.error if last else None
     return replace(
         evidence,
-        directory=last.info.directory() if last else None,
+        directory=(last.info.directory() if last else None) or evidence.directory,
         agent=messages[0].info.agent,
         model=_model(last),
         steps=len(steps),

@@ -84,8 +84,7 @@ def reap(fleet: Fleet, inventory: Path, arguments: Arguments) -> ExitCode:
     if claims is None and not trouble:
         trouble = outcomes_of(list(collected.faults)[:1] or ["tracker"], collected, "dx-dispatch --reap -vvv")
     for claim in [] if arguments.json else claims or ():
-        became = f"would be {claim['became']}" if arguments.dry_run else claim["became"]
-        _say(f"[{claim['vm']}] {claim['bead']}: {became}: {claim['found']}")
+        _say(f"[{claim['vm']}] {claim['summary']}")
     if claims == [] and not arguments.json:
         _say("no bead is claimed")
     return report(arguments, trouble, claims=claims)

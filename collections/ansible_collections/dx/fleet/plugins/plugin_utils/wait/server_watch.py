@@ -185,8 +185,7 @@ class ServerWatch:
             return
 
     def _interval_s(self) -> float:
-        known = self._assumed | self._directories
-        directories = len({known.get(session) for session in self._pending})
+        directories = len({self._told_directory(session) for session in self._pending})
         usual = max(LOOK_EVERY_S, directories / LOOKS_PER_SECOND)
         return min(usual, directories * SOON_S) if self._is_deaf() else usual
 
@@ -225,15 +224,18 @@ class ServerWatch:
 
         Asked of another directory, the server would call a working session absent.
         """
-        if session in self._assumed:
-            return self._assumed[session]
-        if session not in self._directories:
+        told = self._told_directory(session)
+        if told is None:
             try:
-                self._directories[session] = (await self._server.session(session)).directory
+                told = self._directories[session] = (await self._server.session(session)).directory
             except (NotFound, Rejected, ServerFault) as error:
                 self._cannot_read(session, error)
                 return None
-        return self._directories[session]
+        return told
+
+    def _told_directory(self, session: str) -> str | None:
+        """Where the session works, as far as we know without asking."""
+        return self._directories.get(session) or self._assumed.get(session)
 
     async def _look_at_session(
         self,
@@ -252,7 +254,7 @@ class ServerWatch:
             return
         turn = await read_turn(self._server, session, follower.target.message)
         verdict = judge(turn)
-        if not verdict.settled and session in self._assumed:
+        if verdict.state is not State.COMPLETED and session in self._assumed:  # it may work elsewhere
             assumed = self._assumed.pop(session)
             if await self._directory(session) != assumed:
                 self._look_at([session])
@@ -430,7 +432,7 @@ class ServerWatch:
             evidence=replace(
                 evidence,
                 session=session,
-                directory=evidence.directory or (self._assumed | self._directories).get(session),
+                directory=evidence.directory or self._told_directory(session),
                 noticed_at=now,
             ),
         )
