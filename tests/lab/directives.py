@@ -16,6 +16,8 @@ Steps (each is one model call; a turn has as many calls as steps, and a final an
     A bash call naming a path outside the directory (default ``cat /etc/hosts``), for which OpenCode asks.
 ``@question TEXT | OPTION | OPTION ...``
     Call OpenCode's question tool.
+``@task PROMPT``
+    A subagent with that prompt; ``\\n`` in it becomes a newline.
 ``@doom``
     Three identical tool calls in one message, for which OpenCode asks (``doom_loop``).
 ``@loop``
@@ -235,6 +237,13 @@ def _question(builder: _Builder, rest: str) -> None:
     builder.tools(ToolCall("question", {"questions": [question]}))
 
 
+def _task(builder: _Builder, rest: str) -> None:
+    if not rest:
+        raise ValueError("expected a prompt")
+    prompt = rest.replace("\\n", "\n")
+    builder.tools(ToolCall("task", {"description": rest[:30], "prompt": prompt, "subagent_type": "general"}))
+
+
 def _status(builder: _Builder, rest: str) -> None:
     words, options = _options(rest, "times", "retry-after")
     gate = Gate("status", int(words[0]), retry_after=options.get("retry-after"), times=_times(options))
@@ -281,6 +290,7 @@ _DIRECTIVES: dict[str, Callable[[_Builder, str], None]] = {
     "write": _write,
     "permission": lambda builder, rest: builder.tools(bash(rest or "cat /etc/hosts")),
     "question": _question,
+    "task": _task,
     "doom": lambda builder, rest: builder.tools(*[bash("true")] * 3),
     "loop": lambda builder, rest: builder.tools(bash("true"), sticky=True),
     "slow": _slow,

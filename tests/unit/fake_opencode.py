@@ -311,6 +311,8 @@ class FakeOpenCode:
             case "DELETE", []:
                 del self.sessions[name]
                 return _json(True)
+            case "GET", ["children"]:
+                return _json([each.as_dict() for each in self.sessions.values() if each.parent == name])
             case "GET", ["message"]:
                 return _page(session, int(request.url.params["limit"]), request.url.params.get("before"))
             case "GET", ["message", wanted]:

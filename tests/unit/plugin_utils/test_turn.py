@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from ansible_collections.dx.fleet.plugins.plugin_utils import turn as turn_module
 from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.models import Message
 from ansible_collections.dx.fleet.plugins.plugin_utils.outcome import Evidence, State
 from ansible_collections.dx.fleet.plugins.plugin_utils.turn import (
@@ -240,7 +241,8 @@ def test_the_error_is_told_with_its_status() -> None:
 
 async def ids(fake: FakeOpenCode, message: str | None) -> list[str]:
     async with fake.client() as server:
-        return [each.info.id for each in await read_turn(server, "ses_1", message)]
+        turn = await read_turn(server, "ses_1", message)
+        return [each.info.id for each in turn.messages]
 
 
 async def test_a_turn_is_read_over_as_many_pages_as_it_has() -> None:
@@ -284,3 +286,51 @@ async def test_of_a_message_that_is_not_stored_there_is_no_turn() -> None:
     session = fake.session()
     session.user("msg_1", "Run")
     assert await ids(fake, "msg_2") == []
+
+
+async def test_of_a_message_that_is_not_stored_there_is_no_turn_in_a_long_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turn_module, "MAX_MESSAGES", PAGE)
+    fake = FakeOpenCode()
+    session = fake.session()
+    session.user("msg_1", "Run")
+    for step in range(2 * PAGE):
+        session.step(f"s{step}", finish="stop")
+    assert await ids(fake, "msg_2") == []
+    assert await ids(fake, "msg_1") == [f"s{step}" for step in range(PAGE, 2 * PAGE)]
+
+
+async def test_a_turn_that_died_is_over_when_another_goes_on() -> None:
+    fake = FakeOpenCode()
+    session = fake.session()
+    session.user("msg_1", "Run")
+    session.step("a", completed=False)
+    session.user("msg_2", "Once more")
+    assert await ids(fake, "msg_1") == ["msg_1", "a", "msg_2"]
+    session.step("b", finish="stop", text="done")
+    assert await ids(fake, "msg_1") == ["msg_1", "a"]
+    assert await ids(fake, "msg_2") == ["msg_2", "b"]
+
+
+async def test_a_summary_that_a_person_asked_for_after_the_end_is_left_out() -> None:
+    fake = FakeOpenCode()
+    session = fake.session()
+    session.user("msg_1", "Run")
+    session.step("a", finish="stop", text="3 passed")
+    session.user("msg_2", "")
+    session.messages[-1]["parts"] = [{"id": "prt_2", "type": "compaction"}]
+    session.step("b", finish="stop", text="summary", summary=True, mode="compaction")
+    assert await ids(fake, "msg_1") == ["msg_1", "a"]
+    assert await ids(fake, None) == ["msg_1", "a"]
+
+
+async def test_a_summary_in_the_middle_of_a_turn_belongs_to_it() -> None:
+    fake = FakeOpenCode()
+    session = fake.session()
+    session.user("msg_1", "Run")
+    session.step("a", finish="tool-calls")
+    session.user("msg_2", "")
+    session.messages[-1]["parts"] = [{"id": "prt_2", "type": "compaction"}]
+    session.step("b", finish="stop", text="summary", summary=True, mode="compaction")
+    assert await ids(fake, "msg_1") == ["msg_1", "a", "msg_2", "b"]

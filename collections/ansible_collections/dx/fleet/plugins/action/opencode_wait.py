@@ -29,22 +29,22 @@ class ActionModule(FleetAction):
         servers: dict[str, OpenCode] = {}
         secrets: dict[str, str | None] = {}
         targets: dict[str, list[Target]] = {}
-        beads: dict[str, str | None] = {}
+        beads: dict[str, list[str | None]] = {}
         for each in wanted:
             url = str(each["url"])
             if url not in servers:
                 servers[url] = self.connect(each)
                 secrets[url] = each["password_env"]
             targets.setdefault(url, []).append(_target(each))
-            beads[each["session"]] = each["bead"]
+            beads.setdefault(url, []).append(each["bead"])
             if self.telling is not None:
                 known = {"vm": each["vm"], "repo": each["repo"], "bead": each["bead"]}
                 self.telling.about(each["id"], each["session"], **known)
         found = await wait_for(targets, servers, _limits(args, self.vm), emit=self.emit)
         outcomes = [
-            advise(outcome, url, secrets[url]).with_(bead=beads[outcome.session or ""])
+            advise(outcome, url, secrets[url]).with_(bead=bead)
             for url, members in found.items()
-            for outcome in members
+            for outcome, bead in zip(members, beads[url], strict=True)
         ]
         if self.telling is not None:
             for outcome in outcomes:

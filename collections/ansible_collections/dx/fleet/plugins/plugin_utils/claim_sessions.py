@@ -89,7 +89,8 @@ async def _look(
         if session.id in states:
             return SessionSeen(states[session.id])
         message = claim["message"] if isinstance(claim["message"], str) else None
-        return SessionSeen("idle", verdict=judge(await read_turn(server, session.id, message)))
+        turn = await read_turn(server, session.id, message)
+        return SessionSeen("idle", verdict=judge(turn.messages))
     except NotFound:
         return SessionSeen("gone")
     except OpenCodeError as error:

@@ -19,7 +19,7 @@ from .opencode.models import Message, MessageError, Part
 from .outcome import Evidence, State, ToolRun
 from .task import shortened
 
-__all__ = ["Verdict", "evidence_of", "judge", "read_turn"]
+__all__ = ["Turn", "Verdict", "evidence_of", "judge", "read_turn"]
 
 PAGE = 50
 MAX_MESSAGES = 2000
@@ -36,12 +36,23 @@ class Verdict:
     settled: bool = True
 
 
-async def read_turn(server: OpenCode, session: str, message: str | None) -> list[Message]:
-    """The messages of the turn that a user message began, oldest first, that message included.
+@dataclass(frozen=True)
+class Turn:
+    """The messages of a turn, oldest first, its user message included; empty where that is not stored.
 
-    Without ``message`` it is the session's last turn. Empty where the message is not stored. A later turn
-    that someone else began in the same session is left out. Of a turn of more than 2000 messages only the
-    last ones are read.
+    ``over``: a later turn of the same session has begun. What the session does now is not for this one.
+    """
+
+    messages: Sequence[Message]
+    over: bool = False
+
+
+async def read_turn(server: OpenCode, session: str, message: str | None) -> Turn:
+    """The turn that a user message began.
+
+    Without ``message`` it is the session's last turn. A later turn that someone else began in the same
+    session is left out, and so is a summary that was made after its end. Of a turn of more than 2000 messages
+    only the last ones are read.
 
     Raises:
         OpenCodeError: The messages can't be read.
@@ -55,9 +66,11 @@ async def read_turn(server: OpenCode, session: str, message: str | None) -> list
         if start is not None:
             return _until_next_turn(found[start:])
         if not page or cursor is None:
-            return []
+            return Turn([])
         if len(found) >= MAX_MESSAGES:
-            return found  # its end is what counts
+            if message is not None and await server.message(session, message) is None:
+                return Turn([])
+            return Turn(found)  # its end is what counts
 
 
 def _start(messages: Sequence[Message], message: str | None) -> int | None:
@@ -75,11 +88,32 @@ def _is_prompt(message: Message) -> bool:
     )
 
 
-def _until_next_turn(messages: list[Message]) -> list[Message]:
+def _until_next_turn(messages: list[Message]) -> Turn:
     for index in range(1, len(messages)):
-        if _is_prompt(messages[index]) and judge(messages[:index]).settled:
-            return messages[:index]
-    return messages
+        if _is_prompt(messages[index]) and (
+            judge(messages[:index]).settled or _died_before(messages[:index], messages[index:])
+        ):
+            return Turn(_without_later_summary(messages[:index]), over=True)
+    return Turn(_without_later_summary(messages))
+
+
+def _died_before(messages: Sequence[Message], later: Sequence[Message]) -> bool:
+    """Whether the last step never ended: a living one ends before the next begins."""
+    last = messages[-1].info
+    unfinished = last.role == "assistant" and last.time.completed is None
+    return unfinished and any(message.info.role == "assistant" for message in later)
+
+
+def _without_later_summary(messages: list[Message]) -> list[Message]:
+    """A person may have a session summarised (/compact) after the turn's end: that adds two messages."""
+    end = len(messages)
+    while end and _is_of_compaction(messages[end - 1]):
+        end -= 1
+    return messages[:end] if judge(messages[:end]).state is State.COMPLETED else messages
+
+
+def _is_of_compaction(message: Message) -> bool:
+    return message.info.is_compaction or any(part.type == "compaction" for part in message.parts)
 
 
 def judge(messages: Sequence[Message]) -> Verdict:
@@ -183,11 +217,15 @@ def _text(message: Message) -> str:
     return "\n".join(part.text for part in message.parts if part.type == "text" and part.text).strip()
 
 
-def evidence_of(messages: Sequence[Message], evidence: Evidence) -> Evidence:
-    """The evidence with all that the messages of a turn tell."""
+def evidence_of(
+    messages: Sequence[Message], evidence: Evidence, subagents: Sequence[Message] = ()
+) -> Evidence:
+    """The evidence with all that the messages of a turn tell; ``subagents`` are the steps of its subagents,
+    which count among steps, tokens and cost."""
     if not messages:
         return evidence
     steps = [message for message in messages if message.info.role == "assistant"]
+    paid = [*steps, *subagents]
     tools = [part for step in steps for part in step.parts if part.type == "tool"]
     last = steps[-1] if steps else None
     ended = last.info.time.completed if last else None
@@ -197,19 +235,19 @@ def evidence_of(messages: Sequence[Message], evidence: Evidence) -> Evidence:
         directory=(last.info.directory() if last else None) or evidence.directory,
         agent=messages[0].info.agent,
         model=_model(last),
-        steps=len(steps),
+        steps=len(paid),
         tools=tuple(_tool_run(part) for part in tools[-MAX_TOOLS:]),
         tool_count=len(tools),
         text=_text(last)[:4000] if last else None,
         error=shortened(error.in_words(), 400) if error else None,
         tokens={
-            "input": sum(step.info.tokens.input for step in steps),
-            "output": sum(step.info.tokens.output for step in steps),
-            "reasoning": sum(step.info.tokens.reasoning for step in steps),
-            "cache_read": sum(step.info.tokens.cache.read for step in steps),
-            "cache_write": sum(step.info.tokens.cache.write for step in steps),
+            "input": sum(step.info.tokens.input for step in paid),
+            "output": sum(step.info.tokens.output for step in paid),
+            "reasoning": sum(step.info.tokens.reasoning for step in paid),
+            "cache_read": sum(step.info.tokens.cache.read for step in paid),
+            "cache_write": sum(step.info.tokens.cache.write for step in paid),
         },
-        cost=round(sum(step.info.cost for step in steps), 6),
+        cost=round(sum(step.info.cost for step in paid), 6),
         duration_s=round((ended - messages[0].info.time.created) / 1000, 3) if ended else None,
         started_at=_iso(messages[0].info.time.created),
         ended_at=_iso(ended) if ended else None,

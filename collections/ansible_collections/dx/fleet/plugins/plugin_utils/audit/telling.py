@@ -65,9 +65,16 @@ class Telling:
         """What became of a dispatch."""
         known = self._subjects.get(outcome.session or "")
         name = outcome.dispatch or outcome.bead
+        if known is not None and outcome.dispatch not in (None, known.dispatch):
+            known = None  # of another dispatch in the same session
         if known is None and name is not None:
             known = Subject(
-                name, vm=outcome.vm, repo=outcome.repo, bead=outcome.bead, orchestrator=self._orchestrator
+                name,
+                vm=outcome.vm,
+                repo=outcome.repo,
+                bead=outcome.bead,
+                session=outcome.session,
+                orchestrator=self._orchestrator,
             )
         if known is not None:
             self._recorder.record(wording.ended(outcome, known))

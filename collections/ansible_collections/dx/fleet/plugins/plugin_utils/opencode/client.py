@@ -148,6 +148,10 @@ class OpenCode:
         """`GET /session/ID`."""
         return await self._get(f"/session/{_id(session)}", models.Session)
 
+    async def children(self, session: str) -> list[models.Session]:
+        """`GET /session/ID/children`: the sessions of the subagents that a session began."""
+        return await self._get(f"/session/{_id(session)}/children", list[models.Session])
+
     async def sessions(self, limit: int = 100) -> list[models.Session]:
         """The newest sessions of all directories."""
         return await self._get("/experimental/session", list[models.Session], params={"limit": str(limit)})

@@ -49,6 +49,14 @@ async def wait_for(
 
 async def _wait_on(server: OpenCode, targets: Sequence[Target], limits: Limits, emit: Emit) -> list[Outcome]:
     now = time.monotonic()
-    followers = {target.session: Follower(target, emit, moved_at=now) for target in targets}
-    outcomes = await ServerWatch(server, followers, limits).run()
-    return [outcomes[target.session] for target in targets]
+    watches: list[dict[str, Follower]] = []
+    places: list[int] = []
+    for target in targets:
+        # A watch follows one turn of a session; another turn of the same is for another watch.
+        place = next((n for n, watch in enumerate(watches) if target.session not in watch), len(watches))
+        if place == len(watches):
+            watches.append({})
+        watches[place][target.session] = Follower(target, emit, moved_at=now)
+        places.append(place)
+    found = await asyncio.gather(*(ServerWatch(server, watch, limits).run() for watch in watches))
+    return [found[place][target.session] for place, target in zip(places, targets, strict=True)]

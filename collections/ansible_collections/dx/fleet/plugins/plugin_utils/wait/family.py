@@ -11,12 +11,13 @@ from typing import Any
 
 from ..left_over import is_left_over
 from ..opencode.client import OpenCode
-from ..opencode.errors import NotFound
-from ..opencode.models import Pending
+from ..opencode.errors import NotFound, NotOpenCode, Rejected, ServerFault
+from ..opencode.models import Message, Pending
 
 __all__ = ["Family"]
 
 DEPTH = 8
+MAX_STEPS = 1000  # of one subagent
 
 
 class Family:
@@ -80,5 +81,33 @@ class Family:
                     self._parents[session] = (await self._server.session(session)).parent or ""
                 except NotFound:
                     self._parents[session] = ""
+                except (Rejected, ServerFault, NotOpenCode):
+                    return ""  # another session, most likely: it must not keep us from ours
             session = self._parents[session]
         return session
+
+    async def steps(self, session: str, *, since: float) -> list[Message]:
+        """The steps that the subagents of a session took since then, and those of their own.
+
+        Args:
+            session: The followed session.
+            since: Milliseconds since the epoch.
+
+        Raises:
+            OpenCodeError: They can't be read.
+        """
+        found: list[Message] = []
+        parents = [session]
+        for _ in range(DEPTH):
+            children = [child.id for parent in parents for child in await self._server.children(parent)]
+            if not children:
+                break
+            for child in children:
+                messages, _cursor = await self._server.messages(child, limit=MAX_STEPS)
+                found += [
+                    message
+                    for message in messages
+                    if message.info.role == "assistant" and message.info.time.created >= since
+                ]
+            parents = children
+        return found

@@ -82,10 +82,12 @@ class Follower:
                 self.error = shortened(data["message"], 300)
         return kind in _WORTH_A_LOOK
 
-    def take_of_subagent(self, kind: str, _: Mapping[str, Any], now: float) -> bool:
-        """Take one event of a subagent: its steps and cost are not the session's, but it works."""
+    def take_of_subagent(self, kind: str, properties: Mapping[str, Any], now: float) -> bool:
+        """Take one event of a subagent: what it does is the session's work, steps and cost included."""
         if kind in _SUBSTANCE:
             self.moved_at = now
+        if kind == "message.updated":
+            self._take_step(_mapping(properties.get("info")))
         return kind in _WORTH_A_LOOK
 
     def take_status(self, status: SessionStatus) -> None:
@@ -93,7 +95,7 @@ class Follower:
         self._take_status(status.model_dump())
 
     def take_messages(self, messages: Sequence[Message], now: float) -> None:
-        """Take the turn as it was read back: it counts even where every event was lost."""
+        """Take the turn as it was read back, with its subagents': it counts where every event was lost."""
         for message in messages:
             if message.info.role == "assistant":
                 self._count(message.info.id, message.info.cost)

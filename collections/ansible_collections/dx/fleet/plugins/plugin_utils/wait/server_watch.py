@@ -18,11 +18,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..opencode.client import OpenCode
-from ..opencode.errors import NotFound, OpenCodeError, Rejected, ServerFault
-from ..opencode.models import Pending, PermissionRequest, SessionStatus
+from ..opencode.errors import NotFound, NotOpenCode, OpenCodeError, Rejected, ServerFault
+from ..opencode.models import Message, Pending, PermissionRequest, SessionStatus
 from ..outcome import Evidence, Outcome, State
 from ..task import shortened
-from ..turn import Verdict, evidence_of, judge, read_turn
+from ..turn import Turn, Verdict, evidence_of, judge, read_turn
 from .family import Family
 from .follower import Follower
 from .limits import Limits
@@ -214,7 +214,7 @@ class ServerWatch:
             for session in members:
                 try:
                     await self._look_at_session(session, statuses.get(session), waiting.get(session))
-                except (NotFound, Rejected, ServerFault) as error:
+                except (NotFound, Rejected, ServerFault, NotOpenCode) as error:
                     self._cannot_read(session, error)
                 else:
                     self._unreadable.pop(session, None)
@@ -229,6 +229,10 @@ class ServerWatch:
             try:
                 told = self._directories[session] = (await self._server.session(session)).directory
             except (NotFound, Rejected, ServerFault) as error:
+                self._cannot_read(session, error)
+                return None
+            except NotOpenCode as error:
+                await self._server.health()  # else it is not this session that is the matter
                 self._cannot_read(session, error)
                 return None
         return told
@@ -253,7 +257,7 @@ class ServerWatch:
                 await self._count(session)
             return
         turn = await read_turn(self._server, session, follower.target.message)
-        verdict = judge(turn)
+        verdict = self._judge(turn)
         if verdict.state is not State.COMPLETED and session in self._assumed:  # it may work elsewhere
             assumed = self._assumed.pop(session)
             if await self._directory(session) != assumed:
@@ -262,18 +266,34 @@ class ServerWatch:
         if verdict.settled or self._doubted_long_enough(session, verdict):
             if follower.error and verdict.reason_code in ("no_answer", "prompt_not_stored"):
                 verdict = replace(verdict, message=f"the agent never began: {follower.error}")
-            self._settle(session, verdict, evidence_of(turn, Evidence()))
+            await self._end(session, verdict, turn)
+
+    def _judge(self, turn: Turn) -> Verdict:
+        verdict = judge(turn.messages)
+        if verdict.reason_code == "no_answer" and self._was_gone:
+            words = "the server died before the agent began and does not resume it"
+            return replace(verdict, state=State.LOST, reason_code="server_restarted", message=words)
+        return verdict
 
     async def _count(self, session: str) -> None:
-        """Read the turn back now and then, so that limits hold even where events were lost."""
+        """Read the turn back soon and then now and then, so that limits hold even where events were lost.
+
+        Soon, as the turn may have been over when the wait began, and the session work for somebody else.
+        """
         now = time.monotonic()
         every_s = min(COUNT_EVERY_S, (self._limits.stall_timeout_s or COUNT_EVERY_S) / 3)
+        if session not in self._counted:
+            every_s = min(every_s, LOOK_EVERY_S)
         every_s = max(every_s, len(self._pending) / COUNTS_PER_SECOND)
         if now - self._counted.get(session, self._started) < every_s:
             return
         self._counted[session] = now
         follower = self._pending[session]
-        follower.take_messages(await read_turn(self._server, session, follower.target.message), now)
+        turn = await read_turn(self._server, session, follower.target.message)
+        if turn.over:
+            await self._end(session, self._judge(turn), turn)
+        else:
+            follower.take_messages([*turn.messages, *await self._of_subagents(session, turn)], now)
 
     def _doubted_long_enough(self, session: str, verdict: Verdict) -> bool:
         now = time.monotonic()
@@ -325,8 +345,9 @@ class ServerWatch:
             return
         state, reason = (State.LOST, "server_gone") if gone else (State.UNREACHABLE, "server_silent")
         words = f"the server went away while the task ran: {error.message}"
-        for session in list(self._pending):
-            self._settle(session, Verdict(state, reason, words), Evidence())
+        for session, follower in list(self._pending.items()):
+            counted = Evidence(steps=len(follower.steps), cost=round(follower.cost, 6))
+            self._settle(session, Verdict(state, reason, words), counted if follower.steps else Evidence())
 
     # -- ends ----------------------------------------------------------------------------------------
 
@@ -341,7 +362,7 @@ class ServerWatch:
         verdict = self._exceeded(follower)
         if verdict is None:
             return
-        if verdict.reason_code == "stall_timeout" and await self._moved_after_all(follower):
+        if await self._ended_or_moved(follower, verdict):
             return
         follower.tell("limit", f"Stopping: {verdict.message}")
         if await self._aborted(follower):
@@ -368,16 +389,23 @@ class ServerWatch:
             )
         return None
 
-    async def _moved_after_all(self, follower: Follower) -> bool:
-        """Whether the turn moved although no event said so."""
-        before = follower.moved_at
+    async def _ended_or_moved(self, follower: Follower, verdict: Verdict) -> bool:
+        """Whether the turn ended before it could be stopped, or moved although no event said so."""
+        session, before = follower.target.session, follower.moved_at
         try:
             async with asyncio.timeout(ABORT_S):
-                turn = await read_turn(self._server, follower.target.session, follower.target.message)
+                turn = await read_turn(self._server, session, follower.target.message)
+                found = self._judge(turn)
+                ended = turn.over or found.state is State.COMPLETED
+                ended = ended or (found.settled and await self._is_idle(session))
+                everything = [*turn.messages, *await self._of_subagents(session, turn)]
         except (OpenCodeError, TimeoutError):
             return False
-        follower.take_messages(turn, time.monotonic())
-        return follower.moved_at > before
+        if ended:
+            await self._end(session, found, turn)
+            return True
+        follower.take_messages(everything, time.monotonic())
+        return verdict.reason_code == "stall_timeout" and follower.moved_at > before
 
     async def _aborted(self, follower: Follower) -> bool:
         """Abort the session; True once the server says that it is idle, False after ten seconds."""
@@ -387,31 +415,55 @@ class ServerWatch:
                 while True:
                     try:
                         await self._server.abort(session)
-                        directory = (
-                            self._directories.get(session) or (await self._server.session(session)).directory
-                        )
-                        status = (await self._server.statuses(directory)).get(session)
+                        if await self._is_idle(session):
+                            return True
                     except OpenCodeError:
                         await asyncio.sleep(0.5)
                         continue
-                    if status is None or status.type == "idle":
-                        return True
                     await asyncio.sleep(0.1)
         except TimeoutError:
             return False
 
+    async def _is_idle(self, session: str) -> bool:
+        directory = self._directories.get(session) or (await self._server.session(session)).directory
+        status = (await self._server.statuses(directory)).get(session)
+        return status is None or status.type == "idle"
+
     async def _finish(self, session: str, verdict: Verdict, evidence: Evidence | None = None) -> None:
+        """End a wait with what was concluded from outside, unless the turn itself says that it is over."""
         evidence = evidence or Evidence()
         target = self._pending[session].target
         try:
             async with asyncio.timeout(ABORT_S):
                 turn = await read_turn(self._server, session, target.message)
-            evidence = evidence_of(turn, evidence)
         except OpenCodeError as error:
-            evidence = replace(evidence, error=f"the messages can't be read: {error.message}")
+            self._settle(
+                session, verdict, replace(evidence, error=f"the messages can't be read: {error.message}")
+            )
         except TimeoutError:
-            evidence = replace(evidence, error="the messages could not be read in time")
-        self._settle(session, verdict, evidence)
+            self._settle(session, verdict, replace(evidence, error="the messages could not be read in time"))
+        else:
+            found = self._judge(turn)
+            if turn.over or found.state is State.COMPLETED:
+                await self._end(session, found, turn)
+            else:
+                await self._end(session, verdict, turn, evidence)
+
+    async def _end(
+        self, session: str, verdict: Verdict, turn: Turn, evidence: Evidence | None = None
+    ) -> None:
+        try:
+            async with asyncio.timeout(ABORT_S):
+                subagents = await self._of_subagents(session, turn)
+        except (OpenCodeError, TimeoutError):
+            subagents = []  # the turn is what counts
+        self._settle(session, verdict, evidence_of(turn.messages, evidence or Evidence(), subagents))
+
+    async def _of_subagents(self, session: str, turn: Turn) -> list[Message]:
+        """The steps of the agents that the turn's agent sent out: they cost, too."""
+        if not any(part.tool == "task" for message in turn.messages for part in message.parts):
+            return []
+        return await self._family.steps(session, since=turn.messages[0].info.time.created)
 
     def _settle(self, session: str, verdict: Verdict, evidence: Evidence) -> None:
         follower = self._pending.pop(session)
