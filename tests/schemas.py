@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, NotRequired
 
 from ansible_collections.dx.fleet.plugins.plugin_utils.cli.document import SCHEMA_VERSION
-from ansible_collections.dx.fleet.plugins.plugin_utils.endpoints import EndpointsFile
+from ansible_collections.dx.fleet.plugins.plugin_utils.config.endpoints import EndpointsFile
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import ExitCode, Outcome
 from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.models import (
     PermissionRequest,
     QuestionRequest,
 )
-from ansible_collections.dx.fleet.plugins.plugin_utils.outcome import ExitCode, Outcome
-from ansible_collections.dx.fleet.plugins.plugin_utils.survey import SessionInfo
+from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.survey import SessionInfo
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 

@@ -12,17 +12,17 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit import wording
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.config import AuditConfig
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.event import AuditEvent, Subject
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.outbox import (
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import wording
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import AuditEvent, Subject
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.recorder import Recorder
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import (
     BEFORE_A_STEP,
     Counts,
     Outbox,
     outbox_path,
 )
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.recorder import Recorder
-from ansible_collections.dx.fleet.plugins.plugin_utils.outcome import Outcome, State
+from ansible_collections.dx.fleet.plugins.plugin_utils.config.slack import AuditConfig
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Outcome, State
 
 from tests.lab import Lab
 

@@ -23,7 +23,7 @@ import jsonschema
 import psutil
 import pytest
 import trustme
-from ansible_collections.dx.fleet.plugins.plugin_utils.task import MAX_TASK_BYTES
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.task import MAX_TASK_BYTES
 
 from tests import schemas
 from tests.command import Completed, run_ansible, run_dispatch

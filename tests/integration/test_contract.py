@@ -17,7 +17,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.errors import (
     NotOpenCode,
     ServerFault,
 )
-from ansible_collections.dx.fleet.plugins.plugin_utils.turn import judge
+from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.turn import judge
 
 from tests.lab.binaries import pinned_version
 from tests.unit.fake_opencode import HOME, FakeOpenCode

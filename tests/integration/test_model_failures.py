@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from ansible_collections.dx.fleet.plugins.plugin_utils import submit
-from ansible_collections.dx.fleet.plugins.plugin_utils.errors import DispatchError
+from ansible_collections.dx.fleet.plugins.plugin_utils.dispatch import place as submit
+from ansible_collections.dx.fleet.plugins.plugin_utils.dispatch.preflight import Plan
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import DispatchError
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.request import Request
 from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.client import OpenCode
-from ansible_collections.dx.fleet.plugins.plugin_utils.preflight import Plan
-from ansible_collections.dx.fleet.plugins.plugin_utils.request import Request
 
 from tests.command import Completed
 from tests.lab import Lab, ScriptedModel

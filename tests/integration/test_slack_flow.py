@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.outbox import Outbox, outbox_path
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox, outbox_path
 
 from tests.command import Completed
 from tests.lab import Lab

@@ -9,7 +9,7 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
-from ansible_collections.dx.fleet.plugins.plugin_utils import ansible_action
+from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge import action as ansible_action
 from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.client import OpenCode
 
 from tests.unit.fake_opencode import URL, FakeOpenCode

@@ -16,8 +16,8 @@ import jsonschema
 import pytest
 from ansible_collections.dx.fleet.plugins.action import opencode_dispatch, opencode_info, opencode_wait
 from ansible_collections.dx.fleet.plugins.plugin_utils.cli.document import document, encoded
-from ansible_collections.dx.fleet.plugins.plugin_utils.outcome import Outcome, exit_code
-from ansible_collections.dx.fleet.plugins.plugin_utils.wait import server_watch
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Outcome, exit_code
+from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait import server_watch
 from hypothesis import example, given
 from hypothesis import strategies as st
 

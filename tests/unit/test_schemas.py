@@ -14,13 +14,9 @@ import jsonschema
 import pydantic
 import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.cli.document import document, encoded
-from ansible_collections.dx.fleet.plugins.plugin_utils.endpoints import parse_fleet
-from ansible_collections.dx.fleet.plugins.plugin_utils.errors import ConfigError
-from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.models import (
-    PermissionRequest,
-    QuestionRequest,
-)
-from ansible_collections.dx.fleet.plugins.plugin_utils.outcome import (
+from ansible_collections.dx.fleet.plugins.plugin_utils.config.endpoints import parse_fleet
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import ConfigError
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import (
     Evidence,
     ExitCode,
     Outcome,
@@ -28,7 +24,11 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.outcome import (
     ToolRun,
     exit_code,
 )
-from ansible_collections.dx.fleet.plugins.plugin_utils.survey import SessionInfo, Survey
+from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.models import (
+    PermissionRequest,
+    QuestionRequest,
+)
+from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.survey import SessionInfo, Survey
 from hypothesis import given
 from packaging.version import Version
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.dx.fleet.plugins.action import opencode_dispatch, opencode_info, opencode_wait
-from ansible_collections.dx.fleet.plugins.plugin_utils import ansible_action
+from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge import action as ansible_action
 
 from tests.unit.fake_opencode import HOME, URL
 from tests.unit.run_action import Ansible

@@ -15,9 +15,9 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.dx.fleet.plugins.action import beads_claim, beads_info, beads_reap
 from ansible_collections.dx.fleet.plugins.module_utils import specs
 from ansible_collections.dx.fleet.plugins.module_utils.beads.errors import AlreadyClaimed
-from ansible_collections.dx.fleet.plugins.plugin_utils import beads_action
-from ansible_collections.dx.fleet.plugins.plugin_utils.dispatcher import this_dispatcher
-from ansible_collections.dx.fleet.plugins.plugin_utils.outcome import Evidence, Outcome, State
+from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge import tracker_action as beads_action
+from ansible_collections.dx.fleet.plugins.plugin_utils.beads.dispatcher import this_dispatcher
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Evidence, Outcome, State
 
 from tests.unit.fake_opencode import URL
 from tests.unit.run_action import Ansible

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.outbox import Outbox, outbox_path
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox, outbox_path
 
 from tests.command import Completed, run_ansible
 from tests.unit.plugin_utils.audit.slack_server import Handler, SlackServer, raw, serving

@@ -16,8 +16,8 @@ import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.dx.fleet.plugins.module_utils import specs
-from ansible_collections.dx.fleet.plugins.plugin_utils import ansible_action
-from ansible_collections.dx.fleet.plugins.plugin_utils.outcome import Evidence, Outcome, ToolRun
+from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge import action as ansible_action
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Evidence, Outcome, ToolRun
 
 from tests.command import CHECKOUT, run_ansible
 

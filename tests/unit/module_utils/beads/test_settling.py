@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.dx.fleet.plugins.module_utils.beads.settling import REASON_LIMIT, end_of
-from ansible_collections.dx.fleet.plugins.plugin_utils.outcome import State
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import State
 
 SENT = {
     State.VERIFIED: "closed",

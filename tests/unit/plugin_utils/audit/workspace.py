@@ -9,16 +9,16 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.delivery import Clock, Delivery, Pace
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.message import Message, headline_of
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.outbox import Outbox
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack import (
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.delivery import Clock, Delivery, Pace
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.message import Message, headline_of
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.web_api import (
     Ambiguous,
     Found,
     Page,
     Posted,
     SlackError,
 )
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox
 
 __all__ = ["CHANNEL", "Deliverer", "Died", "Kept", "Time", "Workspace"]
 

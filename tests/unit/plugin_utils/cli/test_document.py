@@ -9,8 +9,8 @@ import json
 
 import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.cli.document import document, encoded
-from ansible_collections.dx.fleet.plugins.plugin_utils.errors import PreflightError, UsageError
-from ansible_collections.dx.fleet.plugins.plugin_utils.outcome import (
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import PreflightError, UsageError
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import (
     Evidence,
     ExitCode,
     Outcome,

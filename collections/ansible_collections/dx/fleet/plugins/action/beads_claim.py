@@ -10,19 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.dx.fleet.plugins.module_utils.beads.settling import End, end_of
 from ansible_collections.dx.fleet.plugins.module_utils.specs import CLAIM, CLAIM_REQUIRED_IF
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.redact import redact
-from ansible_collections.dx.fleet.plugins.plugin_utils.beads_action import BeadsAction, ModuleFailure
-from ansible_collections.dx.fleet.plugins.plugin_utils.dispatcher import is_gone, this_dispatcher
-from ansible_collections.dx.fleet.plugins.plugin_utils.errors import ClaimError
-from ansible_collections.dx.fleet.plugins.plugin_utils.orchestrator import orchestrator_of
-from ansible_collections.dx.fleet.plugins.plugin_utils.progress import Progress
+from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.tracker_action import (
+    BeadsAction,
+    ModuleFailure,
+)
+from ansible_collections.dx.fleet.plugins.plugin_utils.beads.dispatcher import is_gone, this_dispatcher
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import ClaimError
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.orchestrator import orchestrator_of
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.progress import Progress
+from ansible_collections.dx.fleet.plugins.plugin_utils.text.redact import redact
 
 with suppress(ImportError):  # FleetAction.run says what is missing
-    from ansible_collections.dx.fleet.plugins.plugin_utils.claim_sessions import look_at_all
-    from ansible_collections.dx.fleet.plugins.plugin_utils.settled import settled
+    from ansible_collections.dx.fleet.plugins.plugin_utils.beads.claim_sessions import look_at_all
+    from ansible_collections.dx.fleet.plugins.plugin_utils.domain.settlement import settled
 
 if TYPE_CHECKING:
-    from ansible_collections.dx.fleet.plugins.plugin_utils.audit.event import Subject
+    from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import Subject
 
 MODULE = "dx.fleet.beads_claim"
 UNSEEN_S = 60.0  # age of a claim from which a dispatcher that can't be seen counts as gone

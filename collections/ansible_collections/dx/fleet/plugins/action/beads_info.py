@@ -7,10 +7,10 @@ from contextlib import suppress
 from typing import Any
 
 from ansible_collections.dx.fleet.plugins.module_utils.specs import BEADS_INFO
-from ansible_collections.dx.fleet.plugins.plugin_utils.beads_action import BeadsAction
+from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.tracker_action import BeadsAction
 
 with suppress(ImportError):  # FleetAction.run says what is missing
-    from ansible_collections.dx.fleet.plugins.plugin_utils.claim_sessions import look_at_all
+    from ansible_collections.dx.fleet.plugins.plugin_utils.beads.claim_sessions import look_at_all
 
 MODULE = "dx.fleet.beads_info"
 

@@ -7,14 +7,17 @@ from contextlib import suppress
 from typing import Any
 
 from ansible_collections.dx.fleet.plugins.module_utils.specs import REAP
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.redact import redact
-from ansible_collections.dx.fleet.plugins.plugin_utils.beads_action import BeadsAction, ModuleFailure
-from ansible_collections.dx.fleet.plugins.plugin_utils.dispatcher import is_gone
-from ansible_collections.dx.fleet.plugins.plugin_utils.errors import ClaimError
+from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.tracker_action import (
+    BeadsAction,
+    ModuleFailure,
+)
+from ansible_collections.dx.fleet.plugins.plugin_utils.beads.dispatcher import is_gone
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import ClaimError
+from ansible_collections.dx.fleet.plugins.plugin_utils.text.redact import redact
 
 with suppress(ImportError):  # FleetAction.run says what is missing
-    from ansible_collections.dx.fleet.plugins.plugin_utils.claim_sessions import look_at_all
-    from ansible_collections.dx.fleet.plugins.plugin_utils.reaping import Decision, decide
+    from ansible_collections.dx.fleet.plugins.plugin_utils.beads.claim_sessions import look_at_all
+    from ansible_collections.dx.fleet.plugins.plugin_utils.beads.reaping import Decision, decide
 
 NEVER_MIND = frozenset(("claim_lost", "bead_not_found"))  # somebody was faster, which is as well
 

@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ansible_collections.dx.fleet.plugins.module_utils.specs import DISPATCH
-from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_action import FleetAction
-from ansible_collections.dx.fleet.plugins.plugin_utils.outcome import Evidence, Outcome, State
+from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.action import FleetAction
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Evidence, Outcome, State
 
 with suppress(ImportError):  # FleetAction.run says what is missing
-    from ansible_collections.dx.fleet.plugins.plugin_utils.asked import request_from
-    from ansible_collections.dx.fleet.plugins.plugin_utils.preflight import Plan, look
-    from ansible_collections.dx.fleet.plugins.plugin_utils.request import Request
-    from ansible_collections.dx.fleet.plugins.plugin_utils.submit import place
+    from ansible_collections.dx.fleet.plugins.plugin_utils.dispatch.place import place
+    from ansible_collections.dx.fleet.plugins.plugin_utils.dispatch.preflight import Plan, look
+    from ansible_collections.dx.fleet.plugins.plugin_utils.domain.asked import request_from
+    from ansible_collections.dx.fleet.plugins.plugin_utils.domain.request import Request
 
 
 class ActionModule(FleetAction):

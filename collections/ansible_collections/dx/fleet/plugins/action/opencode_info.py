@@ -7,10 +7,10 @@ from contextlib import suppress
 from typing import Any
 
 from ansible_collections.dx.fleet.plugins.module_utils.specs import INFO
-from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_action import FleetAction
+from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.action import FleetAction
 
 with suppress(ImportError):  # FleetAction.run says what is missing
-    from ansible_collections.dx.fleet.plugins.plugin_utils.survey import survey
+    from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.survey import survey
 
 
 class ActionModule(FleetAction):

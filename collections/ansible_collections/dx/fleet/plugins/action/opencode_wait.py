@@ -9,13 +9,13 @@ from contextlib import suppress
 from typing import Any
 
 from ansible_collections.dx.fleet.plugins.module_utils.specs import WAIT
-from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_action import FleetAction
-from ansible_collections.dx.fleet.plugins.plugin_utils.errors import UsageError
+from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.action import FleetAction
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import UsageError
 
 with suppress(ImportError):  # FleetAction.run says what is missing
-    from ansible_collections.dx.fleet.plugins.plugin_utils.advice import advise
+    from ansible_collections.dx.fleet.plugins.plugin_utils.domain.next_action import advise
     from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.client import OpenCode
-    from ansible_collections.dx.fleet.plugins.plugin_utils.wait import Limits, Target, wait_for
+    from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait import Limits, Target, wait_for
 
 
 class ActionModule(FleetAction):

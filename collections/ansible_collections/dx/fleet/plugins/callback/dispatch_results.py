@@ -17,8 +17,8 @@ description:
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
-from ansible_collections.dx.fleet.plugins.plugin_utils.cli import interrupt
-from ansible_collections.dx.fleet.plugins.plugin_utils.cli.playbook_run import collected
+from ansible_collections.dx.fleet.plugins.plugin_utils.launch import interrupt
+from ansible_collections.dx.fleet.plugins.plugin_utils.launch.run import collected
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]

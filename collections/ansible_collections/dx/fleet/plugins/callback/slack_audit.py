@@ -78,13 +78,13 @@ from ansible import context
 from ansible.plugins.callback import CallbackBase
 
 try:
-    from ansible_collections.dx.fleet.plugins.plugin_utils.audit import background
-    from ansible_collections.dx.fleet.plugins.plugin_utils.audit.config import AuditConfig
-    from ansible_collections.dx.fleet.plugins.plugin_utils.audit.outbox import Outbox, outbox_path
-    from ansible_collections.dx.fleet.plugins.plugin_utils.audit.play import PlayWatch
-    from ansible_collections.dx.fleet.plugins.plugin_utils.audit.recorder import Recorder
-    from ansible_collections.dx.fleet.plugins.plugin_utils.errors import UsageError
-    from ansible_collections.dx.fleet.plugins.plugin_utils.identity import check_dispatch_id
+    from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.play import PlayWatch
+    from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.recorder import Recorder
+    from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack import deliverer as background
+    from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox, outbox_path
+    from ansible_collections.dx.fleet.plugins.plugin_utils.config.slack import AuditConfig
+    from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import UsageError
+    from ansible_collections.dx.fleet.plugins.plugin_utils.domain.identity import check_dispatch_id
 
     MISSING: ImportError | None = None
 except ImportError as error:  # raised here, it would end the whole run

@@ -54,11 +54,11 @@ from typing import Any
 
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
-from ansible_collections.dx.fleet.plugins.plugin_utils.errors import FleetError
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import FleetError
 
 try:
-    from ansible_collections.dx.fleet.plugins.plugin_utils.endpoints import endpoints_of, load_fleet
-    from ansible_collections.dx.fleet.plugins.plugin_utils.fleet import GROUPS, VM, Fleet
+    from ansible_collections.dx.fleet.plugins.plugin_utils.config.endpoints import endpoints_of, load_fleet
+    from ansible_collections.dx.fleet.plugins.plugin_utils.domain.fleet import GROUPS, VM, Fleet
 
     MISSING_LIBRARY: ImportError | None = None
 except ImportError as error:

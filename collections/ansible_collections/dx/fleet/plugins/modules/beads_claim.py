@@ -265,8 +265,8 @@ outcome:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.dx.fleet.plugins.module_utils.beads.commands import claim, failure
 from ansible_collections.dx.fleet.plugins.module_utils.beads.errors import BeadsError
-from ansible_collections.dx.fleet.plugins.module_utils.beads.jobs import claim, failure
 from ansible_collections.dx.fleet.plugins.module_utils.specs import CLAIM, CLAIM_REQUIRED_IF
 
 

@@ -151,8 +151,8 @@ outcome:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.dx.fleet.plugins.module_utils.beads.commands import failure, info
 from ansible_collections.dx.fleet.plugins.module_utils.beads.errors import BeadsError
-from ansible_collections.dx.fleet.plugins.module_utils.beads.jobs import failure, info
 from ansible_collections.dx.fleet.plugins.module_utils.specs import BEADS_INFO
 
 

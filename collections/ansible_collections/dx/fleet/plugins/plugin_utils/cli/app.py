@@ -10,14 +10,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import FleetError, UsageError
-from ..fleet import Fleet
-from ..outcome import ExitCode
-from .arguments import Arguments, parse
-from .dispatching import OWN_FAULT, dispatch
+from ..domain.errors import FleetError, UsageError
+from ..domain.fleet import Fleet
+from ..domain.outcome import ExitCode
+from .commands.dispatch import OWN_FAULT, dispatch
+from .commands.status import list_vms, reap, status
 from .document import document, encoded
-from .listing import list_vms, reap, status
-from .views import printable
+from .parser import Arguments, parse
+from .terminal import printable
 
 __all__ = ["run"]
 
@@ -70,7 +70,7 @@ class _Interrupted(FleetError):
 
 def _command(arguments: Arguments, argv: Sequence[str]) -> ExitCode:
     if arguments.audit or arguments.flush_audit:
-        from .trail import flush_audit, show_audit
+        from .commands.audit import flush_audit, show_audit
 
         return show_audit(arguments) if arguments.audit else flush_audit(arguments)
     fleet, inventory = _fleet(arguments)
@@ -89,7 +89,7 @@ def _fleet(arguments: Arguments) -> tuple[Fleet, Path]:
     Raises:
         ConfigError: There is none, or it is wrong.
     """
-    from ..endpoints import endpoints_of, find_endpoints, load_fleet
+    from ..config.endpoints import endpoints_of, find_endpoints, load_fleet
 
     if arguments.inventory is not None:
         endpoints = endpoints_of(arguments.inventory, os.environ)

@@ -9,8 +9,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import FleetError
-from ..outcome import Outcome
+from ..domain.errors import FleetError
+from ..domain.outcome import Outcome
 
 __all__ = ["document", "encoded"]
 

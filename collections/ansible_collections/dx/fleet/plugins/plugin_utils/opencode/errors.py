@@ -18,7 +18,7 @@ A leaf is what a caller can conclude about the request's effect. ``reason_code``
 
 from __future__ import annotations
 
-from ..text import shortened
+from ..text.printable import shortened
 
 __all__ = [
     "AnswerLost",

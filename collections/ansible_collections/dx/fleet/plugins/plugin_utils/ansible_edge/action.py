@@ -1,0 +1,226 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The edge between Ansible and the use cases: arguments in, use case called, result out."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ansible import context
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ..domain.errors import ConfigError, FleetError, UsageError
+from ..domain.orchestrator import VARIABLE, orchestrator_of
+from ..domain.outcome import Outcome
+from ..domain.progress import Progress
+from ..domain.task import is_text
+from ..text.urls import check_url
+from . import progress_bus
+
+try:
+    from ..opencode.client import OpenCode
+
+    MISSING_LIBRARY: ImportError | None = None
+except ImportError as error:  # raised here, it would end the whole run instead of failing the task
+    MISSING_LIBRARY = error
+
+if TYPE_CHECKING:
+    from ..audit.facts.trail import Telling
+
+__all__ = ["FleetAction"]
+
+# Host variables of the vm_endpoints inventory, for options that a task leaves out.
+_HOST_VARIABLES = {
+    "url": "opencode_url",
+    "username": "opencode_username",
+    "password_env": "opencode_password_env",
+    "enabled": "opencode_enabled",
+    "repos": "opencode_repos",
+    "repos_root": "opencode_repos_root",
+    "max_concurrent": "opencode_max_concurrent",
+    "beads_dir": "dx_beads_dir",
+    "beads_executable": "dx_beads_executable",
+    "single_orchestrator": "dx_single_orchestrator",
+}
+
+display = Display()
+
+
+class FleetAction(ActionBase):  # type: ignore[misc]
+    """Base of the actions: validates, connects, and speaks Ansible about errors.
+
+    A subclass gives ``ARGUMENT_SPEC`` and :meth:`act`.
+    """
+
+    TRANSFERS_FILES = False
+    _supports_async = False
+    _supports_check_mode = True
+    _supports_diff = False
+
+    TELLS = False
+    """Whether the end of what it works on is told in Slack, where that is configured."""
+
+    ARGUMENT_SPEC: Mapping[str, Any] = {}
+    REQUIRED_IF: Sequence[Any] = ()
+
+    def act(self, args: dict[str, Any]) -> Coroutine[Any, Any, dict[str, Any]]:
+        """The use case, as a coroutine that returns the task's result.
+
+        Raises:
+            FleetError: Becomes a failed task with an ``outcome``.
+        """
+        raise NotImplementedError
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        if MISSING_LIBRARY is not None:
+            raise AnsibleActionFail(
+                f"dx.fleet needs a Python library on the controller: {MISSING_LIBRARY}."
+                " Next: pip install httpx httpx-sse pydantic"
+            )
+        self._task_vars = task_vars or {}
+        self.telling = self._telling()
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        self._fill_from_host_variables()
+        _, args = self.validate_argument_spec(
+            argument_spec=dict(self.ARGUMENT_SPEC), required_if=self.REQUIRED_IF
+        )
+        try:
+            _check_text({name: value for name, value in args.items() if name != "task"})
+            result.update(asyncio.run(_attended(self.act(args))))
+        except FleetError as error:
+            outcome = error.as_outcome().with_(vm=self.vm, **self.named(args))
+            if self.telling is not None and self.TELLS:
+                self.telling.ended(outcome)
+            result.update(self.failed(outcome))
+        return result
+
+    @property
+    def vm(self) -> str:
+        """The inventory host."""
+        return str(self._task_vars.get("inventory_hostname", "localhost"))
+
+    def named(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        """What identifies a dispatch, for an outcome that an error made."""
+        names = (("repo", "repo"), ("dispatch", "id"), ("bead", "bead"))
+        return {key: args.get(source) for key, source in names}
+
+    def connect(self, args: Mapping[str, Any]) -> OpenCode:
+        """A client of the server that the options name.
+
+        Raises:
+            ConfigError: ``url_missing``, ``bad_url`` or ``password_missing``.
+        """
+        url = args.get("url")
+        if not url:
+            raise ConfigError(
+                f"{self.vm} has no OpenCode server: neither the option url nor the host variable"
+                " opencode_url is set",
+                reason_code="url_missing",
+                next_action="use the inventory plugin dx.fleet.vm_endpoints, or set url",
+            )
+        password = _password(self.vm, args)
+        try:
+            return OpenCode(check_url(url), password=password, username=args.get("username") or "opencode")
+        except ValueError as error:
+            raise ConfigError(
+                f"{self.vm}: the server's URL {error}",
+                reason_code="bad_url",
+                next_action="write it as http://host:4105",
+            ) from error
+
+    def emit(self, progress: Progress) -> None:
+        """Show progress at once: on the command's bus, else through Ansible's display."""
+        if progress_bus.is_open():
+            progress_bus.send(progress)
+        else:
+            display.display(progress.line())
+        if self.telling is not None:
+            self.telling.progress(progress)
+
+    def failed(self, outcome: Outcome) -> dict[str, Any]:
+        """The result of a task whose outcome is not good."""
+        said = outcome.message_to_human
+        if outcome.next_action:
+            said += f". Next: {outcome.next_action}"
+        return {
+            "failed": True,
+            "msg": said,
+            "reason_code": outcome.reason_code,
+            "next_action": outcome.next_action,
+            "outcome": outcome.as_dict(),
+        }
+
+    def _telling(self) -> Telling | None:
+        """Where facts are told; None where nothing is to be told, as in a run in check mode."""
+        if not os.environ.get("SLACK_BOT_TOKEN") or context.CLIARGS.get("check"):
+            return None
+        from ..audit.facts.recorder import recorder_of
+        from ..audit.facts.trail import Telling
+
+        recorder = recorder_of(self._task_vars.get("slack_audit_channel"), display.warning)
+        return Telling(recorder, _orchestrator()) if recorder.config.on else None
+
+    def _fill_from_host_variables(self) -> None:
+        for option, variable in _HOST_VARIABLES.items():
+            if option not in self.ARGUMENT_SPEC or self._task.args.get(option) is not None:
+                continue
+            value = self._task_vars.get(variable)
+            if value is not None:
+                self._task.args[option] = self._templar.template(value)
+
+
+def _orchestrator() -> str:
+    """Who dispatches, for what is told: a name that is none ends no dispatch that needs no name."""
+    try:
+        return orchestrator_of(os.environ)
+    except ConfigError as error:
+        display.warning(f"{error.message}. Next: {error.next_action}")
+        return orchestrator_of({name: value for name, value in os.environ.items() if name != VARIABLE})
+
+
+def _check_text(value: Any, name: str = "an option") -> None:
+    """Raises UsageError for a string, however deep, that is no text and so no name of anything."""
+    if isinstance(value, str) and not is_text(value):
+        raise UsageError(
+            f"{name} is not valid text: {value[:40]!a}",
+            reason_code="bad_text",
+            next_action="pass it as UTF-8, without NUL",
+        )
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _check_text(key, name)
+            _check_text(inner, str(key))
+    elif isinstance(value, list):
+        for inner in value:
+            _check_text(inner, name)
+
+
+async def _attended(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+    """What the work returns. Where the controller ends meanwhile, so does this worker: nobody would hear."""
+    controller = multiprocessing.parent_process()
+    if controller is not None:
+        asyncio.get_running_loop().add_reader(controller.sentinel, os._exit, 1)
+    return await work
+
+
+def _password(vm: str, args: Mapping[str, Any]) -> str | None:
+    if args.get("password"):
+        return str(args["password"])
+    variable = args.get("password_env")
+    if not variable:
+        return None
+    password = os.environ.get(variable)
+    if not password:
+        raise ConfigError(
+            f"{vm}: the environment variable {variable}, which password_env names, is not set",
+            reason_code="password_missing",
+            next_action=f"export {variable}",
+        )
+    return password

@@ -1,0 +1,165 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the actions on beads share: the module on the tracker host, and the servers of the claims."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from ...module_utils.beads import commands as jobs
+from ...module_utils.beads.errors import BeadsError, NoWorkspace
+from ...module_utils.beads.workspace import find_workspace
+from ...module_utils.specs import BEADS_INFO, CLAIM, CLAIM_REQUIRED_IF
+from ..domain.errors import ClaimError, FleetError
+from ..domain.outcome import State
+from .action import FleetAction
+from .own_session import apart
+
+with suppress(ImportError):  # FleetAction.run says what is missing
+    from ..opencode.client import OpenCode
+
+__all__ = ["BeadsAction", "ModuleFailure"]
+
+_REFUSED = frozenset(
+    (
+        "already_claimed",
+        "already_assigned",
+        "not_claimable",
+        "not_claimed",
+        "claim_lost",
+        "lock_busy",
+        "orchestrator_active",
+    )
+)
+_UNREACHABLE = frozenset(("store_unreachable", "tracker_unreachable"))
+_JOBS = {
+    "dx.fleet.beads_claim": (jobs.claim, ArgumentSpecValidator(CLAIM, required_if=CLAIM_REQUIRED_IF)),
+    "dx.fleet.beads_info": (jobs.info, ArgumentSpecValidator(BEADS_INFO)),
+}
+
+
+class ModuleFailure(ClaimError):
+    """The module failed on the tracker host; ``details`` are what it returned."""
+
+    def __init__(self, details: Mapping[str, Any]) -> None:
+        code = str(details.get("reason_code") or "tracker_failed")
+        advice = details.get("next_action")
+        message = str(details.get("msg") or "the tracker host failed").removesuffix(f". Next: {advice}")
+        if "reason_code" not in details:  # it is not the module that speaks
+            message += _last_words(details)
+        super().__init__(
+            message,
+            reason_code=code,
+            next_action=str(advice or "run the same with -vvv, and look at the tracker host"),
+            state=State.REFUSED
+            if code in _REFUSED
+            else State.UNREACHABLE
+            if code in _UNREACHABLE
+            else State.FAILED,
+        )
+        self.details = details
+
+
+def _last_words(details: Mapping[str, Any]) -> str:
+    """What Python or the shell of the host said: an exception's last line, else the first."""
+    said = f"{details.get('module_stderr') or ''}\n{details.get('module_stdout') or ''}"
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    if not lines:
+        return ""
+    return f": {lines[-1 if 'Traceback' in said else 0][:300]}"
+
+
+class BeadsAction(FleetAction):
+    """Base of the actions that work with Beads. The connection of the task is that to the tracker host."""
+
+    def on_tracker(self, module: str, args: Mapping[str, Any]) -> dict[str, Any]:
+        """The result of a module that ran on the tracker host.
+
+        Where that is the controller, its code runs in a fork of this process: Ansible would pack, unpack and
+        compile it anew each time, half a second.
+
+        Args:
+            module: Its name, such as ``dx.fleet.beads_claim``.
+            args: Its options; those that are None are left out.
+
+        Raises:
+            ModuleFailure: It failed, or the host can't be reached (``tracker_unreachable``).
+        """
+        given = {name: value for name, value in args.items() if value is not None}
+        if self._connection.transport == "local":
+            given.update(self._local_workspace(given.get("beads_dir")))
+        result = self._done_here(module, given) if self._is_here() else self._done_there(module, given)
+        if result.get("failed"):
+            raise ModuleFailure(result)
+        return result
+
+    def _local_workspace(self, directory: str | None) -> dict[str, str]:
+        """``beads_dir``, as an absolute path where one is known.
+
+        Ansible runs a local module in the playbook's folder: a relative one begins there. Who gives none
+        means the folder that they are in.
+        """
+        if directory is not None:
+            return {"beads_dir": os.path.join(self._loader.get_basedir(), os.path.expanduser(directory))}
+        try:
+            return {"beads_dir": find_workspace()}
+        except NoWorkspace:
+            return {}
+
+    def _is_here(self) -> bool:
+        """Whether the task's connection leads to this host, as this user and with this environment."""
+        connection = self._connection
+        return connection.transport == "local" and not connection.become and not any(self._task.environment)
+
+    def _done_here(self, module: str, given: dict[str, Any]) -> dict[str, Any]:
+        job, spec = _JOBS[module]
+        options = spec.validate(given)
+        if options.error_messages:
+            return {"failed": True, "msg": "; ".join(options.error_messages)}
+        check = bool(self._task.check_mode)
+
+        def work() -> dict[str, Any]:
+            try:
+                return job(options.validated_parameters, check)
+            except BeadsError as error:
+                return jobs.failure(error)
+
+        try:
+            return apart(work)
+        except RuntimeError as error:
+            return {"failed": True, "msg": f"{module} failed: {error}"}
+
+    def _done_there(self, module: str, given: dict[str, Any]) -> dict[str, Any]:
+        try:
+            result: dict[str, Any] = self._execute_module(
+                module_name=module, module_args=given, task_vars=self._task_vars
+            )
+        except AnsibleConnectionFailure as error:
+            return {
+                "failed": True,
+                "msg": f"the tracker host can't be reached: {error}",
+                "reason_code": "tracker_unreachable",
+                "next_action": "see that it is up: ansible TRACKER -m ansible.builtin.ping",
+            }
+        return result
+
+    def servers_of(self, vms: Iterable[str | None]) -> dict[str, OpenCode | FleetError]:
+        """The OpenCode server of each VM, as the inventory knows it, or why there is none to ask."""
+        hosts = self._task_vars.get("hostvars") or {}
+        return {vm: self._server_of(vm, hosts) for vm in dict.fromkeys(filter(None, vms))}
+
+    def _server_of(self, vm: str, hosts: Mapping[str, Any]) -> OpenCode | FleetError:
+        # Not get(): for a host that it does not know, that of Ansible's hostvars raises (2.19).
+        known = hosts[vm] if vm in hosts else {}  # noqa: SIM401
+        options = ("url", "username", "password_env")
+        try:
+            return self.connect({name: known.get(f"opencode_{name}") for name in options})
+        except FleetError as error:
+            return error

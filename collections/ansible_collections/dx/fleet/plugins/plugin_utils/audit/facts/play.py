@@ -1,0 +1,107 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What only somebody who watches a whole run of a playbook can know. Takes plain values, never Ansible's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ...domain.identity import new_dispatch_id
+from ...domain.outcome import State
+from . import wording
+from .event import Subject, family_of
+from .recorder import Recorder
+
+__all__ = ["PlayWatch"]
+
+_UNFINISHED = frozenset((State.PLANNED.value, State.RUNNING.value))
+
+
+@dataclass
+class _Seen:
+    """What is known of the dispatch on one host: its state is None where no outcome was told."""
+
+    subject: Subject
+    state: str | None = None
+
+
+class PlayWatch:
+    """Records what happens to the dispatches of a run outside of the actions, which tell by themselves.
+
+    Args:
+        recorder: Where to.
+        dispatch: The id of the run's dispatch, if its variables name one; else what belongs to no dispatch
+            is told under an id of this run.
+    """
+
+    def __init__(self, recorder: Recorder, dispatch: str | None = None) -> None:
+        self._recorder = recorder
+        self._run = new_dispatch_id()
+        self._dispatch = dispatch
+        self._seen: dict[str, _Seen] = {}
+
+    def took(
+        self, host: str, result: Mapping[str, Any], *, failed: bool, own: bool, task: str, action: str
+    ) -> bool:
+        """A task ended on a host.
+
+        Args:
+            host: The host.
+            result: Its result, of which only the outcome's names and state, and an exit code are read.
+            failed: Whether it failed, and that was not ignored.
+            own: Whether it is one of this collection's.
+            task: Its name.
+            action: Its action's name.
+
+        Returns:
+            True where something was recorded.
+        """
+        outcome = result.get("outcome")
+        if own and isinstance(outcome, Mapping):
+            self._note(host, outcome)
+            return False
+        if not failed:
+            return False
+        rc = result.get("rc")
+        known_rc = rc if isinstance(rc, int) and not isinstance(rc, bool) else None
+        event = wording.task_failed(self._subject(host), task, action, known_rc)
+        return self._recorder.record(event)
+
+    def unreachable(self, host: str, why: str) -> bool:
+        """Ansible does not reach a host. True where that was recorded."""
+        seen = self._seen.setdefault(host, _Seen(self._subject(host)))
+        seen.state = State.UNREACHABLE.value
+        return self._recorder.record(wording.host_unreachable(seen.subject, why))
+
+    def ended(self, *, interrupted: bool = False) -> bool:
+        """The run is over. Said where the end of a dispatch was not told. True where that was recorded."""
+        families: dict[str, dict[str, str]] = {}
+        for host, seen in self._seen.items():
+            if seen.state is None or seen.state in _UNFINISHED:
+                family = family_of(seen.subject.dispatch, host)
+                words = "not followed to its end" if seen.state == State.RUNNING.value else "end unknown"
+                families.setdefault(family, {})[host] = f"interrupted, {words}" if interrupted else words
+        recorded = [
+            self._recorder.record(wording.play_ended(Subject(family), states, self._run))
+            for family, states in families.items()
+        ]
+        return any(recorded)
+
+    def _note(self, host: str, outcome: Mapping[str, Any]) -> None:
+        named = {
+            name: str(outcome[name])
+            for name in ("dispatch", "repo", "bead", "session")
+            if isinstance(outcome.get(name), str) and outcome[name]
+        }
+        subject = self._subject(host).with_(**named)
+        state = outcome.get("state")
+        if state != State.PLANNED.value:
+            self._seen[host] = _Seen(subject, state if isinstance(state, str) else None)
+
+    def _subject(self, host: str) -> Subject:
+        if host in self._seen:
+            return self._seen[host].subject
+        return Subject(self._dispatch or self._run, vm=host)

@@ -1,0 +1,104 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one thing that the flow calls: a fact is kept, or it is said that it can't be, and the flow goes on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from ...config.slack import AuditConfig
+from ...domain.errors import AuditError
+from ...text.redact import redact, redact_all, secrets_of
+from ..store.outbox import Counts, Outbox, outbox_path
+from .event import AuditEvent
+
+__all__ = ["Recorder", "recorder_of"]
+
+MAX_TEXT = 2000
+
+
+class Recorder:
+    """Keeps events for Slack. Nothing here ever raises.
+
+    Args:
+        config: Without a channel and a token, nothing is kept.
+        outbox: Where.
+        warn: Called with one line where an event can't be kept, once for each reason.
+    """
+
+    def __init__(self, config: AuditConfig, outbox: Outbox, warn: Callable[[str], None]) -> None:
+        self.config = config
+        self.outbox = outbox
+        self._warn = warn
+        self._warned: set[str] = set()
+
+    def record(self, event: AuditEvent | None) -> bool:
+        """Keep an event, without secrets; see :meth:`.outbox.Outbox.append`.
+
+        Returns:
+            True where it is a new fact and is kept.
+        """
+        if event is None or not self.config.on or self.config.channel is None:
+            return False
+        try:
+            return self.outbox.append(_without_secrets(event), self.config.channel)
+        except AuditError as error:
+            self._say(error.reason_code, f"{error.message}. Next: {error.next_action}")
+        except Exception as error:  # an edge that must not die: whatever it is, the dispatch goes on
+            self._say(type(error).__name__, f"{type(error).__name__}: {redact(str(error))[:200]}")
+        return False
+
+    def counts(self, dispatch: str) -> Counts | None:
+        """How many of a dispatch's facts are told; None where that can't be known, or nothing is kept."""
+        if not self.config.on:
+            return None
+        try:
+            return self.outbox.counts(redact(dispatch))
+        except AuditError as error:
+            self._say(error.reason_code, f"{error.message}. Next: {error.next_action}")
+            return None
+
+    def _say(self, reason: str, words: str) -> None:
+        if reason not in self._warned:
+            self._warned.add(reason)
+            self._warn(f"not told in Slack: {words}")
+
+
+_recorders: dict[tuple[int, str | None], Recorder] = {}
+
+
+def recorder_of(
+    channel: str | None, warn: Callable[[str], None], environ: Mapping[str, str] = os.environ
+) -> Recorder:
+    """This process' recorder for a channel, as its environment says.
+
+    Args:
+        channel: Of the endpoints file (the host variable ``slack_audit_channel``).
+        warn: See :class:`Recorder`.
+        environ: See :meth:`AuditConfig.read`; a recorder is made anew where that says another thing.
+    """
+    config = AuditConfig.read(environ, channel)
+    key = (os.getpid(), channel)
+    found = _recorders.get(key)
+    if found is None or found.config != config or found.outbox.path != outbox_path(environ):
+        found = _recorders[key] = Recorder(config, Outbox(outbox_path(environ)), warn)
+    return found
+
+
+def _without_secrets(event: AuditEvent) -> AuditEvent:
+    secrets = secrets_of(os.environ)
+    subject: dict[str, Any] = {
+        name: value if value is None else redact(value, secrets)
+        for name, value in asdict(event.subject).items()
+    }
+    return replace(
+        event,
+        text=redact(event.text[:100_000], secrets)[:MAX_TEXT],
+        once=redact(event.once, secrets),
+        subject=replace(event.subject, **subject),
+        facts=redact_all(event.facts, secrets),
+    )

@@ -1,0 +1,174 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Messages as Slack takes them.
+
+All text is of others. It stands in plain_text objects, which Slack does not read for markup, and is escaped
+nevertheless: Slack undoes exactly these three escapes, and without them ``<!channel>`` calls everybody.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Any
+
+from ..facts.status import Status, VMStatus
+from ..store.outbox import Record
+
+__all__ = ["EVENT_TYPE", "Message", "escaped", "headline_of", "reply", "root"]
+
+EVENT_TYPE = "dx_fleet_audit"
+
+MAX_TEXT = 3900  # longer ones are split; an update takes 4000
+MAX_SECTION = 2900
+MAX_FIELD = 400
+MAX_RECORDS = 100  # their ids are in the metadata, the size of which is limited
+MAX_BATCH = 9000  # of about 13000 in all blocks
+PLAIN_TEXT = (1000, 200)
+MAX_VMS_SHOWN = 80
+
+
+@dataclass(frozen=True)
+class Message:
+    """What is posted. ``records`` are the ids of what it tells."""
+
+    text: str
+    blocks: Sequence[Mapping[str, Any]] | None
+    metadata: Mapping[str, Any] | None
+    records: tuple[str, ...] = ()
+
+
+def escaped(text: str, limit: int) -> str:
+    """Text for Slack, at most so long, of which nothing is markup and nothing invisible."""
+    clean = "".join(character for character in text if _is_visible(character))
+    told = clean.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    if len(told) <= limit:
+        return told
+    cut = told[: limit - 1]
+    entity = cut.rfind("&", max(0, len(cut) - 4))
+    if entity >= 0 and ";" not in cut[entity:]:
+        cut = cut[:entity]
+    return f"{cut}…"
+
+
+def reply(family: str, records: Sequence[Record], plainness: int = 0) -> tuple[Message, int]:
+    """A message that tells the first of these records, and how many it tells.
+
+    Args:
+        family: Whose they are.
+        records: In their order.
+        plainness: 0 tells as many as fit, in blocks; more tell one, shorter each time, and at last without
+            metadata.
+    """
+    if plainness:
+        width = PLAIN_TEXT[min(plainness, len(PLAIN_TEXT)) - 1]
+        metadata = _metadata(family, records[:1]) if plainness < len(PLAIN_TEXT) else None
+        return Message(escaped(records[0].event.text, width), None, metadata, (records[0].id,)), 1
+    lines: list[str] = []
+    size = 0
+    for record in records[:MAX_RECORDS]:
+        line = escaped(record.event.text, MAX_SECTION)
+        if lines and size + len(line) > MAX_BATCH:
+            break
+        lines.append(line)
+        size += len(line) + 1
+    told = records[: len(lines)]
+    text = escaped("\n".join(record.event.text for record in told), MAX_TEXT)
+    message = Message(text, _sections(lines), _metadata(family, told), tuple(record.id for record in told))
+    return message, len(lines)
+
+
+def root(family: str, status: Status, plainness: int = 0) -> Message:
+    """The message at the head of a thread: what the dispatch is, and how it stands."""
+    text = escaped(f"{status.headline} ({status.states})", MAX_TEXT)
+    if plainness:
+        width = PLAIN_TEXT[min(plainness, len(PLAIN_TEXT)) - 1]
+        metadata = _metadata(family, ()) if plainness < len(PLAIN_TEXT) else None
+        return Message(escaped(f"Dispatch {family}: {status.states}", width), None, metadata)
+    fields = [
+        _plain(f"{name}\n{escaped(value, MAX_FIELD)}") for name, value in _fields(family, status) if value
+    ]
+    blocks: list[Mapping[str, Any]] = [
+        {"type": "section", "text": _plain(escaped(status.headline, MAX_SECTION))},
+        {"type": "section", "fields": fields[:10]},
+    ]
+    if len(status.vms) > 1:
+        blocks += _sections(_vm_lines(status.vms))
+    return Message(text, blocks, _metadata(family, ()))
+
+
+def headline_of(text: str) -> str | None:
+    """What a root's text begins with, before its state."""
+    told, sign, state = text.rpartition(" (")
+    if not sign or not state.endswith(")"):
+        return None
+    return told.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+
+
+def _is_visible(character: str) -> bool:
+    """Neither control characters, nor those that turn the direction of the text around."""
+    return character == "\n" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+
+
+def _metadata(family: str, records: Sequence[Record]) -> Mapping[str, Any]:
+    payload = {"family": family}
+    if records:
+        payload["records"] = " ".join(record.id for record in records)
+    return {"event_type": EVENT_TYPE, "event_payload": payload}
+
+
+def _plain(text: str) -> Mapping[str, Any]:
+    return {"type": "plain_text", "text": text, "emoji": False}
+
+
+def _sections(lines: Sequence[str]) -> list[Mapping[str, Any]]:
+    """The lines in as few sections as hold them."""
+    sections: list[str] = []
+    for line in lines:
+        if sections and len(sections[-1]) + 1 + len(line) <= MAX_SECTION:
+            sections[-1] += f"\n{line}"
+        else:
+            sections.append(line)
+    return [{"type": "section", "text": _plain(section or " ")} for section in sections]
+
+
+def _fields(family: str, status: Status) -> list[tuple[str, str]]:
+    if not status.vms:
+        return [("Dispatch", family)]
+    first = status.vms[0]
+    since = min(vm.since for vm in status.vms)
+    elapsed_s = max(0.0, (max(vm.changed for vm in status.vms) - since).total_seconds())
+    alone = len(status.vms) == 1
+    return [
+        ("State", status.states),
+        ("VM" if alone else "VMs", first.subject.vm or "" if alone else str(len(status.vms))),
+        ("Repo", first.subject.repo or ""),
+        ("Bead", first.subject.bead or ""),
+        ("Session", first.subject.session or "" if alone else ""),
+        ("Orchestrator", first.subject.orchestrator or ""),
+        ("Dispatch", family),
+        ("Started", f"{since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"),
+        ("Elapsed" if status.final else "Elapsed at the last change", _duration(elapsed_s)),
+    ]
+
+
+def _vm_lines(vms: Sequence[VMStatus]) -> list[str]:
+    lines = [
+        escaped(
+            f"{vm.subject.vm}: {vm.state}, {_duration(vm.elapsed_s)}"
+            f"{f', {vm.subject.session}' if vm.subject.session and len(vms) <= 10 else ''}",
+            120,
+        )
+        for vm in vms[:MAX_VMS_SHOWN]
+    ]
+    return [*lines, f"and {len(vms) - MAX_VMS_SHOWN} more"] if len(vms) > MAX_VMS_SHOWN else lines
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

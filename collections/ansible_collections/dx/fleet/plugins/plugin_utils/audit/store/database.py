@@ -1,0 +1,235 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""SQLite among many processes, threads and forks.
+
+A connection is never carried over a fork, and no fork happens while a thread is inside SQLite: its own
+mutexes would stay locked in the child for ever. So every use holds one lock of this process, which a fork
+takes first; and no use waits while it holds it: a database that another process writes is tried again later.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import sqlite3
+import stat
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+from ...domain.errors import AuditError
+
+__all__ = ["Database", "no_fork"]
+
+T = TypeVar("T")
+
+PATIENCE_S = 5.0
+RETRY_S = 0.002
+
+# Re-entrant, because a signal handler may come upon it in the thread that holds it.
+_using = threading.RLock()
+os.register_at_fork(before=_using.acquire, after_in_parent=_using.release, after_in_child=_using.release)
+
+# Connections of a parent. Closing them here, even by collecting them, would be a use.
+_abandoned: list[sqlite3.Connection] = []
+
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+@contextmanager
+def no_fork() -> Iterator[None]:
+    """No fork happens meanwhile, and no use of a database by another thread."""
+    with _using:
+        yield
+
+
+class Database:
+    """A database file in a directory of its own, both for this user alone.
+
+    Args:
+        path: The file; its directory is made.
+        schema: Statements that make the tables, where they are missing.
+        version: Of the schema.
+        patience_s: How long to wait for other processes.
+    """
+
+    def __init__(self, path: Path, schema: str, version: int, *, patience_s: float = PATIENCE_S) -> None:
+        self.path = path
+        self._schema = schema
+        self._version = version
+        self._patience_s = patience_s
+        self._connection: sqlite3.Connection | None = None
+        self._pid = 0
+
+    def write(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = False) -> T:
+        """Do this in one transaction.
+
+        Args:
+            work: What to do with the connection.
+            durable: Come back when it is on the disk and survives a loss of power (some milliseconds).
+                Else it is with the operating system and survives the death of this process.
+
+        Raises:
+            AuditError: ``outbox_busy``, ``outbox_corrupt``, ``outbox_read_only``, ``outbox_disk_full``,
+                ``outbox_newer``, ``outbox_unusable``.
+        """
+
+        def transaction(connection: sqlite3.Connection) -> T:
+            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                found = work(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+                raise
+            return found
+
+        return self.read(transaction)
+
+    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do this with the connection.
+
+        Raises:
+            AuditError: See :meth:`write`.
+        """
+        give_up = time.monotonic() + self._patience_s
+        while True:
+            try:
+                with _using:
+                    return work(self._open())
+            except (sqlite3.Error, OSError) as error:
+                if not _is_busy(error) or time.monotonic() > give_up:
+                    self._forget_broken(error)
+                    raise self._error(error) from error
+            time.sleep(RETRY_S)
+
+    def close(self) -> None:
+        """Close this process' connection; the next use opens another."""
+        with _using:
+            connection, self._connection = self._connection, None
+            if connection is None:
+                return
+            if self._pid == os.getpid():
+                connection.close()
+            else:
+                _abandoned.append(connection)
+
+    def __del__(self) -> None:
+        """Else the connection would close itself when it is collected, in whichever thread: that is a use."""
+        if not sys.is_finalizing():  # when a thread may have stopped for good, with the lock
+            self.close()
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is not None and self._pid == os.getpid():
+            return self._connection
+        self.close()
+        _make_private(self.path)
+        connection = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._connection, self._pid = connection, os.getpid()
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        found = connection.execute("PRAGMA user_version").fetchone()[0]
+        if found > self._version:
+            raise AuditError(
+                f"{self.path} was written by a newer dx.fleet",
+                reason_code="outbox_newer",
+                next_action="pip install --upgrade dx-fleet",
+            )
+        if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            connection.execute("PRAGMA journal_mode = WAL")
+        if found < self._version:
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {self._schema}; PRAGMA user_version = {self._version}; COMMIT;"
+            )
+
+    def _forget_broken(self, error: Exception) -> None:
+        """A file that was put in order, or replaced, is opened anew."""
+        if isinstance(error, sqlite3.Error):
+            self.close()
+
+    def _error(self, error: Exception) -> AuditError:
+        path = shlex.quote(str(self.path))
+        if isinstance(error, OSError):
+            reason, what, action = _of_system(error, self.path)
+        else:
+            reason, what, action = _of_sqlite(error, path)
+        return AuditError(f"{self.path}: {what}", reason_code=reason, next_action=action)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+def _make_private(path: Path) -> None:
+    """Make the directory and the file for this user alone.
+
+    Raises:
+        OSError: They can't be made, or belong to another user.
+    """
+    directory = path.parent
+    with _named(directory):
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            directory.mkdir(mode=0o700)
+        found = directory.stat()
+        if found.st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, "belongs to another user", str(directory))
+        if stat.S_IMODE(found.st_mode) & 0o077:
+            directory.chmod(0o700)
+    with _named(path):
+        if not path.exists():
+            with suppress(FileExistsError):
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        elif stat.S_IMODE(path.stat().st_mode) & 0o077:
+            path.chmod(0o600)
+
+
+def _is_busy(error: Exception) -> bool:
+    return isinstance(error, sqlite3.Error) and _code(error) in _BUSY
+
+
+def _code(error: sqlite3.Error) -> int:
+    """The primary result code; Python's own errors have none."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _of_sqlite(error: Exception, path: str) -> tuple[str, str, str]:
+    code = _code(error) if isinstance(error, sqlite3.Error) else 0
+    if code in _BUSY:
+        return "outbox_busy", "other processes have been writing it for too long", "dx-dispatch --audit"
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return "outbox_corrupt", f"is no outbox, or a broken one ({error})", f"mv {path} {path}.broken"
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
+        return "outbox_read_only", "can't be written", f"chmod u+w {path}, or set XDG_STATE_HOME"
+    if code == sqlite3.SQLITE_FULL:
+        return "outbox_disk_full", "the disk is full", "make room on the disk"
+    return "outbox_unusable", f"can't be used ({error})", f"look at {path}, or set XDG_STATE_HOME"
+
+
+def _of_system(error: OSError, path: Path) -> tuple[str, str, str]:
+    words = error.strerror or str(error)
+    where = f"{error.filename}: {words}" if error.filename and error.filename != str(path) else words
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "outbox_disk_full", where, "make room on the disk"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "outbox_read_only", where, "make it writable for this user, or set XDG_STATE_HOME"
+    return "outbox_unusable", where, "set XDG_STATE_HOME to a directory of this user"

@@ -1,0 +1,97 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the sessions of claims are doing, as the servers themselves say."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from ..dispatch.preflight import check_server
+from ..domain.errors import FleetError
+from ..opencode.client import OpenCode
+from ..opencode.errors import NotFound, OpenCodeError
+from ..sessions.survey import live_state
+from ..sessions.turn import Verdict, judge, read_turn
+
+__all__ = ["SessionSeen", "look_at_all"]
+
+PATIENCE_S = 5.0
+
+
+@dataclass(frozen=True)
+class SessionSeen:
+    """``state`` is ``busy``, ``retry``, ``needs_input``, ``idle``, ``gone`` (there is no such session) or
+    ``unknown`` (it can't be asked: ``why``). An idle one has a verdict on the claim's task.
+    """
+
+    state: str
+    verdict: Verdict | None = None
+    why: str | None = None
+
+    @property
+    def maybe_works(self) -> bool:
+        """True unless it is known not to work: what can't be asked counts as alive."""
+        return self.state not in ("idle", "gone")
+
+
+async def look_at_all(
+    claims: Sequence[Mapping[str, Any]],
+    servers: Mapping[str, OpenCode | FleetError],
+    *,
+    patience_s: float = PATIENCE_S,
+) -> list[SessionSeen]:
+    """What the session of each claim is doing.
+
+    Args:
+        claims: Each with ``bead``, ``vm``, ``session`` and ``message``.
+        servers: VM -> its server, or why there is none to ask. They are closed at the end.
+        patience_s: How long a silent server is waited for.
+    """
+    silent: dict[str, FleetError] = {}
+    async with AsyncExitStack() as stack:
+        for server in servers.values():
+            if isinstance(server, OpenCode):
+                await stack.enter_async_context(server)
+        await asyncio.gather(*(_greet(vm, server, silent, patience_s) for vm, server in servers.items()))
+        return list(await asyncio.gather(*(_look(claim, servers, silent) for claim in claims)))
+
+
+async def _greet(
+    vm: str, server: OpenCode | FleetError, silent: dict[str, FleetError], patience_s: float
+) -> None:
+    if isinstance(server, FleetError):
+        silent[vm] = server
+        return
+    try:
+        await check_server(server, vm, patience_s=patience_s)
+    except FleetError as error:
+        silent[vm] = error
+
+
+async def _look(
+    claim: Mapping[str, Any], servers: Mapping[str, OpenCode | FleetError], silent: Mapping[str, FleetError]
+) -> SessionSeen:
+    vm, name = str(claim["vm"]), claim["session"]
+    server = servers.get(vm)
+    if vm in silent or not isinstance(server, OpenCode):
+        return SessionSeen("unknown", why=silent[vm].message if vm in silent else f"there is no VM {vm}")
+    if not isinstance(name, str):
+        way_out = f"bd update {claim['bead']} -s open -a ''"
+        return SessionSeen("unknown", why=f"the claim names none. Next, where nobody works on it: {way_out}")
+    try:
+        session = await server.session(name)
+        states, _, _ = await live_state(server, [session])
+        if session.id in states:
+            return SessionSeen(states[session.id])
+        message = claim["message"] if isinstance(claim["message"], str) else None
+        turn = await read_turn(server, session.id, message)
+        return SessionSeen("idle", verdict=judge(turn.messages))
+    except NotFound:
+        return SessionSeen("gone")
+    except OpenCodeError as error:
+        return SessionSeen("unknown", why=error.message)

@@ -1,0 +1,196 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a person sees while a dispatch runs, and at its end."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol, TextIO
+
+from ..ansible_edge.progress_bus import ProgressBus, open_bus
+from ..domain.outcome import Outcome, State
+from ..domain.progress import Progress
+from ..domain.task import shortened
+
+__all__ = ["Followed", "following", "summary_lines"]
+
+
+class _View(Protocol):
+    def show(self, progress: Progress) -> None:
+        """Show one change."""
+
+    def close(self) -> None:
+        """Leave the screen in order."""
+
+
+class Followed:
+    """What the progress of a run told, by VM: ``sent`` holds those that have the task."""
+
+    def __init__(self, view: _View) -> None:
+        self.sent: set[str] = set()
+        self._view = view
+        self._showing = threading.Lock()
+
+    def take(self, progress: Progress) -> None:
+        """Take one progress, and show it."""
+        if progress.kind == "prompt":
+            self.sent.add(progress.vm)
+        with self._showing:
+            try:
+                self._view.show(progress)
+            except (OSError, ValueError):
+                self._view = _Silent()  # nobody reads the screen any more; what happens is still taken
+
+    def close(self) -> None:
+        """Show nothing more, after the line that is being shown."""
+        shown = self._showing.acquire(timeout=1)  # but a screen that takes nothing more is not waited for
+        view, self._view = self._view, _Silent()
+        view.close()
+        if shown:
+            self._showing.release()
+
+
+@contextmanager
+def following(vms: Sequence[str], *, quiet: bool, out: TextIO | None = None) -> Iterator[Followed]:
+    """Show the progress of all workers forked meanwhile: live on a terminal, in lines elsewhere.
+
+    Args:
+        vms: The VMs of the run.
+        quiet: Show nothing.
+        out: Where to; default: standard output.
+    """
+    followed = Followed(_view(vms, quiet, out or sys.stdout))
+    reader: threading.Thread | None = None
+    try:
+        with open_bus() as bus:
+            reader = threading.Thread(target=_read, args=(bus, followed), daemon=True)
+            reader.start()
+            yield followed
+    finally:
+        if reader is not None:
+            reader.join(timeout=2)  # the closed bus ends it after all that was sent
+        followed.close()
+
+
+def _read(bus: ProgressBus, followed: Followed) -> None:
+    while (progress := bus.receive()) is not None:
+        followed.take(progress)
+
+
+def _view(vms: Sequence[str], quiet: bool, out: TextIO) -> _View:
+    if quiet:
+        return _Silent()
+    if out.isatty() and os.environ.get("TERM") != "dumb":
+        try:
+            return _Live(vms, out)
+        except ImportError:
+            pass  # without rich, lines are enough
+    return _Lines(out)
+
+
+class _Silent:
+    def show(self, progress: Progress) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class _Lines:
+    """A line per change, for pipes and logs; the outcome comes with the summary."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def show(self, progress: Progress) -> None:
+        if progress.kind == "outcome":
+            return
+        print(printable(progress.line(), self._out), file=self._out, flush=True)
+
+    def close(self) -> None:
+        pass
+
+
+class _Live:
+    """One line per VM that is rewritten in place."""
+
+    def __init__(self, vms: Sequence[str], out: TextIO) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._started = time.monotonic()
+        self._last = dict.fromkeys(vms, "looking")
+        self._live = Live(
+            get_renderable=self._table, console=Console(file=out), refresh_per_second=4, transient=True
+        )
+        self._live.start()
+
+    def show(self, progress: Progress) -> None:
+        self._last[progress.vm] = progress.text
+
+    def close(self) -> None:
+        self._live.stop()
+
+    def _table(self) -> Any:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table.grid(padding=(0, 2))
+        elapsed = f"{time.monotonic() - self._started:.0f} s"
+        for vm, text in self._last.items():
+            # Text, not markup: what an agent writes must not colour or link anything.
+            table.add_row(Text(vm, style="bold"), Text(elapsed, style="dim"), Text(shortened(text, 200)))
+        return table
+
+
+_MARKS = {State.COMPLETED: "ok", State.VERIFIED: "ok", State.PLANNED: "plan", State.RUNNING: "sent"}
+_COLOURS = {"ok": "32", "plan": "36", "sent": "36"}
+
+
+def summary_lines(outcome: Outcome, out: TextIO) -> list[str]:
+    """The end of one VM's dispatch, for people: what became of it, the evidence, what to do next.
+
+    Everything is made printable for ``out`` before a colour is added, on a terminal, to the mark alone.
+    """
+    mark = _MARKS.get(outcome.state, outcome.state.value)
+    shown = f"\033[{_COLOURS.get(mark, '31')}m{mark}\033[0m" if out.isatty() else mark
+    said = outcome.message_to_human.removeprefix(f"{outcome.vm}: ")
+    lines = [f"[{outcome.vm}] {shown}: {printable(said, out)}"]
+    if facts := ", ".join(_facts(outcome)):
+        lines.append(printable(f"    {facts}", out))
+    if outcome.reason_code not in (outcome.state.value, "sent"):
+        lines.append(f"    reason: {outcome.reason_code}")
+    if outcome.next_action:
+        lines.append(printable(f"    next: {outcome.next_action}", out))
+    return lines
+
+
+def _facts(outcome: Outcome) -> Iterator[str]:
+    evidence = outcome.evidence
+    if outcome.session:
+        yield f"session {outcome.session}"
+    if evidence.directory:
+        yield f"in {evidence.directory}"
+    for tool in (evidence.tools or ())[-3:]:
+        ended = f"exit {tool.exit}" if tool.exit is not None else tool.status
+        yield f"{shortened(tool.title or tool.tool, 50)} -> {ended}"
+    if evidence.tokens is not None:
+        yield f"{evidence.tokens['input'] + evidence.tokens['output']} tokens"
+    if evidence.cost:
+        yield f"${evidence.cost:.4f}"
+    if evidence.duration_s is not None:
+        yield f"{evidence.duration_s:.1f} s"
+
+
+def printable(text: str, out: TextIO) -> str:
+    """The text as this stream's encoding can show it, without control characters."""
+    clean = "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
+    )
+    return clean.encode(out.encoding or "utf-8", "replace").decode(out.encoding or "utf-8", "replace")

@@ -1,0 +1,108 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether dispatches are told in Slack, where, and with what token."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
+
+from ..text.printable import shortened
+
+__all__ = ["SLACK_API", "AuditConfig"]
+
+SLACK_API = "https://slack.com/api/"
+
+_NO = frozenset(("0", "false", "no", "off"))
+_YES = frozenset(("1", "true", "yes", "on"))
+
+
+@dataclass(frozen=True)
+class AuditConfig:
+    """What the environment and the endpoints file say.
+
+    ``why_off`` is None where dispatches are told. ``wanted`` says that somebody asked for it, so that its
+    absence is worth a warning.
+    """
+
+    channel: str | None = None
+    token: str | None = field(default=None, repr=False)
+    api_url: str = SLACK_API
+    wanted: bool = False
+    why_off: str | None = "it is not configured"
+
+    @property
+    def on(self) -> bool:
+        """Whether dispatches are told in Slack."""
+        return self.why_off is None
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str], channel: str | None = None) -> AuditConfig:
+        """The configuration.
+
+        Args:
+            environ: ``SLACK_BOT_TOKEN``, ``SLACK_AUDIT_CHANNEL``, ``DX_SLACK_API_URL``, ``SLACK_AUDIT``.
+            channel: Of the endpoints file; the environment's own wins.
+        """
+        choice = environ.get("SLACK_AUDIT", "").strip().casefold()
+        channel = environ.get("SLACK_AUDIT_CHANNEL", "").strip() or channel
+        token = environ.get("SLACK_BOT_TOKEN", "").strip()
+        api_url = environ.get("DX_SLACK_API_URL", "").strip() or SLACK_API
+        return cls(
+            channel=channel,
+            token=token or None,
+            api_url=api_url.rstrip("/") + "/",
+            wanted=choice in _YES,
+            why_off=_why_off(choice, channel, token, api_url),
+        )
+
+    @classmethod
+    def for_delivery(cls, environ: Mapping[str, str]) -> AuditConfig:
+        """What is needed to deliver what was recorded before, whatever may be recorded now."""
+        found = cls.read(environ)
+        return replace(found, why_off=_why_no_token(found.token or "") or _why_no_address(found.api_url))
+
+
+def _why_no_token(token: str) -> str | None:
+    if not token:
+        return "SLACK_BOT_TOKEN is not set"
+    if not token.isascii() or not token.isprintable() or " " in token:
+        return "SLACK_BOT_TOKEN is no token: it has characters that no token has"
+    return None
+
+
+def _why_off(choice: str, channel: str | None, token: str, api_url: str) -> str | None:
+    if choice in _NO:
+        return "SLACK_AUDIT turns it off"
+    if choice and choice not in _YES:
+        return f"SLACK_AUDIT is {shortened(choice, 20)!r}, which is neither true nor false"
+    if not channel:
+        return (
+            "there is no channel: neither slack_audit_channel in the endpoints file nor SLACK_AUDIT_CHANNEL"
+        )
+    return _why_no_token(token) or _why_no_address(api_url)
+
+
+def _why_no_address(url: str) -> str | None:
+    """A token is not sent in clear, but for a server on this machine."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        _ = parts.port
+    except ValueError:
+        return "DX_SLACK_API_URL is no URL"
+    if parts.scheme == "https" and host:
+        return None
+    if parts.scheme == "http" and (host == "localhost" or _is_loopback(host)):
+        return None
+    return "DX_SLACK_API_URL is neither an https URL nor on this machine"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,202 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Placing a dispatch: its session and its prompt, each at most once, whatever answers get lost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from ..domain.errors import DispatchError
+from ..domain.next_action import dispatch_command
+from ..domain.outcome import State
+from ..domain.progress import Emit, Progress, silent
+from ..domain.request import Request
+from ..domain.task import shortened
+from ..opencode.client import OpenCode
+from ..opencode.errors import AnswerLost, BadAnswer, NotSent, OpenCodeError
+from .preflight import Plan
+
+__all__ = ["place"]
+
+TRIES = 4
+CONFIRM_S = 15.0  # a loaded server stores the message of an accepted prompt late
+
+T = TypeVar("T")
+
+
+async def place(server: OpenCode, request: Request, plan: Plan, *, emit: Emit = silent) -> bool:
+    """Create the session and send the prompt, unless an earlier try already did.
+
+    Args:
+        server: The VM's server.
+        request: What is asked.
+        plan: What the preflight found.
+        emit: Told of the session and the prompt.
+
+    Returns:
+        Whether the prompt was sent by this call.
+
+    Raises:
+        DispatchError: It was not sent, or (``effect_unknown``) nobody can tell. Where the server refused
+            the prompt, an empty session that was made for it is deleted.
+    """
+    if plan.replay:
+        return False
+    try:
+        if request.resume is None:
+            await _ensure_session(server, request, plan)
+            emit(Progress(request.vm, "session", f"Session created: {plan.session}", plan.session))
+        await _send_prompt(server, request, plan)
+    except _EffectUnknown as error:
+        raise _unknown(request, str(error)) from error
+    except AnswerLost as error:
+        raise _unknown(request, error.message) from error
+    except OpenCodeError as error:
+        raise await _not_placed(server, request, error) from error
+    emit(Progress(request.vm, "prompt", f"Task sent: {shortened(request.task)}", plan.session))
+    return True
+
+
+async def _ensure_session(server: OpenCode, request: Request, plan: Plan) -> None:
+    directory = await _repeated(lambda: server.create_session(plan.session, plan.directory))
+    if directory.rstrip("/") != plan.directory.rstrip("/"):
+        # Only a session of an earlier try can differ: it is not ours to delete.
+        raise DispatchError(
+            f"{request.vm}: session {plan.session} works in {directory}, not in {plan.directory}",
+            reason_code="wrong_directory",
+            next_action="leave --id out to get a new dispatch",
+        )
+    await _label(server, request, plan)
+
+
+async def _label(server: OpenCode, request: Request, plan: Plan) -> None:
+    """Title, our mark and permission rules in one request, so that the mark proves the rules.
+
+    A repeat would only append the same rules again: harmless, as the last match wins.
+    """
+    changes: dict[str, Any] = {
+        "title": request.title or shortened(request.task, 60),
+        "metadata": {"dx_dispatch": request.dispatch},
+    }
+    if request.permission:
+        changes["permission"] = [dict(rule) for rule in request.permission]
+    session = await _repeated(lambda: server.update_session(plan.session, changes))
+    if session.metadata.get("dx_dispatch") != request.dispatch:
+        raise DispatchError(
+            f"{request.vm}: the server did not keep the mark of session {plan.session}",
+            reason_code="session_not_labelled",
+            next_action=f"check the version of OpenCode on {request.vm}: it must be 1.18 or later",
+        )
+
+
+class _EffectUnknown(Exception):
+    """The prompt may have arrived, and the server can't be asked whether it did."""
+
+
+async def _send_prompt(server: OpenCode, request: Request, plan: Plan) -> None:
+    """Send the prompt; on a lost answer look whether it arrived before sending it again."""
+    body: dict[str, Any] = {
+        "messageID": plan.message,
+        # OpenCode 1.18 adds the parts of a repeated prompt to its message; one with an id is stored once.
+        "parts": [{"id": request.part, "type": "text", "text": request.task}],
+    }
+    if request.agent is not None:
+        body["agent"] = request.agent
+    if request.model is not None:
+        provider, _, model = request.model.partition("/")
+        body["model"] = {"providerID": provider, "modelID": model}
+    may_have_arrived = False
+    for left in reversed(range(TRIES)):
+        try:
+            await server.prompt(plan.session, body)
+        except AnswerLost as error:
+            may_have_arrived = True
+            if await _is_stored(server, plan, within_s=3.0):
+                return
+            if not left:
+                raise _EffectUnknown(error.message) from error
+        except NotSent as error:
+            if not left and may_have_arrived:
+                raise _EffectUnknown(error.message) from error
+            if not left:
+                raise
+            await asyncio.sleep(0.1 * 2 ** (TRIES - left))
+        else:
+            break
+    if not await _is_stored(server, plan, within_s=CONFIRM_S):
+        raise DispatchError(
+            f"{request.vm}: the server accepted the prompt (204) but never stored it: usually a default"
+            " agent that does not exist, or a directory that vanished",
+            reason_code="prompt_not_stored",
+            next_action=f"look into ~/.local/share/opencode/log on {request.vm}",
+        )
+
+
+async def _is_stored(server: OpenCode, plan: Plan, *, within_s: float) -> bool:
+    """Whether the server has our message, asked again until ``within_s`` seconds have passed.
+
+    Raises:
+        _EffectUnknown: At the end the server could not be asked; only its own 404 means no.
+    """
+    deadline = time.monotonic() + within_s
+    pause_s = 0.02
+    while True:
+        trouble: OpenCodeError | None = None
+        try:
+            if await server.message(plan.session, plan.message) is not None:
+                return True
+        except OpenCodeError as error:
+            trouble = error
+        if time.monotonic() >= deadline:
+            if trouble is not None:
+                raise _EffectUnknown(trouble.message) from trouble
+            return False
+        await asyncio.sleep(pause_s)
+        pause_s = min(pause_s * 2, 0.5)
+
+
+async def _repeated(request: Callable[[], Awaitable[T]]) -> T:
+    """The answer to a request that may be repeated, over lost answers and refused connections."""
+    for left in reversed(range(TRIES)):
+        try:
+            return await request()
+        except (AnswerLost, NotSent):
+            if not left:
+                raise
+            await asyncio.sleep(0.1 * 2 ** (TRIES - left))
+    raise AssertionError("unreachable")
+
+
+async def _not_placed(server: OpenCode, request: Request, error: OpenCodeError) -> DispatchError:
+    """The error in the words of a dispatch, after taking away an empty session of ours."""
+    if isinstance(error, BadAnswer) and request.resume is None:
+        await _delete_empty(server, request)
+    state = State.UNREACHABLE if isinstance(error, NotSent) else State.FAILED
+    return DispatchError(
+        f"{request.vm}: {error.message}",
+        reason_code=error.reason_code,
+        next_action=dispatch_command(request),
+        state=state,
+    )
+
+
+def _unknown(request: Request, words: str) -> DispatchError:
+    return DispatchError(
+        f"{request.vm}: {words}; whether the task arrived can't be told (the same id sends nothing twice)",
+        reason_code="effect_unknown",
+        next_action=dispatch_command(request),
+        state=State.UNREACHABLE,
+    )
+
+
+async def _delete_empty(server: OpenCode, request: Request) -> None:
+    try:
+        messages, _ = await server.messages(request.session, limit=1)
+        if not messages:
+            await server.delete_session(request.session)
+    except OpenCodeError:
+        return  # the error that led here is the one to report; an empty session does no harm

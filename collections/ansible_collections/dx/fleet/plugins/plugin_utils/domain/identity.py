@@ -1,0 +1,51 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Names of a dispatch that exist before anything else.
+
+From the dispatch id follow the ids of its OpenCode session and message, so that a replay addresses the
+same session and the same message, whatever was lost in between.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+
+from ...module_utils.session_ids import MESSAGE_PREFIX, message_id, part_id, session_id
+from .errors import UsageError
+
+__all__ = [
+    "MESSAGE_PREFIX",
+    "check_dispatch_id",
+    "message_id",
+    "new_dispatch_id",
+    "part_id",
+    "session_id",
+]
+
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_DISPATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:-]{0,127}")
+
+
+def new_dispatch_id() -> str:
+    """A fresh ULID: 48 bits of milliseconds, 80 random bits, sortable by time."""
+    number = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
+    return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
+
+
+def check_dispatch_id(text: str) -> str:
+    """The id as it stands, if it can be one.
+
+    Raises:
+        UsageError: ``bad_dispatch_id``.
+    """
+    if not _DISPATCH_ID.fullmatch(text):
+        raise UsageError(
+            f"{text[:40]!r} can't be a dispatch id: at most 128 letters, digits or ._@:- beginning with a"
+            " letter or digit",
+            reason_code="bad_dispatch_id",
+            next_action="leave --id out to get a new one",
+        )
+    return text

@@ -1,0 +1,477 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every fact is told once, in order, whatever Slack and the deliverer's process do meanwhile."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import wording
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import AuditEvent, Subject
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.delivery import Pace
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.web_api import (
+    Ambiguous,
+    Held,
+    Refused,
+    RetryLater,
+    SlackError,
+    ThreadGone,
+)
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Counts, Outbox
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Outcome, State
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.plugin_utils.audit.workspace import CHANNEL, Deliverer, Died, Time, Workspace
+
+NEW = "01M84H6478VVE56E3XRV0CR3AN"
+SUBJECT = Subject(NEW, vm="epyc6", repo="affordabot", session="ses_abc", orchestrator="claude-code@macmini")
+TRAIL = [
+    "[macmini] Dispatching to epyc6: Run make test",
+    "[epyc6] Session created: ses_abc",
+    "[epyc6] Completed: tests passed",
+]
+
+
+def story(subject: Subject = SUBJECT) -> list[AuditEvent]:
+    ended = wording.ended(
+        Outcome(
+            State.COMPLETED, "completed", f"{subject.vm}: the agent finished: tests passed", vm=subject.vm
+        ),
+        subject,
+    )
+    assert ended is not None
+    return [wording.dispatching(subject, "Run make test"), wording.session_created(subject), ended]
+
+
+class Office:
+    """An outbox, the workspace that it is delivered to, and its deliverer."""
+
+    def __init__(self, directory: Path) -> None:
+        self.clock = Time()
+        self.slack = Workspace(self.clock)
+        self.outbox = Outbox(directory / "state" / "outbox.db")
+        self.deliverer = Deliverer(self.outbox, self.slack)
+
+    def record(self, *events: AuditEvent) -> None:
+        for event in events:
+            self.outbox.append(event, CHANNEL)
+
+    def restart(self, pace: Pace | None = None) -> None:
+        """Another process goes on."""
+        self.outbox.close()
+        self.deliverer = Deliverer(self.outbox, self.slack, pace)
+        self.slack._after = None
+
+    def deliver(self, for_s: float = 3600) -> None:
+        self.deliverer.settle(for_s=for_s)
+
+    def counts(self) -> tuple[int, int, int]:
+        found = self.outbox.counts()
+        return found.delivered, found.pending, found.held
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Office:
+    return Office(tmp_path)
+
+
+# --- what a person sees ---
+
+
+def test_a_dispatch_is_one_thread_and_its_root_shows_how_it_stands(office: Office) -> None:
+    for event in story():
+        office.record(event)
+        office.deliver()
+    (root,) = office.slack.roots()
+    assert office.slack.thread() == TRAIL
+    assert root.message.text == f"{TRAIL[0]} (completed)"
+    shown = str(root.message.blocks)
+    for word in ("epyc6", "affordabot", "ses_abc", "completed", "claude-code@macmini", "Elapsed"):
+        assert word in shown
+    assert [version.text for version in root.versions] == [
+        f"{TRAIL[0]} (dispatching)",
+        f"{TRAIL[0]} (running)",
+    ]
+    assert office.counts() == (3, 0, 0)
+
+
+def test_what_waits_together_is_told_together(office: Office) -> None:
+    office.record(*story())
+    office.deliver()
+    assert office.slack.thread() == TRAIL
+    assert [method for method, _ in office.slack.calls] == ["post", "post"]
+
+
+def test_a_recorded_fact_is_told_once_however_often_it_is_recorded(office: Office) -> None:
+    office.record(*story(), *story())
+    office.deliver()
+    office.record(*story())
+    office.deliver()
+    assert office.slack.thread() == TRAIL
+
+
+def test_dispatches_have_a_thread_each(office: Office) -> None:
+    subjects = [SUBJECT.with_(dispatch=f"bd-{number}@1", vm="macmini") for number in range(3)]
+    for step in range(3):
+        office.record(*(story(subject)[step] for subject in subjects))
+    office.deliver()
+    roots = office.slack.roots()
+    assert len(roots) == 3
+    assert all(len(office.slack.thread(root)) == 3 for root in roots)
+
+
+def test_posts_keep_their_distance_in_a_channel(office: Office) -> None:
+    office.record(*(event for number in range(5) for event in story(SUBJECT.with_(dispatch=f"d{number}"))))
+    office.deliver()
+    times = [when for method, when in office.slack.calls if method == "post"]
+    assert len(times) == 10
+    assert all(after - before >= 1.1 - 1e-6 for before, after in pairwise(times))
+
+
+def test_a_root_is_not_updated_more_often_than_every_three_seconds(office: Office) -> None:
+    office.record(story()[0])
+    office.deliver()
+    for number in range(40):
+        office.record(
+            wording.retrying(SUBJECT, "429", number), wording.needs_input(SUBJECT, "?", f"p{number}")
+        )
+        office.deliver(for_s=0.5)
+    office.deliver()
+    times = [when for method, when in office.slack.calls if method == "update"]
+    assert 2 <= len(times) <= 8
+    assert all(after - before >= 3 - 1e-6 for before, after in pairwise(times))
+    assert "needs input" in office.slack.roots()[0].message.text
+
+
+@pytest.mark.parametrize("over_s", [0, 60, 3600])
+def test_a_fan_out_of_a_hundred_vms_takes_at_most_twenty_posts(office: Office, over_s: int) -> None:
+    stories = [
+        story(SUBJECT.with_(dispatch=f"{NEW}.vm{number:03d}", vm=f"vm{number:03d}", session=f"ses_{number}"))
+        for number in range(100)
+    ]
+    for step in range(3):
+        for told in stories:
+            office.record(told[step])
+            if over_s:
+                office.deliver(for_s=over_s / 300)
+    office.deliver()
+    assert len(office.slack.roots()) == 1
+    assert office.slack.posts() <= 20
+    assert sorted(office.slack.thread()) == sorted(event.text for told in stories for event in told)
+    root = office.slack.roots()[0].message
+    assert root.text == "[macmini] Dispatching to 100 VMs: Run make test (100 completed)"
+    assert len(root.text) <= 4000
+    assert len(str(root.blocks)) < 12000
+
+
+def test_a_question_in_a_large_fan_out_does_not_wait_long(office: Office) -> None:
+    subjects = [SUBJECT.with_(dispatch=f"{NEW}.vm{number}", vm=f"vm{number}") for number in range(20)]
+    for number, subject in enumerate(subjects):
+        office.record(wording.dispatching(subject, "Run"), wording.session_created(subject))
+        office.deliver(for_s=60 if number < 19 else 3600)
+    office.record(wording.session_created(subjects[0].with_(session="ses_2")))
+    office.deliver(for_s=1)
+    asked_at = office.clock.now
+    office.record(wording.needs_input(subjects[3], "bash: rm?", "per_1"))
+    office.deliver(for_s=20)
+    assert office.slack.thread()[-1] == "[vm3] Needs input: bash: rm?"
+    assert office.slack.kept[-1].posted_at - asked_at <= 16
+
+
+def test_at_the_end_a_fan_out_is_told_without_waiting(office: Office) -> None:
+    for number in range(20):
+        subject = SUBJECT.with_(dispatch=f"{NEW}.vm{number}", vm=f"vm{number}")
+        office.record(wording.dispatching(subject, "Run"))
+        office.deliver(for_s=60)
+    office.record(wording.stopped(SUBJECT.with_(dispatch=f"{NEW}.vm1", vm="vm1")))
+    office.deliverer.settle(for_s=3, closing=True)
+    assert office.counts()[1] == 0
+
+
+# --- failures that change nothing ---
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RetryLater("ratelimited", 30),
+        RetryLater("ConnectionRefusedError"),
+        RetryLater("service_unavailable"),
+        Ambiguous("deadline"),
+        Ambiguous("http_502"),
+        Held("not_in_channel"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("at", range(5))
+def test_a_failed_call_is_made_again_and_nothing_is_told_twice(
+    office: Office, error: SlackError, at: int
+) -> None:
+    office.slack.script.extend([None] * at + [error])
+    for event in story():
+        office.record(event)
+        office.deliver()
+    assert office.slack.thread() == TRAIL
+    assert len(office.slack.roots()) == 1
+    assert office.counts() == (3, 0, 0)
+
+
+@pytest.mark.parametrize("at", range(6))
+def test_where_the_answer_is_lost_slack_is_read_before_it_is_told_again(office: Office, at: int) -> None:
+    office.slack.script.extend([None] * at + [office.slack.lost()])
+    for event in story():
+        office.record(event)
+        office.deliver()
+    assert office.slack.thread() == TRAIL
+    assert len(office.slack.roots()) == 1
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before the call is done", "after it"])
+@pytest.mark.parametrize("at", range(6))
+def test_a_deliverer_that_dies_is_followed_by_one_that_tells_the_rest(
+    office: Office, at: int, before: bool
+) -> None:
+    office.slack.script.extend([None] * at + [Died() if before else office.slack.dying()])
+    for event in story():
+        office.record(event)
+        try:
+            office.deliver()
+        except Died:
+            office.restart()
+    office.deliver()
+    assert office.slack.thread() == TRAIL
+    assert len(office.slack.roots()) == 1
+    assert office.slack.roots()[0].message.text.endswith("(completed)")
+
+
+def faults(slack: Workspace) -> dict[str, object]:
+    return {
+        "refused": RetryLater("refused"),
+        "429": RetryLater("ratelimited", 7),
+        "before": Ambiguous("reset"),
+        "after": slack.lost(),
+        "held": Held("invalid_auth"),
+        "dies": Died(),
+        "dies after": slack.dying(),
+    }
+
+
+@settings(max_examples=60)
+@given(st.lists(st.sampled_from(["ok", "ok", *faults(Workspace(Time()))]), max_size=12), st.integers(0, 3))
+def test_whatever_happens_all_is_told_once_and_in_order(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[str], early: int
+) -> None:
+    office = Office(tmp_path_factory.mktemp("office"))
+    known = faults(office.slack)
+    office.slack.script.extend(known.get(step) for step in steps)  # type: ignore[misc]
+    other = SUBJECT.with_(dispatch="bd-xyz@1", bead="bd-xyz", vm="macmini")
+    events = [event for pair in zip(story(), story(other), strict=True) for event in pair]
+    for number, event in enumerate(events):
+        office.record(event)
+        if number >= early:
+            try:
+                office.deliver(for_s=5)
+            except Died:
+                office.restart()
+    for _ in range(len(steps) + 1):
+        try:
+            office.deliver(for_s=7200)
+        except Died:
+            office.restart()
+    roots = {root.message.text: office.slack.thread(root) for root in office.slack.roots()}
+    assert len(roots) == len(office.slack.roots()) == 2
+    assert sorted(roots.values()) == sorted(
+        [[event.text for event in story()], [event.text for event in story(other)]]
+    )
+    assert office.counts() == (6, 0, 0)
+
+
+def test_retry_after_holds_for_the_whole_channel_and_for_other_processes(office: Office) -> None:
+    office.record(*story(), *story(SUBJECT.with_(dispatch="other")))
+    office.slack.script.append(RetryLater("ratelimited", 30))
+    office.deliver(for_s=1)
+    office.restart()
+    office.deliver(for_s=28)
+    assert len(office.slack.calls) == 1
+    office.deliver()
+    assert office.slack.calls[1][1] - office.slack.calls[0][1] >= 30
+    assert office.counts() == (6, 0, 0)
+
+
+def test_what_another_process_posted_keeps_its_distance_too(office: Office) -> None:
+    office.record(story()[0])
+    office.deliverer.turn()
+    office.restart()
+    office.deliver()
+    times = [when for _, when in office.slack.calls]
+    assert times[1] - times[0] >= 1.1 - 1e-6
+
+
+# --- what somebody must mend ---
+
+
+def test_a_wrong_set_up_is_said_once_and_all_is_kept(office: Office) -> None:
+    office.slack.refuse = lambda message: Held("not_in_channel")
+    office.record(*story())
+    office.deliver(for_s=3600)
+    assert len(office.deliverer.said) == 1
+    assert "not_in_channel" in office.deliverer.said[0]
+    assert "/invite" in office.deliverer.said[0]
+    assert office.counts() == (0, 0, 3)
+    assert len(office.slack.calls) < 20
+
+
+def test_once_it_is_mended_the_next_process_tells_it_at_once(office: Office) -> None:
+    office.slack.script.append(Held("invalid_auth"))
+    office.record(*story())
+    office.deliver(for_s=1)
+    assert office.outbox.counts(NEW) == Counts(0, 0, 3)
+    office.restart()
+    office.deliver(for_s=5)
+    assert office.slack.thread() == TRAIL
+    assert office.counts() == (3, 0, 0)
+
+
+# --- what Slack does not take ---
+
+
+@pytest.mark.parametrize("code", ["msg_too_long", "invalid_blocks", "an_error_of_tomorrow"])
+def test_a_message_that_is_refused_is_told_plainly(office: Office, code: str) -> None:
+    office.slack.refuse = lambda message: Refused(code) if message.blocks else None
+    office.record(*story())
+    office.deliver()
+    assert office.slack.thread() == TRAIL
+    assert not any(one.message.blocks for one in office.slack.kept)
+
+
+def test_metadata_that_is_refused_is_left_out(office: Office) -> None:
+    office.slack.refuse = lambda message: Refused("metadata_too_large") if message.metadata else None
+    office.record(*story())
+    office.deliver()
+    assert office.slack.thread() == TRAIL
+
+
+def test_a_poison_message_holds_nothing_up(office: Office) -> None:
+    office.slack.refuse = lambda message: Refused("no_text") if "Session" in message.text else None
+    office.record(*story(), *story(SUBJECT.with_(dispatch="other", session=None)))
+    office.deliver()
+    threads = sorted(office.slack.thread(root) for root in office.slack.roots())
+    assert [TRAIL[0], TRAIL[2]] in threads
+    assert office.counts() == (4, 0, 2)
+    assert any("no_text" in said for said in office.deliverer.said)
+    office.slack.refuse = lambda message: None
+    office.outbox.unpark()
+    office.restart()
+    office.deliver()
+    assert office.counts() == (6, 0, 0)
+
+
+def test_a_root_that_slack_takes_in_no_form_holds_up_its_own_thread_alone(office: Office) -> None:
+    office.slack.refuse = lambda message: Refused("no_text") if "other" in str(message) else None
+    office.record(*story(SUBJECT.with_(dispatch="other")), *story())
+    office.deliver()
+    assert office.slack.thread() == TRAIL
+    assert office.counts() == (3, 0, 3)
+
+
+def test_a_thread_that_is_gone_is_begun_anew(office: Office) -> None:
+    office.record(story()[0])
+    office.deliver()
+    office.slack.script.append(ThreadGone("thread_not_found"))
+    office.record(story()[1])
+    office.deliver()
+    first, second = office.slack.roots()
+    assert office.slack.thread(first) == TRAIL[:1]
+    assert office.slack.thread(second) == TRAIL[1:2]
+
+
+def test_a_channel_without_threads_gets_no_endless_row_of_roots(office: Office) -> None:
+    office.record(*story())
+    real = office.slack.post
+
+    def post(channel: str, message: object, thread: str | None = None) -> object:
+        if thread is not None:
+            raise ThreadGone("cannot_reply_to_message")
+        return real(channel, message)  # type: ignore[arg-type]
+
+    office.slack.post = post  # type: ignore[method-assign,assignment]
+    office.deliver()
+    assert len(office.slack.roots()) <= 3
+    assert office.counts() == (0, 0, 3)
+
+
+def test_an_update_that_is_not_taken_leaves_the_trail_as_it_is(office: Office) -> None:
+    office.record(story()[0])
+    office.deliver()
+    office.slack.script.extend([None, ThreadGone("edit_window_closed")])
+    office.record(*story()[1:])
+    office.deliver()
+    assert office.slack.thread() == TRAIL
+
+
+# --- threads of other controllers ---
+
+
+def test_the_thread_that_another_controller_began_is_gone_on_with(office: Office, tmp_path: Path) -> None:
+    subject = SUBJECT.with_(dispatch="bd-xyz@1", bead="bd-xyz")
+    office.record(*(story(SUBJECT.with_(dispatch=f"older-{number}"))[0] for number in range(4)))
+    office.record(*story(subject)[:2])
+    office.record(*(story(SUBJECT.with_(dispatch=f"newer-{number}"))[0] for number in range(4)))
+    office.deliver()
+    here = Outbox(tmp_path / "here" / "outbox.db")
+    for event in story(subject)[1:]:  # one of them told there
+        here.append(event, CHANNEL)
+    before = len(office.slack.roots())
+    Deliverer(here, office.slack).settle()
+    assert len(office.slack.roots()) == before
+    (root,) = (one for one in office.slack.roots() if "bd-xyz" in one.message.text)
+    assert office.slack.thread(root) == [event.text for event in story(subject)]
+    assert here.thread_of("bd-xyz@1", "epyc6") == (CHANNEL, root.ts)
+
+
+def test_the_thread_that_a_bead_names_is_gone_on_with(office: Office, tmp_path: Path) -> None:
+    office.record(*story()[:2])
+    office.deliver()
+    found = office.outbox.thread_of(NEW)
+    assert found is not None
+    here = Outbox(tmp_path / "here" / "outbox.db")
+    here.adopt_thread(NEW, None, *found)
+    for event in story():
+        here.append(event, CHANNEL)
+    Deliverer(here, office.slack).settle()
+    assert office.slack.thread() == TRAIL
+    assert len(office.slack.roots()) == 1
+    assert "history" not in [method for method, _ in office.slack.calls]
+
+
+def test_a_new_dispatch_is_not_looked_for(office: Office) -> None:
+    office.record(*story())
+    office.deliver()
+    assert "history" not in [method for method, _ in office.slack.calls]
+
+
+def test_a_token_that_may_not_read_posts_again_where_nobody_knows(office: Office) -> None:
+    office.slack.script.extend([None, office.slack.lost(), Held("missing_scope")])
+    office.record(*story())
+    office.deliver()
+    assert office.slack.thread() == TRAIL * 2
+    assert office.counts() == (3, 0, 0)
+
+
+def test_a_record_of_a_later_version_holds_nothing_up(office: Office) -> None:
+    office.record(*story()[:1])
+    office.outbox._database.write(
+        lambda connection: connection.execute(
+            "INSERT INTO record (id, family, dispatch, channel, event) VALUES ('x', ?, ?, ?, '{\"kind\": 1}')",
+            (NEW, NEW, CHANNEL),
+        )
+    )
+    office.record(*story()[1:])
+    office.deliver()
+    thread = office.slack.thread()
+    assert [line for line in thread if line in TRAIL] == TRAIL
+    assert len(thread) == 4

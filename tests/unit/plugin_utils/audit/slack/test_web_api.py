@@ -1,0 +1,360 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What each answer of Slack, and each lack of one, lets us conclude; on real sockets."""
+
+from __future__ import annotations
+
+import email.utils
+import logging
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import wording
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import Subject
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.status import status_of
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.message import (
+    EVENT_TYPE,
+    Message,
+    escaped,
+    headline_of,
+    reply,
+    root,
+)
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.web_api import (
+    Ambiguous,
+    Found,
+    Held,
+    Posted,
+    Refused,
+    RetryLater,
+    SlackError,
+    ThreadGone,
+    WebApi,
+)
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox, Record
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.plugin_utils.audit.slack_server import Answer, Handler, SlackServer, ok, raw, serving
+
+TOKEN = "xoxb-" + "1234567890abcdef"
+MESSAGE = Message(
+    "hello", [{"type": "section"}], {"event_type": EVENT_TYPE, "event_payload": {"family": "d1"}}
+)
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture
+def server() -> Iterator[SlackServer]:
+    with serving() as slack:
+        yield slack
+
+
+def failing(server: SlackServer, answer: Answer, deadline_s: float = 10.0) -> SlackError:
+    server.answer(answer)
+    with pytest.raises(SlackError) as caught:
+        WebApi(TOKEN, server.url, deadline_s=deadline_s).post("C1", MESSAGE)
+    assert TOKEN not in str(caught.value)
+    return caught.value
+
+
+def error(code: str) -> Answer:
+    return raw(200, {"ok": False, "error": code})
+
+
+def hanging(handler: Handler) -> None:
+    handler.slack.released.wait(60)
+
+
+def dripping(handler: Handler) -> None:
+    """A byte now and then, each in time for the client's own timeout."""
+    handler.send(200, b"", {}, length=10_000)
+    while not handler.slack.released.wait(0.05):
+        try:
+            handler.wfile.write(b" ")
+            handler.wfile.flush()
+        except OSError:
+            return
+
+
+def test_a_message_is_posted_so_that_nothing_in_it_is_read_as_markup(server: SlackServer) -> None:
+    posted = WebApi(TOKEN, server.url).post("C1", MESSAGE, "1.2")
+    assert posted == Posted("C1", "1700000000.000001")
+    (request,) = server.requests
+    assert (request.method, request.token) == ("chat.postMessage", TOKEN)
+    assert request.body == {
+        "channel": "C1",
+        "thread_ts": "1.2",
+        "text": "hello",
+        "blocks": [{"type": "section"}],
+        "metadata": MESSAGE.metadata,
+        "parse": "none",
+        "link_names": False,
+        "mrkdwn": False,
+        "unfurl_links": False,
+        "unfurl_media": False,
+    }
+
+
+def test_an_update_names_the_message(server: SlackServer) -> None:
+    WebApi(TOKEN, server.url).update("C1", "1.2", Message("bye", None, None))
+    (request,) = server.requests
+    assert request.method == "chat.update"
+    assert (request.body["channel"], request.body["ts"], request.body["text"]) == ("C1", "1.2", "bye")
+    assert request.body["blocks"] == []
+
+
+def test_messages_of_ours_are_found_by_their_metadata(server: SlackServer) -> None:
+    def message(ts: Any, payload: Any, **more: Any) -> dict[str, Any]:
+        return {"ts": ts, "metadata": {"event_type": EVENT_TYPE, "event_payload": payload}, **more}
+
+    messages = [
+        message("1.1", {"family": "d1"}, text="Dispatching &lt;x&gt; (running)"),
+        message("1.2", {"family": "d1", "records": "a b"}, thread_ts="1.1"),
+        {"ts": "1.3", "text": "a person"},
+        message(None, {"family": "d1"}),
+        message("1.4; DROP", {"family": "d1"}),
+        {"ts": "1.5", "metadata": {"event_type": "another", "event_payload": {"family": "d1"}}},
+        {"ts": "1.6", "metadata": "x"},
+        message("1.7", None),
+        None,
+    ]
+    server.answer(ok(messages=messages, response_metadata={"next_cursor": "more"}))
+    page = WebApi(TOKEN, server.url).replies("C1", "1.1", "before")
+    assert page.found == (
+        Found("1.1", "d1", (), True, "Dispatching <x>"),
+        Found("1.2", "d1", ("a", "b"), False, None),
+    )
+    assert page.cursor == "more"
+    (request,) = server.requests
+    assert request.method == "conversations.replies"
+    assert request.body == {
+        "channel": "C1",
+        "ts": "1.1",
+        "cursor": "before",
+        "limit": "200",
+        "include_all_metadata": "1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "code"),
+    [
+        (raw(429, {"ok": False, "error": "ratelimited"}, Retry_After="7"), RetryLater, "ratelimited"),
+        (raw(429, "slow down", Retry_After="7"), RetryLater, "ratelimited"),
+        (error("ratelimited"), RetryLater, "ratelimited"),
+        (error("service_unavailable"), RetryLater, "service_unavailable"),
+        (raw(500, "oops"), Ambiguous, "http_500"),
+        (raw(502, "<html>bad gateway</html>"), Ambiguous, "http_502"),
+        (raw(503, {"ok": False, "error": "service_unavailable"}), Ambiguous, "http_503"),
+        (error("internal_error"), Ambiguous, "internal_error"),
+        (error("fatal_error"), Ambiguous, "fatal_error"),
+        (raw(200, "<html>sign in to this network</html>"), Ambiguous, "http_200_no_json"),
+        (raw(200, ""), Ambiguous, "http_200_no_json"),
+        (raw(200, '{"ok": true, "ts": "1.'), Ambiguous, "http_200_no_json"),
+        (raw(200, "[1]"), Ambiguous, "AttributeError"),
+        (raw(200, b'{"ok": true, "\xff": 1}'), Ambiguous, "UnicodeDecodeError"),
+        (raw(200, '{"ok": true', length=500), Ambiguous, "IncompleteRead"),
+        (raw(200, {"ok": True}), Ambiguous, "answer_without_ts"),
+        (raw(200, {"ok": True, "channel": "C1", "ts": 5}), Ambiguous, "answer_without_ts"),
+        (raw(200, {"ok": "yes", "channel": "C1", "ts": "1.1"}), Ambiguous, "answer_is_no_object"),
+        (lambda handler: handler.reset(), Ambiguous, "ConnectionResetError"),
+        (error("invalid_auth"), Held, "invalid_auth"),
+        (error("not_in_channel"), Held, "not_in_channel"),
+        (error("channel_not_found"), Held, "channel_not_found"),
+        (error("is_archived"), Held, "is_archived"),
+        (error("missing_scope"), Held, "missing_scope"),
+        (error("msg_too_long"), Refused, "msg_too_long"),
+        (error("msg_blocks_too_long"), Refused, "msg_blocks_too_long"),
+        (error("invalid_blocks"), Refused, "invalid_blocks"),
+        (error("invalid_metadata_format"), Refused, "invalid_metadata_format"),
+        (error("no_text"), Refused, "no_text"),
+        (error("an_error_of_tomorrow"), Refused, "an_error_of_tomorrow"),
+        (error("cannot_reply_to_message"), ThreadGone, "cannot_reply_to_message"),
+        (error("thread_not_found"), ThreadGone, "thread_not_found"),
+        (raw(200, {"ok": False, "error": "Evil \x1b[31m words <!channel>"}), Ambiguous, "http_200_no_json"),
+        (raw(200, {"ok": False, "error": 5}), Ambiguous, "http_200"),
+    ],
+)
+def test_each_failure_has_its_meaning(
+    server: SlackServer, answer: Answer, kind: type[SlackError], code: str
+) -> None:
+    found = failing(server, answer)
+    assert type(found) is kind, found.code
+    assert found.code.startswith(code)
+    assert len(server.requests) == 1, "the client tried again by itself"
+
+
+def test_a_refused_connection_sent_nothing() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/api/"
+        with pytest.raises(RetryLater) as caught:
+            WebApi(TOKEN, url).post("C1", MESSAGE)
+    assert caught.value.code == "ConnectionRefusedError"
+
+
+def test_a_name_that_nobody_knows_sent_nothing() -> None:
+    with pytest.raises(RetryLater):
+        WebApi(TOKEN, "http://slack.invalid/api/").post("C1", MESSAGE)
+
+
+@pytest.mark.parametrize("answer", [hanging, dripping], ids=["hangs", "drips"])
+def test_a_call_ends_at_its_deadline_whatever_the_server_does(server: SlackServer, answer: Answer) -> None:
+    found = failing(server, answer, deadline_s=0.3)
+    assert type(found) is Ambiguous
+    assert found.code == "deadline"
+    assert not server.released.is_set(), "the server gave up first"
+
+
+def test_calls_that_are_stuck_hold_up_no_other_and_do_not_pile_up(server: SlackServer) -> None:
+    api = WebApi(TOKEN, server.url, deadline_s=0.2)
+    server.answer(dripping, dripping)
+    for _ in range(2):
+        with pytest.raises(Ambiguous):
+            api.post("C1", MESSAGE)
+    assert api.post("C1", MESSAGE).ts
+    server.answer(dripping)
+    with pytest.raises(Ambiguous):
+        api.post("C1", MESSAGE)
+    sent = len(server.requests)
+    with pytest.raises(RetryLater) as caught:
+        api.post("C1", MESSAGE)
+    assert caught.value.code == "calls_stuck"
+    assert len(server.requests) == sent
+
+
+@pytest.mark.parametrize(
+    ("value", "least", "most"),
+    [
+        ("7", 7, 7),
+        ("0", 0, 0),
+        ("999999999", 3600, 3600),
+        (email.utils.formatdate(time.time() + 100_000, usegmt=True), 3600, 3600),
+        (email.utils.formatdate(0, usegmt=True), 0, 0),
+    ],
+    ids=["seconds", "none", "for ever", "a date to come", "a date gone by"],
+)
+def test_how_long_slack_wants_silence(server: SlackServer, value: str, least: float, most: float) -> None:
+    found = failing(server, raw(429, "", Retry_After=value))
+    assert isinstance(found, RetryLater)
+    assert found.after_s is not None
+    assert least <= found.after_s <= most
+
+
+@pytest.mark.parametrize("value", ["soon", "-5", "1e9", "nan", ""])
+def test_nonsense_about_silence_is_none(server: SlackServer, value: str) -> None:
+    found = failing(server, raw(429, "", Retry_After=value))
+    assert isinstance(found, RetryLater)
+    assert found.after_s is None
+
+
+def test_neither_text_nor_token_is_logged(server: SlackServer, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        WebApi(TOKEN, server.url).post("C1", MESSAGE)
+    assert "hello" not in caplog.text
+    assert TOKEN not in caplog.text
+
+
+# --- messages ---
+
+HOSTILE = "<!channel> <@U1> <https://evil.example|ok> *b* `c` @here \u202egnp.exe \x1b[31m & &lt;"
+
+
+def records(*texts: str, directory: Path) -> list[Record]:
+    outbox = Outbox(directory / "o" / "outbox.db")
+    for number, text in enumerate(texts):
+        event = wording.retrying(Subject("d1", vm="epyc6"), "x", number)
+        outbox.append(type(event)(event.kind, text, event.subject, once=str(number)), "C1")
+    return outbox.family("d1")
+
+
+def all_texts(message: Message) -> list[str]:
+    found = [message.text]
+    for block in message.blocks or ():
+        found += [block["text"]["text"]] if "text" in block else []
+        found += [one["text"] for one in block.get("fields", ())]
+    return found
+
+
+def kinds(data: Any) -> set[str]:
+    if isinstance(data, dict):
+        own = {data["type"]} if isinstance(data.get("type"), str) else set()
+        return own.union(*map(kinds, data.values()))
+    return set().union(*map(kinds, data)) if isinstance(data, list | tuple) else set()
+
+
+def test_text_of_others_can_neither_call_anybody_nor_link_nor_hide(tmp_path: Path) -> None:
+    kept = records(HOSTILE, directory=tmp_path)
+    subject = Subject("d1", vm=HOSTILE, repo=HOSTILE, bead=HOSTILE, session=HOSTILE, orchestrator=HOSTILE)
+    status = status_of([type(kept[0].event)(kept[0].event.kind, HOSTILE, subject)])
+    for plainness in range(3):
+        for message in (reply("d1", kept, plainness)[0], root("d1", status, plainness)):
+            assert kinds(list(message.blocks or ())) <= {"section", "plain_text"}
+            for text in all_texts(message):
+                assert not set("<>\u202e\x1b") & set(text)
+                assert "&" not in text.replace("&amp;", "").replace("&lt;", "").replace("&gt;", "")
+
+
+@given(st.text(), st.integers(5, 60))
+def test_escaped_text_keeps_its_limit_and_breaks_no_entity(text: str, limit: int) -> None:
+    told = escaped(text * 3, limit)
+    assert len(told) <= limit
+    assert "&" not in told.replace("&amp;", "").replace("&lt;", "").replace("&gt;", "")
+
+
+@given(st.lists(st.text(max_size=4000) | st.just("&" * 2000), min_size=1, max_size=150))
+def test_every_message_keeps_the_limits_of_slack_and_none_is_left_out(texts: list[str]) -> None:
+    event = wording.retrying(Subject("d1"), "x", 1)
+    rest = [
+        Record(
+            number,
+            f"{number:020d}",
+            type(event)(event.kind, text, event.subject),
+            "pending",
+            0,
+            0,
+            None,
+            None,
+        )  # type: ignore[arg-type]
+        for number, text in enumerate(texts)
+    ]
+    told: list[str] = []
+    while rest:
+        message, count = reply("d1", rest)
+        assert count >= 1
+        assert len(message.text) <= 4000
+        sections = all_texts(message)[1:]
+        assert len(sections) <= 50
+        assert all(1 <= len(section) <= 3000 for section in sections)
+        assert sum(map(len, sections)) <= 13_000
+        assert len(str(message.metadata)) < 4000
+        told += message.records
+        rest = rest[count:]
+    assert told == [f"{number:020d}" for number in range(len(texts))]
+
+
+def test_a_plainer_form_is_one_record_and_short(tmp_path: Path) -> None:
+    kept = records("x" * 2000, "second", directory=tmp_path)
+    for plainness, width in ((1, 1000), (2, 200), (3, 200)):
+        message, count = reply("d1", kept, plainness)
+        assert (count, message.blocks, len(message.text)) == (1, None, width)
+    assert reply("d1", kept, 1)[0].metadata is not None
+    assert reply("d1", kept, 2)[0].metadata is None
+
+
+def test_what_a_root_begins_with_is_read_back() -> None:
+    status = status_of([wording.dispatching(Subject("d1", vm="epyc6"), "a < b (c)")])
+    assert headline_of(root("d1", status).text) == "Dispatching to epyc6: a < b (c)"
+    assert headline_of("no state") is None

@@ -1,0 +1,370 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What was recorded is there, for whoever looks, after whatever happened to who recorded it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import wording
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import AuditEvent, Subject
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store import database
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.lease import Lease
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import (
+    Counts,
+    Outbox,
+    Progress,
+    outbox_path,
+)
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import AuditError
+
+from tests.unit.forking import fork
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Outbox:
+    return Outbox(tmp_path / "state" / "dx-fleet" / "outbox.db")
+
+
+def event(number: int = 0, dispatch: str = "d1") -> AuditEvent:
+    return wording.retrying(Subject(dispatch, vm="epyc6"), "429", number)
+
+
+def in_child(work: Callable[[], None], *, uid: int | None = None) -> int:
+    """What a forked process that does this ends with."""
+    pid = fork()
+    if pid == 0:
+        code = 1
+        try:
+            if uid is not None:
+                os.setuid(uid)
+            work()
+            code = 0
+        except AuditError as error:
+            os.write(2, error.reason_code.encode())
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def refused(work: Callable[[], object]) -> AuditError:
+    with pytest.raises(AuditError) as caught:
+        work()
+    assert caught.value.next_action
+    return caught.value
+
+
+def test_what_is_appended_is_read_back_in_order(outbox: Outbox) -> None:
+    events = [event(number) for number in range(5)]
+    assert all(outbox.append(one, "C1") for one in events)
+    assert [record.event.as_dict() for record in outbox.family("d1")] == [one.as_dict() for one in events]
+    assert outbox.counts() == Counts(0, 5, 0)
+
+
+def test_the_trail_of_a_bead_has_its_dispatches_and_no_others(outbox: Outbox) -> None:
+    for dispatch in ("bd-1@1", "bd-1@2", "bd-10@1", "bd-1.2@1", "BD-1@1", "bd-1"):
+        outbox.append(event(dispatch=dispatch), "C1")
+    told = [record.event.subject.dispatch for record in outbox.trail("bd-1")]
+    assert told == ["bd-1@1", "bd-1@2", "bd-1"]
+    assert outbox.trail("bd-%") == outbox.trail("") == []
+
+
+def test_the_same_fact_is_kept_once(outbox: Outbox) -> None:
+    assert outbox.append(event(), "C1") is True
+    assert outbox.append(event(), "C1") is False
+    assert len(outbox.trail()) == 1
+
+
+def test_it_is_for_this_user_alone(outbox: Outbox) -> None:
+    outbox.append(event(), "C1")
+    for path in (outbox.path.parent, *outbox.path.parent.iterdir()):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+
+
+def test_what_others_may_read_is_closed_to_them(outbox: Outbox) -> None:
+    outbox.path.parent.mkdir(parents=True, mode=0o755)
+    outbox.path.touch(0o644)
+    outbox.append(event(), "C1")
+    assert stat.S_IMODE(outbox.path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(outbox.path.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize(
+    ("environ", "path"),
+    [
+        ({"XDG_STATE_HOME": "/s"}, "/s/dx-fleet/outbox.db"),
+        ({"HOME": "/h"}, "/h/.local/state/dx-fleet/outbox.db"),
+        ({"HOME": "/h", "XDG_STATE_HOME": "relative"}, "/h/.local/state/dx-fleet/outbox.db"),
+        ({"HOME": "/h", "XDG_STATE_HOME": ""}, "/h/.local/state/dx-fleet/outbox.db"),
+    ],
+)
+def test_where_it_is(environ: dict[str, str], path: str) -> None:
+    assert outbox_path(environ) == Path(path)
+
+
+# --- processes, threads, forks ---
+
+
+def test_a_process_that_is_killed_loses_nothing_that_it_recorded(outbox: Outbox) -> None:
+    def record_and_die() -> None:
+        for number in range(20):
+            outbox.append(event(number), "C1")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    assert in_child(record_and_die) == -signal.SIGKILL
+    assert len(outbox.trail()) == 20
+
+
+def test_forked_workers_record_beside_their_parent(outbox: Outbox) -> None:
+    outbox.append(event(0, "parent"), "C1")  # with a connection that the children must not use
+    for child in range(8):
+        assert in_child(lambda child=child: outbox.append(event(child, "child"), "C1") and None) == 0  # type: ignore[misc]
+        outbox.append(event(child + 1, "parent"), "C1")
+    assert (len(outbox.family("parent")), len(outbox.family("child"))) == (9, 8)
+
+
+def test_many_processes_record_at_once(outbox: Outbox) -> None:
+    pids = []
+    for child in range(12):
+        pid = fork()
+        if pid == 0:
+            code = 1
+            try:
+                for number in range(20):
+                    assert outbox.append(event(number, f"d{child}"), "C1")
+                code = 0
+            finally:
+                os._exit(code)
+        pids.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in pids] == [0] * 12
+    assert outbox.counts() == Counts(0, 240, 0)
+
+
+def test_a_child_does_not_use_its_parents_connection(outbox: Outbox) -> None:
+    outbox.append(event(), "C1")
+    own = outbox._database._open()
+    assert in_child(lambda: os._exit(int(outbox._database._open() is own))) == 0
+    assert outbox._database._open() is own
+
+
+def test_no_fork_comes_upon_a_thread_inside_sqlite() -> None:
+    """A child of such a fork would find SQLite's own locks taken for ever."""
+    entered, inside = threading.Event(), threading.Event()
+
+    def use() -> None:
+        with database.no_fork():
+            inside.set()
+            entered.set()
+            threading.Event().wait(0.3)
+            inside.clear()
+
+    user = threading.Thread(target=use, daemon=True)
+    user.start()
+    assert entered.wait(30)
+    assert in_child(lambda: os._exit(int(inside.is_set()))) == 0
+    user.join(30)
+
+
+def test_a_connection_that_is_collected_closes_in_its_turn(outbox: Outbox) -> None:
+    """Whichever thread collects it could else be inside SQLite when another one forks."""
+    outbox.append(event(), "C1")
+    connections = [outbox._database]
+    outbox._database = database.Database(outbox.path, "", 1)
+    gone = threading.Event()
+
+    def collect() -> None:
+        connections.clear()
+        gone.set()
+
+    with database.no_fork():
+        collector = threading.Thread(target=collect, daemon=True)
+        collector.start()
+        assert not gone.wait(0.3)
+    assert gone.wait(30)
+    collector.join(30)
+
+
+def test_a_child_does_not_close_its_parents_connection(outbox: Outbox) -> None:
+    outbox.append(event(), "C1")
+    opened = outbox._database._open()
+
+    def collect() -> None:
+        outbox._database.__del__()
+        os._exit(int(database._abandoned[-1:] != [opened]))
+
+    assert in_child(collect) == 0
+
+
+def test_workers_record_while_threads_of_their_parent_use_the_outbox(outbox: Outbox) -> None:
+    outbox.append(event(), "C1")
+    enough = threading.Event()
+
+    def use() -> None:
+        while not enough.is_set():
+            outbox.trail()
+
+    users = [threading.Thread(target=use, daemon=True) for _ in range(3)]
+    for user in users:
+        user.start()
+    try:
+        for number in range(60):
+            assert in_child(lambda number=number: outbox.append(event(number, "child"), "C1") and None) == 0  # type: ignore[misc]
+    finally:
+        enough.set()
+        for user in users:
+            user.join(30)
+    assert len(outbox.family("child")) == 60
+
+
+def test_a_lease_has_one_holder(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    first, second = Lease(path), Lease(path)
+    assert first.take()
+    assert first.take()
+    assert not second.take()
+    second.give_back()
+    assert in_child(lambda: None if not Lease(path).take() else os._exit(3)) == 0
+    first.give_back()
+    assert second.take()
+    second.give_back()
+    assert in_child(lambda: None if Lease(path).take() else os._exit(3)) == 0
+
+
+def test_a_lease_ends_with_its_holder_though_its_workers_live_on(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    taken_read, taken_write = os.pipe()
+    hold_read, hold_write = os.pipe()
+    holder = fork()
+    if holder == 0:
+        Lease(path).take()
+        if fork() == 0:  # a worker, which outlives the holder
+            os.close(hold_write)
+            os.write(taken_write, b"x")
+            os.read(hold_read, 1)
+            os._exit(0)
+        signal.pause()
+    os.read(taken_read, 1)
+    assert not Lease(path).take()
+    os.kill(holder, signal.SIGKILL)
+    os.waitpid(holder, 0)
+    lease = Lease(path)
+    assert lease.take()
+    lease.give_back()
+    os.close(hold_write)
+
+
+# --- what can be wrong with the file ---
+
+
+def test_a_file_that_is_no_outbox_is_said_to_be_one(outbox: Outbox) -> None:
+    outbox.path.parent.mkdir(parents=True)
+    outbox.path.write_bytes(b"hello " * 1000)
+    error = refused(lambda: outbox.append(event(), "C1"))
+    assert error.reason_code == "outbox_corrupt"
+    assert str(outbox.path) in error.message
+    outbox.path.unlink()
+    assert outbox.append(event(), "C1")
+
+
+def test_a_broken_page_is_said_to_be_one(outbox: Outbox) -> None:
+    for number in range(200):
+        outbox.append(event(number), "C1")
+    outbox.close()
+    data = bytearray(outbox.path.read_bytes())
+    data[4096:] = os.urandom(len(data) - 4096)
+    outbox.path.write_bytes(data)
+    assert refused(lambda: outbox.append(event(), "C1")).reason_code == "outbox_corrupt"
+
+
+def test_a_directory_in_its_place_is_said(outbox: Outbox) -> None:
+    outbox.path.mkdir(parents=True)
+    assert refused(lambda: outbox.append(event(), "C1")).reason_code == "outbox_unusable"
+
+
+def test_a_file_in_the_place_of_its_directory_is_said(outbox: Outbox) -> None:
+    outbox.path.parent.parent.mkdir(parents=True)
+    outbox.path.parent.touch()
+    assert refused(lambda: outbox.append(event(), "C1")).reason_code == "outbox_unusable"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_what_is_another_users_is_not_touched(outbox: Outbox, capfd: pytest.CaptureFixture[str]) -> None:
+    outbox.append(event(), "C1")
+    for parent in list(outbox.path.parents)[1:4]:
+        parent.chmod(0o755)
+    assert in_child(lambda: outbox.append(event(1), "C1") and None, uid=NOBODY) == 1
+    assert "outbox_read_only" in capfd.readouterr().err
+
+
+def test_a_file_that_can_only_be_read_is_said(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    outbox.append(event(), "C1")
+    outbox.close()
+    real = sqlite3.connect
+    monkeypatch.setattr(
+        database.sqlite3,
+        "connect",
+        lambda path, **options: real(f"file:{path}?mode=ro", uri=True, **options),
+    )
+    assert refused(lambda: outbox.append(event(1), "C1")).reason_code == "outbox_read_only"
+    assert len(outbox.trail()) == 1
+
+
+def test_a_full_disk_is_said_and_nothing_is_lost(outbox: Outbox) -> None:
+    outbox.append(event(), "C1")
+    connection = outbox._database._open()
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+    error = refused(lambda: [outbox.append(event(number), "C1") for number in range(1, 500)])
+    assert error.reason_code == "outbox_disk_full"
+    kept = len(outbox.trail())
+    assert outbox.append(event(kept), "C1")  # after the error, with a connection that has no such limit
+
+
+def test_a_writer_that_never_ends_is_not_waited_for_long(outbox: Outbox) -> None:
+    outbox.append(event(), "C1")
+    other = sqlite3.connect(outbox.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    outbox._database._patience_s = 0.05
+    assert refused(lambda: outbox.append(event(1), "C1")).reason_code == "outbox_busy"
+    assert len(outbox.trail()) == 1  # who only reads need not wait
+    other.execute("ROLLBACK")
+    assert outbox.append(event(1), "C1")
+
+
+def test_an_outbox_of_a_later_version_is_left_alone(outbox: Outbox) -> None:
+    outbox.append(event(), "C1")
+    outbox._database.write(lambda connection: connection.execute("PRAGMA user_version = 99"))
+    assert refused(lambda: Outbox(outbox.path).append(event(1), "C1")).reason_code == "outbox_newer"
+
+
+# --- its bound ---
+
+
+def test_what_is_delivered_makes_room_oldest_first(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "outbox.db", max_bytes=400_000)
+    for number in range(1500):
+        outbox.append(event(number), "C1")
+        if number % 100 == 99:
+            outbox.mark(outbox.undelivered(), Progress.DELIVERED, ts="1.2")
+    trail = outbox.trail()
+    assert trail[-1].event.once == "1499"
+    assert 0 < len(trail) < 1400
+    assert [record.seq for record in trail] == sorted(record.seq for record in trail)
+
+
+def test_what_is_not_delivered_is_never_dropped(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "outbox.db", max_bytes=200_000)
+    error = refused(lambda: [outbox.append(event(number), "C1") for number in range(5000)])
+    assert error.reason_code == "outbox_full"
+    assert "--flush-audit" in (error.next_action or "")
+    assert outbox.counts().pending == len(outbox.undelivered(10_000)) > 100

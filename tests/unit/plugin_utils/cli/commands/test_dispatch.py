@@ -1,0 +1,30 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is said of a dispatch whose run broke off."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.dx.fleet.plugins.plugin_utils.cli.commands import dispatch as dispatching
+from ansible_collections.dx.fleet.plugins.plugin_utils.cli.parser import parse
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain import identity
+from ansible_collections.dx.fleet.plugins.plugin_utils.launch.run import Collected
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "dispatch", "session"),
+    [
+        (["epyc6", "affordabot", "x"], "job", "job", identity.session_id("job")),
+        (["--all", "affordabot", "x"], "job", "job.epyc6", identity.session_id("job.epyc6")),
+        (["epyc6", "x", "--session", "ses_1"], "job", "job", "ses_1"),
+        (["epyc6", "affordabot", "--bead", "bd-1"], None, None, None),
+    ],
+)
+def test_a_run_that_broke_off_names_what_it_may_have_begun(
+    words: list[str], name: str | None, dispatch: str | None, session: str | None
+) -> None:
+    (outcome,) = dispatching.outcomes_of(["epyc6"], Collected(faults={"epyc6": "no memory"}), "again")
+    found = dispatching._finished(outcome, parse(words), name, "again")
+    assert (found.reason_code, found.dispatch, found.session) == ("own_fault", dispatch, session)
+    assert found.message == (None if dispatch is None else identity.message_id(dispatch))

@@ -1,0 +1,71 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The names of a dispatch: chosen before anything is sent, the same in every replay."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain import identity
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import UsageError
+from hypothesis import given
+from hypothesis import strategies as st
+
+ids = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._@:-]{0,127}", fullmatch=True)
+
+
+def test_a_new_id_is_a_ulid_and_no_other_is_the_same() -> None:
+    made = [identity.new_dispatch_id() for _ in range(200)]
+    assert len(set(made)) == len(made)
+    assert all(re.fullmatch("[0-7][0-9A-HJKMNP-TV-Z]{25}", each) for each in made)
+
+
+def test_new_ids_are_sortable_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    for milliseconds in (1, 2, 31, 32, 1_700_000_000_000, 1_700_000_000_001, 2**48 - 1):
+        monkeypatch.setattr("time.time_ns", lambda at=milliseconds: at * 1_000_000)
+        made.append(identity.new_dispatch_id())
+    assert made == sorted(made)
+
+
+@given(ids)
+def test_a_good_id_is_taken_as_it_stands(text: str) -> None:
+    assert identity.check_dispatch_id(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "-a", "a b", "a/b", "a\n", "ü", "a" * 129, "a\0", "\ud800", "a'b", "$(x)"]
+)
+def test_anything_else_is_refused(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        identity.check_dispatch_id(text)
+    assert caught.value.reason_code == "bad_dispatch_id"
+    assert "\n" not in caught.value.message
+
+
+@given(ids, ids)
+def test_two_ids_never_share_a_session_or_a_message(one: str, other: str) -> None:
+    assert (identity.session_id(one) == identity.session_id(other)) == (one == other)
+    assert (identity.message_id(one) == identity.message_id(other)) == (one == other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("a.b", "a-b"), ("a" * 41, "a" * 42), ("A", "a"), ("bd-1@2", "bd-1:2")]
+)
+def test_ids_that_look_alike_once_shortened_are_kept_apart(one: str, other: str) -> None:
+    assert identity.session_id(one) != identity.session_id(other)
+
+
+@given(ids)
+def test_the_names_are_what_opencode_takes_and_safe_in_a_path(text: str) -> None:
+    assert re.fullmatch(r"ses_[A-Za-z0-9-]+", identity.session_id(text))
+    assert re.fullmatch(r"msg_[A-Za-z0-9-]+", identity.message_id(text))
+    assert re.fullmatch(r"prt_[A-Za-z0-9-]+", identity.part_id(text, text))
+
+
+def test_the_names_never_change_between_versions() -> None:
+    """A dispatch that an older version sent must be found again by this one."""
+    assert identity.session_id("bd-xyz@1") == "ses_dx-bd-xyz-1-3613fdc9f70c"
+    assert identity.message_id("bd-xyz@1") == "msg_dx-bd-xyz-1-3613fdc9f70c"

@@ -1,0 +1,174 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A wait is for one turn: what the session does after it is somebody else's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import State
+from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait import Target, server_watch, wait_for
+
+from tests.unit.fake_opencode import URL, answer, tool
+
+from .watched import NO_LIMITS, Watched
+
+REJECTED = {"status": "error", "error": "The user rejected permission to use this tool"}
+
+
+@pytest.fixture
+def another(deaf: Watched) -> Watched:
+    """Our turn is over; the session works for somebody else."""
+    deaf.session.step("a", finish="stop", text="first done")
+    deaf.session.user("msg_2", "Something else")
+    deaf.session.step("b", tool("c", status="running"), completed=False)
+    return deaf
+
+
+async def test_a_turn_that_was_over_is_told_while_its_session_works_on_another(another: Watched) -> None:
+    await another.begin()
+    another.clock.leap(server_watch.LOOK_EVERY_S)
+    outcome = await another.outcome()
+    assert (outcome.state, outcome.evidence.text) == (State.COMPLETED, "first done")
+    assert another.fake.aborted == []
+
+
+@pytest.mark.parametrize("limit", ["timeout_s", "stall_timeout_s"])
+async def test_a_limit_of_one_turn_stops_no_other(
+    another: Watched, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    monkeypatch.setattr(server_watch, "COUNT_EVERY_S", 1000)
+    monkeypatch.setattr(server_watch, "LOOK_EVERY_S", 500)
+    await another.begin(replace(NO_LIMITS, **{limit: 100}))
+    another.clock.leap(100)
+    assert (await another.outcome()).state is State.COMPLETED
+    assert another.fake.aborted == []
+
+
+async def test_what_another_turn_asks_is_not_asked_by_this_one(another: Watched) -> None:
+    another.ask()
+    await another.begin()
+    assert (await another.outcome()).state is State.COMPLETED
+
+
+async def test_a_turn_that_is_over_just_before_its_limit_is_over(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_watch, "LOOK_EVERY_S", 1000)
+    await watched.begin(replace(NO_LIMITS, timeout_s=100))
+    watched.finish(silently=True)
+    watched.clock.leap(100)
+    assert (await watched.outcome()).state is State.COMPLETED
+    assert watched.fake.aborted == []
+
+
+async def test_a_turn_that_failed_just_before_its_limit_has_failed(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_watch, "LOOK_EVERY_S", 1000)
+    await watched.begin(replace(NO_LIMITS, timeout_s=100))
+    watched.session.step("a", error={"name": "APIError", "data": {"statusCode": 401}})
+    watched.fake.idle("ses_1", silently=True)
+    watched.clock.leap(100)
+    assert (await watched.outcome()).reason_code == "model_unauthorized"
+    assert watched.fake.aborted == []
+
+
+async def test_a_step_that_ended_badly_does_not_end_a_session_that_works(watched: Watched) -> None:
+    """OpenCode can be told to go on after a no."""
+    await watched.begin(replace(NO_LIMITS, timeout_s=100))
+    watched.session.step("a", tool("c", **REJECTED), finish="tool-calls")
+    watched.clock.leap(100)
+    assert (await watched.outcome()).state is State.TIMED_OUT
+    assert watched.fake.aborted == ["ses_1"]
+
+
+async def test_the_last_answer_is_an_end_though_it_is_one_step_too_many(deaf: Watched) -> None:
+    deaf.session.step("a", finish="tool-calls")
+    deaf.session.step("b", finish="stop", text="3 passed")
+    await deaf.begin(replace(NO_LIMITS, max_steps=1))
+    deaf.clock.leap(11)
+    outcome = await deaf.outcome()
+    assert (outcome.state, outcome.evidence.steps) == (State.COMPLETED, 2)
+    assert deaf.fake.aborted == []
+
+
+async def test_an_end_that_comes_with_the_abort_is_an_end(watched: Watched) -> None:
+    """The turn goes on as it is read, and ends before the abort is there."""
+    await watched.begin(replace(NO_LIMITS, timeout_s=100))
+
+    def abort(name: str) -> None:
+        watched.fake.aborted.append(name)
+        watched.finish(silently=True)
+
+    watched.fake._abort = abort  # type: ignore[method-assign]
+    watched.clock.leap(100)
+    assert (await watched.outcome()).state is State.COMPLETED
+    assert watched.fake.aborted == ["ses_1"]
+
+
+async def test_two_turns_of_one_session_have_an_outcome_each(deaf: Watched) -> None:
+    deaf.session.step("a", finish="stop", text="first done")
+    deaf.session.user("msg_2", "Something else")
+    deaf.session.step("b", error={"name": "APIError", "data": {"statusCode": 401}})
+    deaf.session.status = None
+    targets = [Target("epyc6", "ses_1", f"msg_{name}", name) for name in ("ses_1", "2")]
+    found = await wait_for({URL: targets}, {URL: deaf.fake.client()}, NO_LIMITS)
+    assert [(each.dispatch, each.reason_code) for each in found[URL]] == [
+        ("ses_1", "completed"),
+        ("2", "model_unauthorized"),
+    ]
+
+
+async def test_the_steps_of_subagents_count(deaf: Watched) -> None:
+    deaf.session.step("a", {**tool("c", status="running"), "tool": "task"}, completed=False, cost=0.1)
+    deaf.fake.session("ses_sub", parent="ses_1").step("s1", finish="tool-calls", cost=0.3)
+    deaf.fake.session("ses_below", parent="ses_sub").step("s2", finish="tool-calls", cost=0.2)
+    await deaf.begin(replace(NO_LIMITS, max_cost=0.5))
+    deaf.clock.leap(11)
+    outcome = await deaf.outcome()
+    assert (outcome.state, outcome.reason_code) == (State.ABORTED, "max_cost")
+    assert (outcome.evidence.cost, outcome.evidence.steps) == (0.6, 3)
+
+
+async def test_the_steps_of_subagents_count_by_their_events(watched: Watched) -> None:
+    await watched.begin(replace(NO_LIMITS, max_steps=1))
+    watched.fake.tell("session.created", {"info": {"id": "ses_sub", "parentID": "ses_1"}})
+    for step in ("s1", "s2"):
+        info = {"id": step, "sessionID": "ses_sub", "role": "assistant", "cost": 1}
+        watched.fake.tell("message.updated", {"info": info})
+    watched.fake.tell("session.idle", {"sessionID": "ses_sub"})
+    assert (await watched.outcome()).reason_code == "max_steps"
+
+
+async def test_one_session_that_makes_no_sense_leaves_the_others_alone(deaf: Watched) -> None:
+    deaf.add("ses_2")
+    deaf.fake.sessions["ses_2"].step("x", finish="stop", cost=0.1, tokens=None)
+    deaf.fake.idle("ses_2", silently=True)
+    await deaf.begin(NO_LIMITS, "ses_1", "ses_2")
+    await deaf.passes(100)
+    assert deaf.lines("connection") == []
+    deaf.finish(silently=True)
+    assert [each.reason_code for each in await deaf.outcomes()] == ["completed", "session_unreadable"]
+
+
+async def test_a_session_whose_directory_makes_no_sense_leaves_the_others_alone(deaf: Watched) -> None:
+    deaf.add("ses_2")
+    deaf.fake.add("GET", "/session/ses_2$", answer(200, {"id": "ses_2"}), times=1000)
+    await deaf.begin(NO_LIMITS, "ses_1", "ses_2")
+    await deaf.passes(100)
+    deaf.finish(silently=True)
+    assert [each.reason_code for each in await deaf.outcomes()] == ["completed", "session_unreadable"]
+
+
+async def test_a_request_of_a_session_that_cannot_be_read_is_not_ours(deaf: Watched) -> None:
+    deaf.fake.session("ses_other")
+    deaf.ask("ses_other")
+    deaf.fake.add("GET", "/session/ses_other$", answer(500, {"data": {}}), times=1000)
+    await deaf.begin()
+    await deaf.looked()
+    assert deaf.lines("connection") == []
+    deaf.finish(silently=True)
+    assert (await deaf.outcome()).state is State.COMPLETED
