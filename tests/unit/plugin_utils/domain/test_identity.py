@@ -69,3 +69,23 @@ def test_the_names_never_change_between_versions() -> None:
     """A dispatch that an older version sent must be found again by this one."""
     assert identity.session_id("bd-xyz@1") == "ses_dx-bd-xyz-1-3613fdc9f70c"
     assert identity.message_id("bd-xyz@1") == "msg_dx-bd-xyz-1-3613fdc9f70c"
+
+
+@pytest.mark.parametrize(
+    ("given", "named", "dispatch"),
+    [("deploy", True, "deploy"), ("deploy", False, "deploy.epyc6"), ("a.epyc6", False, "a.epyc6.epyc6")],
+)
+def test_a_dispatch_to_a_group_of_vms_has_an_id_of_its_own_on_each(
+    given: str, named: bool, dispatch: str
+) -> None:
+    assert identity.dispatch_id_on("epyc6", given, named=named) == dispatch
+
+
+@given(ids, st.sampled_from(["epyc6", "macmini", "a.b"]))
+def test_the_id_that_a_group_was_given_is_found_again_in_that_of_each_vm(text: str, vm: str) -> None:
+    assert identity.given_id_of(identity.dispatch_id_on(vm, text, named=False), vm) == text
+
+
+def test_an_id_that_is_only_the_ending_of_a_group_is_an_id() -> None:
+    assert identity.given_id_of(".epyc6", "epyc6") == ".epyc6"
+    assert identity.given_id_of("deploy.epyc6", None) == "deploy.epyc6"

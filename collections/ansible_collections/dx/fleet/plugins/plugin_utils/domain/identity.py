@@ -19,6 +19,8 @@ from .errors import UsageError
 __all__ = [
     "MESSAGE_PREFIX",
     "check_dispatch_id",
+    "dispatch_id_on",
+    "given_id_of",
     "message_id",
     "new_dispatch_id",
     "part_id",
@@ -49,3 +51,21 @@ def check_dispatch_id(text: str) -> str:
             next_action="leave --id out to get a new one",
         )
     return text
+
+
+def dispatch_id_on(vm: str, given: str, *, named: bool) -> str:
+    """What a dispatch is called on a VM. A dispatch belongs to one VM; an id may be given to a group of VMs.
+
+    Args:
+        vm: The VM's own name.
+        given: The id that the run was given.
+        named: Whether the run named this VM, by its name or an alias, or no VM at all. Else it named a group,
+            and each VM of it has an id of its own: ``ID.VM``, however many VMs there are.
+    """
+    return given if named else f"{given}.{vm}"
+
+
+def given_id_of(dispatch: str, vm: str | None) -> str:
+    """The id that a run was given, out of what :func:`dispatch_id_on` made of it on a VM."""
+    given = dispatch.removesuffix(f".{vm}") if vm else dispatch
+    return given or dispatch

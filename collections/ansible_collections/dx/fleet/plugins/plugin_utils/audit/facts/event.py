@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from ...domain.identity import given_id_of
+
 __all__ = ["AuditEvent", "Kind", "Subject", "family_of"]
 
 
@@ -114,6 +116,5 @@ class AuditEvent:
 
 
 def family_of(dispatch: str, vm: str | None) -> str:
-    """The dispatch to a group of which this is one VM's: of ``ID.VM`` on that VM, ``ID``; else itself."""
-    own = dispatch.removesuffix(f".{vm}") if vm else dispatch
-    return own or dispatch
+    """The id that the run was given: the dispatches of one run on a group of VMs share a thread."""
+    return given_id_of(dispatch, vm)

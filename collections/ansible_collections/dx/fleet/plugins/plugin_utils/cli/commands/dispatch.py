@@ -161,10 +161,10 @@ def _task(targets: Targets) -> str | None:
 
 
 def _ids(vm: str, arguments: Arguments, name: str | None) -> dict[str, str]:
-    """What a dispatch without a bead is called on a VM, from its start; see dispatch_one.yml."""
+    """What a dispatch without a bead is called on a VM, from its start."""
     if name is None:
         return {}
-    own = f"{name}.{vm}" if arguments.all else name
+    own = identity.dispatch_id_on(vm, name, named=not arguments.all)
     session = arguments.session or identity.session_id(own)
     return {"dispatch": own, "session": session, "message": identity.message_id(own)}
 
