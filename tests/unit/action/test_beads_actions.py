@@ -326,8 +326,8 @@ def here(ansible: Ansible, monkeypatch: pytest.MonkeyPatch) -> None:
         return {**CLAIMED, "got": {**options, "check": check}, "pid": os.getpid(), "group": os.getpgrp()}
 
     ansible.connection.transport, ansible.connection.become = "local", None
-    spec = beads_action._JOBS["dx.fleet.beads_claim"][1]
-    monkeypatch.setitem(beads_action._JOBS, "dx.fleet.beads_claim", (claim, spec))
+    spec = beads_action._COMMANDS["dx.fleet.beads_claim"][1]
+    monkeypatch.setitem(beads_action._COMMANDS, "dx.fleet.beads_claim", (claim, spec))
     monkeypatch.setattr(beads_action, "find_workspace", lambda: "/srv/beads/.beads")
 
 

@@ -19,7 +19,7 @@ with suppress(ImportError):  # FleetAction.run says what is missing
     from ansible_collections.dx.fleet.plugins.plugin_utils.beads.claim_sessions import look_at_all
     from ansible_collections.dx.fleet.plugins.plugin_utils.beads.reaping import Decision, decide
 
-NEVER_MIND = frozenset(("claim_lost", "bead_not_found"))  # somebody was faster, which is as well
+ALREADY_ENDED = frozenset(("claim_lost", "bead_not_found"))  # somebody was faster, which is as well
 
 
 class ActionModule(BeadsAction):
@@ -39,7 +39,7 @@ class ActionModule(BeadsAction):
                     changed |= self._end(claim, decision, where)
                 except ModuleFailure as failure:
                     decision = Decision("kept", f"it could not be ended: {failure.message}")
-                    if failure.reason_code not in NEVER_MIND:
+                    if failure.reason_code not in ALREADY_ENDED:
                         failures.append(failure)
             told.append(self._told(claim, decision))
         result = {"changed": changed, "claims": told}

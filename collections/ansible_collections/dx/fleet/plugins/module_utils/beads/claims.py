@@ -14,7 +14,7 @@ import json
 import typing as t
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 from .bd import Bd
 from .bead import Bead
@@ -29,7 +29,7 @@ from .errors import (
     OutcomeUnknown,
 )
 from .lock import bead_lock
-from .record import HELD, Claimant, age_s, claim_metadata, holds, stamp, summary_of, vm_of, words_of
+from .record import HELD, Claimant, age_s, claim_metadata, holds, stamp, summary_of, text_field, vm_of
 
 __all__ = ["Claimant", "Claims", "Policy", "Result", "Seen"]
 
@@ -94,7 +94,7 @@ class Claims:
         bd: Bd,
         workspace: str,
         lock_timeout_s: float = 60.0,
-        now: t.Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: t.Callable[[], datetime] = lambda: datetime.now(timezone.utc),
     ) -> None:
         self._bd = bd
         self._workspace = workspace
@@ -126,7 +126,7 @@ class Claims:
         self._bd.check_id(bead)
         with self._lock(bead, claimant.orchestrator):
             before, others = self._look(bead, claimant.orchestrator)
-            if claimant.dispatch is not None and holds(before) and _names(before) == claimant.dispatch:
+            if claimant.dispatch is not None and holds(before) and _dispatch_of(before) == claimant.dispatch:
                 self._check_vm(before, claimant)
                 return Result(before, before, continued=True, others=others)
             self._check_alone(policy, others)
@@ -193,7 +193,7 @@ class Claims:
         self._bd.check_id(bead)
         with self._lock(bead, dispatch):
             before = self._bd.show(bead)
-            if before.status == "closed" and _names(before) == dispatch:
+            if before.status == "closed" and _dispatch_of(before) == dispatch:
                 return Result(before, before)
             self._check_held(before, dispatch)
             if check:
@@ -223,7 +223,7 @@ class Claims:
         others = tuple(
             summary_of(each, self._now())
             for each in listed
-            if holds(each) and words_of(each, "orchestrator") != orchestrator
+            if holds(each) and text_field(each, "orchestrator") != orchestrator
         )
         return (found[0] if found else self._bd.show(bead)), others
 
@@ -247,17 +247,17 @@ class Claims:
             raise AlreadyClaimed(
                 f"{bead.id} is claimed on {vm_of(bead)}, not on {claimant.vm}",
                 f"dx-dispatch {vm_of(bead)} --bead {bead.id}",
-                holder=_names(bead),
+                holder=_dispatch_of(bead),
                 claim=summary_of(bead, self._now()),
             )
 
     def _check_free(self, bead: Bead, claimant: Claimant, *, retry: bool) -> None:
         if holds(bead):
             raise AlreadyClaimed(
-                f"{bead.id} is claimed by dispatch {_names(bead)} on {bead.assignee or 'nobody'}"
-                f" ({words_of(bead, 'orchestrator') or 'unknown orchestrator'}, {self._age(bead)})",
+                f"{bead.id} is claimed by dispatch {_dispatch_of(bead)} on {bead.assignee or 'nobody'}"
+                f" ({text_field(bead, 'orchestrator') or 'unknown orchestrator'}, {self._age(bead)})",
                 f"bd show {bead.id}",
-                holder=_names(bead),
+                holder=_dispatch_of(bead),
                 claim=summary_of(bead, self._now()),
             )
         ours = holds(bead, ("blocked",))
@@ -290,7 +290,7 @@ class Claims:
             "dispatcher": claimant.dispatcher,
             "taken_at": stamp(self._now()),
         }
-        holder = words_of(before, "orchestrator")
+        holder = text_field(before, "orchestrator")
         if holder != claimant.orchestrator:
             metadata["taken_from"] = holder
         metadata = {key: value for key, value in metadata.items() if value is not None}
@@ -302,14 +302,14 @@ class Claims:
             options.append(
                 f"{_NOTE}{how} by {claimant.orchestrator} from {holder or 'an unknown orchestrator'}"
             )
-        dispatch = _names(before)
+        dispatch = _dispatch_of(before)
         with suppress(OutcomeUnknown):  # what became of it is read back
             try:
                 self._bd.update(before.id, before.assignee, *options)
             except BeadTooLarge:
                 self._bd.update(before.id, before.assignee, *_without_note(options))
         after = self._bd.show(before.id)
-        if _names(after) != dispatch or _dispatcher(after) != claimant.dispatcher:
+        if _dispatch_of(after) != dispatch or _dispatcher(after) != claimant.dispatcher:
             raise OutcomeUnknown(
                 f"{before.id} could not be taken over: bd did not answer in time", "run it again"
             )
@@ -321,7 +321,7 @@ class Claims:
             after = self._bd.claim(before.id, claimant.vm, metadata)
         except OutcomeUnknown:
             after = self._bd.show(before.id)
-            if _names(after) != dispatch:
+            if _dispatch_of(after) != dispatch:
                 raise
         except AlreadyClaimed as error:
             raise AlreadyClaimed(
@@ -330,7 +330,7 @@ class Claims:
         held = after.status == "in_progress" and after.assignee == claimant.vm
         if not held or any(after.metadata.get(key) != value for key, value in metadata.items()):
             after = self._bd.show(before.id)  # an old bd answers with the bead as it was before the write
-            if _names(after) != dispatch or after.assignee != claimant.vm:
+            if _dispatch_of(after) != dispatch or after.assignee != claimant.vm:
                 raise AlreadyClaimed(
                     f"{before.id} was claimed by {after.assignee or 'another'} meanwhile",
                     f"bd show {before.id}",
@@ -356,7 +356,7 @@ class Claims:
                 raise ClaimLost(
                     f"{bead} is no longer as it was seen: it is left as it is",
                     f"bd show {bead}",
-                    holder=_names(before),
+                    holder=_dispatch_of(before),
                     status=before.status,
                 )
             if check:
@@ -383,18 +383,18 @@ class Claims:
             return self._bd.close(before.id, before.assignee, reason.partition(":")[0][:20])
 
     def _check_held(self, bead: Bead, dispatch: str) -> None:
-        if _names(bead) != dispatch or not holds(bead, ("in_progress", "blocked")):
+        if _dispatch_of(bead) != dispatch or not holds(bead, ("in_progress", "blocked")):
             raise ClaimLost(
                 f"{bead.id} is {bead.status}, assigned to {bead.assignee or 'nobody'}, and names dispatch"
-                f" {_names(bead) or 'none'}; {dispatch} does not hold it, and leaves it as it is",
+                f" {_dispatch_of(bead) or 'none'}; {dispatch} does not hold it, and leaves it as it is",
                 f"bd show {bead.id}",
-                holder=_names(bead),
+                holder=_dispatch_of(bead),
                 status=bead.status,
             )
 
     def _read_back(self, bead: str, dispatch: str, status: str) -> Bead:
         after = self._bd.show(bead)
-        if after.status == status and (_names(after) == dispatch or _was_ended_by(after, dispatch)):
+        if after.status == status and (_dispatch_of(after) == dispatch or _was_ended_by(after, dispatch)):
             return after
         raise OutcomeUnknown(f"bd did not end in time, and {bead} is still {after.status}", "run it again")
 
@@ -405,7 +405,7 @@ def _without_note(options: t.Sequence[str]) -> list[str]:
 
 def _again(bead: Bead, claimant: Claimant) -> Claimant:
     """Who claims a bead anew: where no place is given, in that of the try before."""
-    vm, worktree = vm_of(bead), words_of(bead, "worktree")
+    vm, worktree = vm_of(bead), text_field(bead, "worktree")
     if claimant.begin or worktree is None or vm is None:
         return claimant
     if vm != claimant.vm and not claimant.any_vm:
@@ -413,13 +413,13 @@ def _again(bead: Bead, claimant: Claimant) -> Claimant:
     return replace(claimant, vm=vm, worktree=worktree, begin=True)
 
 
-def _names(bead: Bead) -> str | None:
+def _dispatch_of(bead: Bead) -> str | None:
     """The dispatch that the bead names."""
-    return words_of(bead, "dispatch")
+    return text_field(bead, "dispatch")
 
 
 def _dispatcher(bead: Bead) -> str | None:
-    return words_of(bead, "dispatcher")
+    return text_field(bead, "dispatcher")
 
 
 def _was_ended_by(bead: Bead, dispatch: str) -> bool:

@@ -14,7 +14,7 @@ from ..session_ids import session_id
 from .bd import Bd
 from .claims import Claimant, Claims, Policy, Result, Seen
 from .errors import BeadsError
-from .record import attempt_of, words_of
+from .record import attempt_of, text_field
 from .settling import end_of
 
 __all__ = ["claim", "failure", "info"]
@@ -121,16 +121,16 @@ def _policy(options: t.Mapping[str, t.Any]) -> Policy:
 def _told(result: Result) -> dict[str, t.Any]:
     before, after = result.before, result.after
     named = ("vm", "dispatch", "session", "message")
-    told: dict[str, t.Any] = {name: words_of(after, name) for name in named}
+    told: dict[str, t.Any] = {name: text_field(after, name) for name in named}
     told["attempt"] = attempt_of(after)
-    if worktree := words_of(after, "worktree"):
+    if worktree := text_field(after, "worktree"):
         told["worktree"] = worktree
     if told["dispatch"] and told["session"] not in (None, session_id(told["dispatch"])):
         told["resumes"] = told["session"]
     holder = {
         "vm": before.assignee,
-        "dispatch": words_of(before, "dispatch"),
-        "orchestrator": words_of(before, "orchestrator"),
+        "dispatch": text_field(before, "dispatch"),
+        "orchestrator": text_field(before, "orchestrator"),
     }
     return {
         **told,

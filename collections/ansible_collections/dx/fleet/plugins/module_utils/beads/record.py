@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 from .. import session_ids
 from .bead import Bead
@@ -22,8 +22,8 @@ __all__ = [
     "holds",
     "stamp",
     "summary_of",
+    "text_field",
     "vm_of",
-    "words_of",
 ]
 
 # Metadata of a claim; attempt stays when it ends, as it must grow with every claim.
@@ -89,7 +89,7 @@ def attempt_of(bead: Bead) -> int:
     return attempt if isinstance(attempt, int) and not isinstance(attempt, bool) and attempt >= 0 else 0
 
 
-def words_of(bead: Bead, name: str) -> str | None:
+def text_field(bead: Bead, name: str) -> str | None:
     """Metadata that is text; anyone can write any other thing there."""
     value = bead.metadata.get(name)
     return value if isinstance(value, str) and value else None
@@ -97,7 +97,7 @@ def words_of(bead: Bead, name: str) -> str | None:
 
 def vm_of(bead: Bead) -> str | None:
     """The VM that works on the bead, or did."""
-    return words_of(bead, "vm") or bead.assignee or None
+    return text_field(bead, "vm") or bead.assignee or None
 
 
 def holds(bead: Bead, statuses: t.Container[str] = ("in_progress",)) -> bool:
@@ -106,7 +106,7 @@ def holds(bead: Bead, statuses: t.Container[str] = ("in_progress",)) -> bool:
     What an ended claim leaves in the metadata does not count once the bead is assigned to somebody else: it
     was taken by hand.
     """
-    named = words_of(bead, "dispatch") is not None
+    named = text_field(bead, "dispatch") is not None
     return bead.status in statuses and named and bead.assignee == vm_of(bead)
 
 
@@ -122,22 +122,22 @@ def summary_of(bead: Bead, now: datetime) -> dict[str, t.Any]:
         "title": bead.title,
         "status": bead.status,
         "vm": vm_of(bead),
-        "claimed_at": words_of(bead, "claimed_at"),
+        "claimed_at": text_field(bead, "claimed_at"),
         "age_s": age_s(bead, now),
         "held_s": held_s(bead, now),
-        **{name: words_of(bead, name) for name in names},
+        **{name: text_field(bead, name) for name in names},
         "attempt": attempt_of(bead),
     }
 
 
 def age_s(bead: Bead, now: datetime) -> float | None:
     """Seconds since the bead was claimed."""
-    return _since(words_of(bead, "claimed_at"), now)
+    return _since(text_field(bead, "claimed_at"), now)
 
 
 def held_s(bead: Bead, now: datetime) -> float | None:
     """Seconds since the one who dispatches it now took it in hand."""
-    taken, age = words_of(bead, "taken_at"), age_s(bead, now)
+    taken, age = text_field(bead, "taken_at"), age_s(bead, now)
     if taken is None or age is None:
         return age
     since = _since(taken, now)
@@ -154,4 +154,4 @@ def _since(moment: str | None, now: datetime) -> float | None:
 
 def stamp(now: datetime) -> str:
     """A moment as it stands in metadata."""
-    return now.astimezone(UTC).isoformat(timespec="milliseconds")
+    return now.astimezone(timezone.utc).isoformat(timespec="milliseconds")

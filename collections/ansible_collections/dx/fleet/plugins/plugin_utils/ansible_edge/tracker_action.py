@@ -13,7 +13,7 @@ from typing import Any
 from ansible.errors import AnsibleConnectionFailure
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ...module_utils.beads import commands as jobs
+from ...module_utils.beads import commands
 from ...module_utils.beads.errors import BeadsError, NoWorkspace
 from ...module_utils.beads.workspace import find_workspace
 from ...module_utils.specs import BEADS_INFO, CLAIM, CLAIM_REQUIRED_IF
@@ -39,9 +39,9 @@ _REFUSED = frozenset(
     )
 )
 _UNREACHABLE = frozenset(("store_unreachable", "tracker_unreachable"))
-_JOBS = {
-    "dx.fleet.beads_claim": (jobs.claim, ArgumentSpecValidator(CLAIM, required_if=CLAIM_REQUIRED_IF)),
-    "dx.fleet.beads_info": (jobs.info, ArgumentSpecValidator(BEADS_INFO)),
+_COMMANDS = {
+    "dx.fleet.beads_claim": (commands.claim, ArgumentSpecValidator(CLAIM, required_if=CLAIM_REQUIRED_IF)),
+    "dx.fleet.beads_info": (commands.info, ArgumentSpecValidator(BEADS_INFO)),
 }
 
 
@@ -119,7 +119,7 @@ class BeadsAction(FleetAction):
         return connection.transport == "local" and not connection.become and not any(self._task.environment)
 
     def _done_here(self, module: str, given: dict[str, Any]) -> dict[str, Any]:
-        job, spec = _JOBS[module]
+        command, spec = _COMMANDS[module]
         options = spec.validate(given)
         if options.error_messages:
             return {"failed": True, "msg": "; ".join(options.error_messages)}
@@ -127,9 +127,9 @@ class BeadsAction(FleetAction):
 
         def work() -> dict[str, Any]:
             try:
-                return job(options.validated_parameters, check)
+                return command(options.validated_parameters, check)
             except BeadsError as error:
-                return jobs.failure(error)
+                return commands.failure(error)
 
         try:
             return apart(work)
