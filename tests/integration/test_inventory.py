@@ -181,6 +181,7 @@ def test_the_optional_keys_are_host_variables_and_absent_ones_are_not(inventory:
     hosts = inventory.hosts(env={"DX_VM_ENDPOINTS": str(inventory.write("fleet.json", entry))})
     assert {name: value for name, value in hosts["epyc6"].items() if name.startswith("opencode_")} == {
         "opencode_url": "http://epyc6:4105",
+        "opencode_transport": "auto",
         "opencode_aliases": [],
         "opencode_enabled": True,
         "opencode_max_concurrent": 2,
@@ -189,6 +190,63 @@ def test_the_optional_keys_are_host_variables_and_absent_ones_are_not(inventory:
         "opencode_password_env": "PW",
         "opencode_description": "big",
     }
+
+
+def test_what_holds_for_a_repo_is_a_variable_of_every_host_and_its_text_is_no_template(
+    inventory: Inventory, tmp_path: Path
+) -> None:
+    verify = "docker ps --format '{{ 1 + 1 }}'"
+    inventory.write(
+        "home/.agent-skills/vm-endpoints.json",
+        {**PLAIN, "repos": {"affordabot": {"verify": verify, "counts": "none"}}},
+    )
+    done = run_ansible(
+        "ansible",
+        "homedesktop",
+        "-i",
+        str(inventory.source),
+        "-m",
+        "ansible.builtin.debug",
+        "-a",
+        "var=dx_repos",
+        env=inventory.env,
+    )
+    assert done.code == 0, done
+    assert json.loads(done.out.partition("=>")[2])["dx_repos"] == {
+        "affordabot": {
+            "verify": verify,
+            "report": None,
+            "verify_timeout": 1800.0,
+            "base": None,
+            "worktree": "auto",
+            "push": False,
+            "close_on": "verified",
+            "counts": "none",
+        }
+    }
+
+
+def test_a_host_by_ssh_has_a_connection_that_lasts_and_a_local_one_has_none(inventory: Inventory) -> None:
+    entries = {
+        "here": {"opencode": "http://localhost:1", "local": True},
+        "there": {"opencode": "http://there:1", "ssh": "me@there:2222", "worktrees_root": "~/work"},
+    }
+    path = inventory.write("fleet.json", {"vms": entries})
+    hosts = inventory.hosts(env={"DX_VM_ENDPOINTS": str(path), "XDG_RUNTIME_DIR": "/run/user/1"})
+    there = hosts["there"]
+    assert (there["ansible_user"], there["ansible_host"], there["ansible_port"]) == ("me", "there", 2222)
+    assert there["ansible_pipelining"] is True
+    assert "ControlPersist=" in there["ansible_ssh_args"]
+    assert there["ansible_control_path_dir"] == "/run/user/1/dx"
+    assert there["dx_worktrees_root"] == "~/work"
+    assert not {"ansible_pipelining", "ansible_ssh_args", "dx_worktrees_root"} & set(hosts["here"])
+
+
+def test_variables_of_ones_own_go_before_those_of_the_connection(inventory: Inventory) -> None:
+    path = inventory.write("fleet.json", {"vms": {"there": {"opencode": "http://there:1", "ssh": "there"}}})
+    inventory.write("inventory/group_vars/remote.yml", "ansible_ssh_args: -v\n")
+    there = inventory.hosts(env={"DX_VM_ENDPOINTS": str(path)})["there"]
+    assert there["ansible_ssh_args"] == "-v"
 
 
 def test_groups_and_variables_of_ones_own_can_be_constructed(inventory: Inventory) -> None:

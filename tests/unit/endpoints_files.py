@@ -78,8 +78,24 @@ _entry = st.fixed_dictionaries(
         "max_concurrent": st.sampled_from([None, 1, 0, -1, 2.0, "3", True]),
         "repos": st.dictionaries(_names, _directories, max_size=2),
         "repos_root": st.none() | _directories,
+        "worktrees_root": st.none() | _directories,
+        "transport": st.sampled_from(["auto", "http", "ssh", "", None]),
         "password_env": st.sampled_from([None, "DX_PASSWORD", "not a name", ""]),
         "description": st.none() | st.text(),
+        "unknown": st.none(),
+    },
+)
+_repo = st.fixed_dictionaries(
+    {},
+    optional={
+        "verify": st.sampled_from([None, "make test", "", 1]),
+        "report": st.sampled_from([None, "junit.xml", "/junit.xml", "../x", ""]),
+        "verify_timeout": st.sampled_from([1, 0.5, 0, -1, "9", float("inf"), float("nan"), True]),
+        "base": st.sampled_from([None, "origin/main", "-x", "a b", "a..b", ""]),
+        "worktree": st.sampled_from(["auto", "always", "never", "yes", None]),
+        "push": st.sampled_from([True, False, 1]),
+        "close_on": st.sampled_from(["verified", "completed", ""]),
+        "counts": st.sampled_from(["required", "none", 0]),
         "unknown": st.none(),
     },
 )
@@ -89,6 +105,7 @@ almost_files = st.fixed_dictionaries(
         "$schema": st.none() | st.text(max_size=5),
         "default_vm": st.none() | _names,
         "slack_audit_channel": st.sampled_from([None, "C09MQGMFKDE", "", 1]),
+        "repos": st.dictionaries(_names, _repo, max_size=2),
         "typo": st.none(),
     },
 )

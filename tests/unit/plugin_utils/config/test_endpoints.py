@@ -18,7 +18,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.config.endpoints import (
     parse_fleet,
 )
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import ConfigError
-from ansible_collections.dx.fleet.plugins.plugin_utils.domain.fleet import VM, Fleet
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.fleet import VM, Fleet, RepoPolicy
 from hypothesis import given
 
 from tests.command import CHECKOUT
@@ -84,18 +84,82 @@ def test_ssh_needs_no_user_and_null_is_this_machine() -> None:
     assert the_vm(ssh=None).ssh_host is None
 
 
+@pytest.mark.parametrize(
+    ("ssh", "parts"),
+    [
+        ("feng@epyc6", ("feng", "epyc6", None)),
+        ("feng@epyc6:2222", ("feng", "epyc6", 2222)),
+        ("epyc6:2222", (None, "epyc6", 2222)),
+        ("feng@[fd7a::1]:2222", ("feng", "fd7a::1", 2222)),
+        ("feng@[fd7a::1]", ("feng", "fd7a::1", None)),
+        ("feng@fd7a::1", ("feng", "fd7a::1", None)),
+        ("a@b@epyc6", ("a@b", "epyc6", None)),
+    ],
+)
+def test_ssh_is_user_host_and_port(ssh: str, parts: tuple[str | None, str, int | None]) -> None:
+    vm = the_vm(ssh=ssh)
+    assert (vm.ssh_user, vm.ssh_host, vm.ssh_port) == parts
+
+
+def test_a_vm_without_a_port_answers_to_its_ssh_host_and_so_does_one_with_a_port() -> None:
+    assert the_vm(ssh="feng@epyc").aliases == the_vm(ssh="feng@epyc:2222").aliases == ("epyc",)
+
+
+def test_a_repo_has_a_policy_on_every_vm() -> None:
+    entry = {
+        "verify": "make test ARGS='{{ x }}'",
+        "report": "build/junit*.xml",
+        "verify_timeout": 90,
+        "base": "origin/main",
+        "worktree": "always",
+        "push": True,
+        "close_on": "completed",
+        "counts": "none",
+    }
+    fleet = parsed({**one_vm(), "repos": {"affordabot": entry, "docs": {}}})
+    assert fleet.repos == {
+        "affordabot": RepoPolicy(
+            verify="make test ARGS='{{ x }}'",
+            report="build/junit*.xml",
+            verify_timeout_s=90,
+            base="origin/main",
+            worktree="always",
+            push=True,
+            close_on="completed",
+            counts="none",
+        ),
+        "docs": RepoPolicy(),
+    }
+
+
+def test_remote_vms_may_each_have_a_server_on_their_own_loopback() -> None:
+    fleet = parsed(
+        {
+            "vms": {
+                "home": {"opencode": "http://localhost:4105", "local": True},
+                "a": {"opencode": "http://localhost:4105", "ssh": "me@a"},
+                "b": {"opencode": "http://localhost:4105", "ssh": "me@b"},
+            }
+        }
+    )
+    assert fleet.names() == ("home", "a", "b")
+
+
 def test_the_optional_keys_reach_the_vm() -> None:
     vm = the_vm(
         enabled=False,
         max_concurrent=2,
         repos={"affordabot": "/srv/affordabot/", "docs": "~/docs"},
         repos_root="~/repos/",
+        worktrees_root="~/work/",
+        ssh="feng@epyc",
+        transport="ssh",
         password_env="EPYC6_PASSWORD",
         description="the big one",
     )
     assert (vm.enabled, vm.max_concurrent, vm.password_env) == (False, 2, "EPYC6_PASSWORD")
     assert vm.repos == {"affordabot": "/srv/affordabot", "docs": "~/docs"}
-    assert vm.repos_root == "~/repos"
+    assert (vm.repos_root, vm.worktrees_root, vm.transport) == ("~/repos", "~/work", "ssh")
     assert vm.description == "the big one"
 
 
@@ -146,6 +210,26 @@ def test_text_that_is_not_json_is_answered_with_its_line_and_column(text: str, p
         (one_vm(ssh=["a"]), "$.vms.epyc6.ssh"),
         (one_vm(ssh=""), "$.vms.epyc6.ssh"),
         (one_vm(ssh="-oProxyCommand=x"), "$.vms.epyc6.ssh"),
+        (one_vm(ssh="-l@epyc6"), "$.vms.epyc6.ssh"),
+        (one_vm(ssh="epyc6:99999"), "$.vms.epyc6.ssh"),
+        (one_vm(ssh="epyc6:0"), "$.vms.epyc6.ssh"),
+        (one_vm(transport="tcp"), "$.vms.epyc6.transport"),
+        (one_vm(transport="ssh"), "$.vms.epyc6.transport"),
+        (one_vm(transport="ssh", ssh="me@epyc6", local=True), "$.vms.epyc6.transport"),
+        (one_vm(worktrees_root="work"), "$.vms.epyc6.worktrees_root"),
+        ({**one_vm(), "repos": {"a": {"verify": ""}}}, "$.repos.a.verify"),
+        ({**one_vm(), "repos": {"a": {"verify": ["make"]}}}, "$.repos.a.verify"),
+        ({**one_vm(), "repos": {"a": {"report": "/tmp/x.xml"}}}, "$.repos.a.report"),
+        ({**one_vm(), "repos": {"a": {"report": "x/../../y.xml"}}}, "$.repos.a.report"),
+        ({**one_vm(), "repos": {"a": {"verify_timeout": 0}}}, "$.repos.a.verify_timeout"),
+        ({**one_vm(), "repos": {"a": {"verify_timeout": True}}}, "$.repos.a.verify_timeout"),
+        ({**one_vm(), "repos": {"a": {"base": "--upload-pack=x"}}}, "$.repos.a.base"),
+        ({**one_vm(), "repos": {"a": {"base": "a b"}}}, "$.repos.a.base"),
+        ({**one_vm(), "repos": {"a": {"worktree": "yes"}}}, "$.repos.a.worktree"),
+        ({**one_vm(), "repos": {"a": {"push": "force"}}}, "$.repos.a.push"),
+        ({**one_vm(), "repos": {"a": {"close_on": "failed"}}}, "$.repos.a.close_on"),
+        ({**one_vm(), "repos": {"a": {"counts": 0}}}, "$.repos.a.counts"),
+        ({**one_vm(), "repos": {"a b": {"verfy": "x"}}}, '$.repos["a b"].verfy'),
         (one_vm(local="true"), "$.vms.epyc6.local"),
         (one_vm(local=1), "$.vms.epyc6.local"),
         (one_vm(aliases="big"), "$.vms.epyc6.aliases"),

@@ -10,10 +10,17 @@ version_added: 0.1.0
 author: dx.fleet contributors
 description:
   - Turns a C(vm-endpoints.json) file into inventory hosts, one per VM, which is the host's name.
-  - Each host has the variables C(ansible_host) and C(ansible_user) (from C(ssh)), or C(ansible_connection=local)
-    where C(ssh) is null or C(local) is true; C(opencode_url); and, where they are set,
-    C(opencode_password_env), C(opencode_repos), C(opencode_repos_root), C(opencode_max_concurrent),
-    C(opencode_enabled), C(opencode_description).
+  - Each host has the variables C(ansible_host), C(ansible_user) and C(ansible_port) (from C(ssh)), or
+    C(ansible_connection=local) where C(ssh) is null or C(local) is true; C(opencode_url), C(opencode_transport),
+    C(opencode_enabled); and, where they are set, C(opencode_password_env), C(opencode_repos),
+    C(opencode_repos_root), C(opencode_max_concurrent), C(opencode_description), C(dx_worktrees_root).
+  - All hosts have C(dx_repos), where the file has C(repos) - a dictionary from the name of a repo to its
+    C(verify), C(report), C(verify_timeout), C(base), C(worktree), C(push), C(close_on) and C(counts). What is not
+    set has its default, or is null. None of its text is a template.
+  - Hosts with an SSH connection are in the group C(remote), whose variables make a module cost one SSH session -
+    C(ansible_pipelining), C(ansible_ssh_args) with a connection that stays open and is kept alive,
+    C(ansible_control_path_dir) with a short path (C(ansible_control_path) is each host's own), and C(ansible_python_interpreter). Group or host variables of
+    your own go before them.
   - All hosts have C(dx_tracker), C(dx_beads_dir), C(dx_single_orchestrator) and C(slack_audit_channel), where the file
     has C(tracker), C(beads_dir), C(single_orchestrator) and C(slack_audit_channel).
   - Groups are C(opencode) (every enabled VM), C(disabled), C(local), C(remote), C(default_vm), and one of each
@@ -47,8 +54,10 @@ plugin: dx.fleet.vm_endpoints
 #     prefix: user
 """
 
+import hashlib
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +67,20 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import Flee
 
 try:
     from ansible_collections.dx.fleet.plugins.plugin_utils.config.endpoints import endpoints_of, load_fleet
-    from ansible_collections.dx.fleet.plugins.plugin_utils.domain.fleet import GROUPS, VM, Fleet
+    from ansible_collections.dx.fleet.plugins.plugin_utils.config.folders import runtime_folder
+    from ansible_collections.dx.fleet.plugins.plugin_utils.domain.fleet import GROUPS, VM, Fleet, RepoPolicy
 
     MISSING_LIBRARY: ImportError | None = None
 except ImportError as error:
     MISSING_LIBRARY = error
+
+
+# A connection lives as long as the longest usual wait, since the way to a server may lead through it; a
+# connection that died is noticed within a minute.
+SSH_ARGS = (
+    "-o ControlMaster=auto -o ControlPersist=3660 -o ServerAliveInterval=15 -o ServerAliveCountMax=3"
+    " -o StreamLocalBindUnlink=yes"
+)
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]
@@ -88,6 +106,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]
         self._add_groups()
         for name, value in _fleet_variables(fleet).items():
             self.inventory.set_variable("all", name, value)
+        for name, value in _ssh_variables().items():
+            self.inventory.set_variable("remote", name, value)
+        # Not through the inventory, which would make its text templates: a command may hold {{ }}.
+        if fleet.repos:
+            self.inventory.groups["all"].set_variable("dx_repos", _repos(fleet))
         for vm in fleet.vms:
             self._add_host(fleet, vm)
 
@@ -132,14 +155,39 @@ def _fleet_variables(fleet: Fleet) -> dict[str, Any]:
     return {name: value for name, value in variables.items() if value is not None}
 
 
+def _ssh_variables() -> dict[str, Any]:
+    return {
+        "ansible_pipelining": True,
+        "ansible_ssh_args": SSH_ARGS,
+        "ansible_control_path_dir": str(runtime_folder(os.environ)),
+        # By the PATH of the VM. To look for the best one would cost a session of its own in each run.
+        "ansible_python_interpreter": "python3",
+    }
+
+
+def _repos(fleet: Fleet) -> dict[str, dict[str, Any]]:
+    return {name: _repo(policy) for name, policy in fleet.repos.items()}
+
+
+def _repo(policy: RepoPolicy) -> dict[str, Any]:
+    values = asdict(policy)
+    return {"verify_timeout": values.pop("verify_timeout_s"), **values}
+
+
 def _variables(vm: VM, *, is_local: bool) -> dict[str, Any]:
     connection: dict[str, Any] = (
         {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
         if is_local
-        else {"ansible_host": vm.ssh_host, "ansible_user": vm.ssh_user}
+        else {
+            "ansible_host": vm.ssh_host,
+            "ansible_user": vm.ssh_user,
+            "ansible_port": vm.ssh_port,
+            "ansible_control_path": f"%(directory)s/{_name_of_connection(vm)}",
+        }
     )
     variables = connection | {
         "opencode_url": vm.url,
+        "opencode_transport": vm.transport,
         "opencode_aliases": list(vm.aliases),
         "opencode_enabled": vm.enabled,
         "opencode_max_concurrent": vm.max_concurrent,
@@ -147,8 +195,14 @@ def _variables(vm: VM, *, is_local: bool) -> dict[str, Any]:
         "opencode_repos_root": vm.repos_root,
         "opencode_password_env": vm.password_env,
         "opencode_description": vm.description,
+        "dx_worktrees_root": vm.worktrees_root,
     }
     return {name: value for name, value in variables.items() if value not in (None, {})}
+
+
+def _name_of_connection(vm: VM) -> str:
+    """The file name of the SSH connection's socket: short, and one for each destination."""
+    return hashlib.sha256(f"{vm.ssh_user}@{vm.ssh_host}:{vm.ssh_port}".encode()).hexdigest()[:16]
 
 
 def _is_endpoints_file(path: Path) -> bool:

@@ -11,7 +11,7 @@ import re
 import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any, Literal, Optional
 
 from pydantic import (
     AfterValidator,
@@ -24,9 +24,9 @@ from pydantic import (
 )
 
 from ..domain.errors import ConfigError, UsageError
-from ..domain.fleet import GROUPS, VM, Fleet
+from ..domain.fleet import GROUPS, VM, Fleet, RepoPolicy
 from ..domain.task import shortened
-from ..text.urls import check_url
+from ..text.urls import check_url, is_loopback
 
 __all__ = ["EndpointsFile", "endpoints_of", "find_endpoints", "load_fleet", "parse_fleet"]
 
@@ -55,6 +55,19 @@ def _check_directory(directory: str) -> str:
     return directory.rstrip("/") or "/"
 
 
+def _check_report(report: str) -> str:
+    if report.startswith(("/", "~")) or ".." in report.split("/") or "\0" in report:
+        raise ValueError("must be a path or glob inside the repo, such as build/junit*.xml")
+    return report
+
+
+def _check_ref(ref: str) -> str:
+    # What `git check-ref-format` refuses of a branch, a tag, a commit; and what git takes for an option.
+    if not re.fullmatch(r"[^-\s~^:?*\[\\\x00-\x1f\x7f][^\s~^:?*\[\\\x00-\x1f\x7f]*", ref) or ".." in ref:
+        raise ValueError("is not a git ref, such as origin/main")
+    return ref
+
+
 def _described(pattern: str) -> WithJsonSchema:
     """What the JSON Schema of the file can say of a check."""
     return WithJsonSchema({"type": "string", "pattern": pattern})
@@ -65,6 +78,9 @@ Host = Annotated[str, AfterValidator(_check_host), _described(f"^{_NAME.pattern}
 Name = Annotated[str, AfterValidator(_check_name), _described(f"^{_NAME.pattern}$")]
 Directory = Annotated[str, AfterValidator(_check_directory), _described("^(/|~/)")]
 Text = Annotated[str, StringConstraints(min_length=1)]
+Report = Annotated[str, StringConstraints(min_length=1), AfterValidator(_check_report), _described("^[^/~]")]
+Ref = Annotated[str, AfterValidator(_check_ref), _described(r"^[^-\s~^:?*\[\\][^\s~^:?*\[\\]*$")]
+Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
 
 
 class _Strict(BaseModel):
@@ -75,7 +91,12 @@ class VMEntry(_Strict):
     """One VM: where its OpenCode server answers, and how a person reaches the machine."""
 
     opencode: Url = Field(description="Base URL of the VM's OpenCode server.", examples=["http://epyc6:4105"])
-    ssh: Optional[Text] = Field(None, description="[user@]host for SSH; null for this machine.")
+    ssh: Optional[Text] = Field(None, description="[user@]host[:port] for SSH; null for this machine.")
+    transport: Literal["auto", "http", "ssh"] = Field(
+        "auto",
+        description="How the server is reached: http directly, ssh through the SSH connection to the VM,"
+        " auto through SSH where the server's port is not reachable.",
+    )
     tailscale: Optional[Host] = Field(None, description="The machine's Tailscale name.")
     local: bool = Field(False, description="True for the machine that this file lies on.")
     aliases: tuple[Name, ...] = Field((), strict=False, description="Further names that the VM answers to.")
@@ -87,10 +108,39 @@ class VMEntry(_Strict):
     repos_root: Optional[Directory] = Field(
         None, description="Directory on the VM in which each repo not in repos has a folder of its name."
     )
+    worktrees_root: Optional[Directory] = Field(
+        None, description="Directory on the VM for the worktrees of dispatches; it may not lie in a clone."
+    )
     password_env: Optional[Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]] = Field(
         None, description="Environment variable of the controller that holds the server's password."
     )
     description: Optional[str] = Field(None, description="For people.")
+
+
+class RepoEntry(_Strict):
+    """How the work in one repo is isolated, verified and ended, on every VM."""
+
+    verify: Optional[Text] = Field(
+        None, description="Shell command that decides whether the work is good.", examples=["make test"]
+    )
+    report: Optional[Report] = Field(
+        None, description="Path or glob, inside the repo, of the JUnit XML that verify writes."
+    )
+    verify_timeout: Seconds = Field(1800.0, description="How many seconds verify may run.")
+    base: Optional[Ref] = Field(
+        None, description="Git ref from which a new branch begins; null for the remote's default branch."
+    )
+    worktree: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="Whether a dispatch works in a worktree of its own; auto: with a bead or a branch.",
+    )
+    push: bool = Field(False, description="True pushes the branch after the work was verified.")
+    close_on: Literal["verified", "completed"] = Field(
+        "verified", description="Which outcome closes the bead; completed needs no verification."
+    )
+    counts: Literal["required", "none"] = Field(
+        "required", description="Whether verify must count tests; none accepts its exit code alone."
+    )
 
 
 class EndpointsFile(_Strict):
@@ -98,6 +148,7 @@ class EndpointsFile(_Strict):
 
     schema_: Optional[str] = Field(None, alias="$schema", description="URL or path of this schema.")
     vms: dict[Name, VMEntry] = Field(min_length=1, description="The VMs by name.")
+    repos: dict[Text, RepoEntry] = Field({}, description="What holds for a repo on every VM, by repo name.")
     default_vm: Optional[str] = Field(None, description="The VM that gets a dispatch which names none.")
     slack_audit_channel: Optional[Text] = Field(
         None, description="ID of the Slack channel in which dispatches are told."
@@ -220,6 +271,7 @@ def parse_fleet(text: str, *, source: str, hostnames: Iterable[str] | None = Non
         tracker=entries.tracker,
         beads_dir=entries.beads_dir,
         single_orchestrator=entries.single_orchestrator,
+        repos={name: _policy(entry) for name, entry in entries.repos.items()},
         source=source,
     )
     _check_fleet(fleet)
@@ -290,14 +342,27 @@ def _own_names() -> tuple[str, ...]:
     return (name, name.partition(".")[0])
 
 
+def _policy(entry: RepoEntry) -> RepoPolicy:
+    return RepoPolicy(
+        verify=entry.verify,
+        report=entry.report,
+        verify_timeout_s=entry.verify_timeout,
+        base=entry.base,
+        worktree=entry.worktree,
+        push=entry.push,
+        close_on=entry.close_on,
+        counts=entry.counts,
+    )
+
+
 def _vm(name: str, entry: VMEntry, own_names: tuple[str, ...]) -> VM:
-    user, _, host = (entry.ssh or "").rpartition("@")
-    found = [host]
+    user, host, port = _ssh_parts(entry.ssh)
+    found = [host or ""]
     if entry.tailscale:
         found += [entry.tailscale, entry.tailscale.partition(".")[0]]
     if entry.local:
         found += own_names
-    # An SSH destination may be more than a host name (host:2222, an address in brackets).
+    # An SSH host may be more than a host name (an IPv6 address).
     candidates = [
         *entry.aliases,
         *(alias for alias in found if alias not in _TAKEN and _NAME.fullmatch(alias)),
@@ -307,32 +372,57 @@ def _vm(name: str, entry: VMEntry, own_names: tuple[str, ...]) -> VM:
         url=entry.opencode,
         aliases=tuple(dict.fromkeys(alias for alias in candidates if alias and alias != name)),
         local=entry.local,
-        ssh_host=host or None,
-        ssh_user=user or None,
+        ssh_host=host,
+        ssh_user=user,
+        ssh_port=port,
+        transport=entry.transport,
         enabled=entry.enabled,
         max_concurrent=entry.max_concurrent,
         repos=dict(entry.repos),
         repos_root=entry.repos_root,
+        worktrees_root=entry.worktrees_root,
         password_env=entry.password_env,
         description=entry.description,
     )
 
 
+def _ssh_parts(destination: str | None) -> tuple[str | None, str | None, int | None]:
+    """User, host and port of ``[user@]host[:port]``; an IPv6 address with a port is in brackets."""
+    user, _, rest = (destination or "").rpartition("@")
+    bracketed = re.fullmatch(r"\[([^\]]+)\](?::(\d{1,5}))?", rest)
+    plain = re.fullmatch(r"([^:]+):(\d{1,5})", rest)
+    found = bracketed or plain
+    host, port = (found[1], found[2]) if found else (rest, None)
+    return user or None, host or None, int(port) if port else None
+
+
 def _check_fleet(fleet: Fleet) -> None:
     """What no single field shows: names that clash, and two VMs that are one server."""
-    urls: dict[str, str] = {}
+    servers: dict[tuple[str, str | None], str] = {}
     names: dict[str, str] = {}
     for vm in fleet.vms:
         where = _json_path(("vms", vm.name))
         if (twin := names.setdefault(vm.name.casefold(), vm.name)) != vm.name:
             raise _invalid(fleet.source, where, f"differs from {twin!r} only in upper and lower case")
-        if (other := urls.setdefault(vm.url.casefold(), vm.name)) != vm.name:
+        if (other := servers.setdefault(_server(vm), vm.name)) != vm.name:
             raise _invalid(fleet.source, f"{where}.opencode", f"is the server of {other} as well: {vm.url}")
         if vm.ssh_host is not None and vm.ssh_host.startswith("-"):
             raise _invalid(fleet.source, f"{where}.ssh", "the host must not begin with a dash")
+        if vm.ssh_user is not None and vm.ssh_user.startswith("-"):
+            raise _invalid(fleet.source, f"{where}.ssh", "the user must not begin with a dash")
+        if vm.ssh_port is not None and not 0 < vm.ssh_port < 65536:
+            raise _invalid(fleet.source, f"{where}.ssh", f"there is no port {vm.ssh_port}")
+        if vm.transport == "ssh" and (vm.local or vm.ssh_host is None):
+            raise _invalid(fleet.source, f"{where}.transport", "ssh needs the ssh of a VM that is not local")
     for key, name in (("default_vm", fleet.default_vm), ("tracker", fleet.tracker)):
         try:
             if name is not None:
                 fleet.find(name)
         except UsageError as error:
             raise _invalid(fleet.source, f"$.{key}", str(error)) from error
+
+
+def _server(vm: VM) -> tuple[str, str | None]:
+    """What makes two VMs one server: the URL and, where that is each VM's own loopback, the SSH host."""
+    is_own = vm.transport != "http" and not vm.local and vm.ssh_host is not None and is_loopback(vm.url)
+    return vm.url.casefold(), vm.ssh_host if is_own else None

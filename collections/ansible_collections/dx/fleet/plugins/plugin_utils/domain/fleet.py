@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from .errors import UsageError
 
-__all__ = ["GROUPS", "VM", "Fleet"]
+__all__ = ["GROUPS", "VM", "Fleet", "RepoPolicy", "Transport"]
 
 GROUPS = ("opencode", "disabled", "local", "remote", "default_vm")
 """The inventory's own groups; each alias makes one more."""
+
+Transport = Literal["auto", "http", "ssh"]
+"""How the OpenCode server of a VM is reached: directly, through SSH, or whichever of them works."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +25,9 @@ class VM:
     """One machine of the fleet.
 
     ``aliases`` are the further names that it answers to, in the order of preference, without its own name.
-    ``repos`` maps a repo name to a directory on the VM. ``password_env`` names the environment variable of
-    the controller that holds the server's password.
+    ``repos`` maps a repo name to a directory on the VM. ``worktrees_root`` is the directory on the VM that
+    holds the worktrees of dispatches (None: in the data folder of the SSH user). ``password_env`` names the
+    environment variable of the controller that holds the server's password.
     """
 
     name: str
@@ -31,19 +36,48 @@ class VM:
     local: bool = False
     ssh_host: str | None = None
     ssh_user: str | None = None
+    ssh_port: int | None = None
+    transport: Transport = "auto"
     enabled: bool = True
     max_concurrent: int | None = None
     repos: Mapping[str, str] = field(default_factory=dict)
     repos_root: str | None = None
+    worktrees_root: str | None = None
     password_env: str | None = None
     description: str | None = None
+
+
+@dataclass(frozen=True)
+class RepoPolicy:
+    """How the work in a repo is isolated, verified and ended, on every VM.
+
+    Attributes:
+        verify: The shell command that decides whether the work is good; None: nothing is verified.
+        report: Glob of the JUnit XML files that ``verify`` writes, relative to the worktree.
+        verify_timeout_s: How long ``verify`` may run.
+        base: The git ref from which a new branch begins; None: the remote's default branch.
+        worktree: ``auto`` makes one for a bead or a branch, ``always`` for every dispatch.
+        push: Whether a verified branch is pushed.
+        close_on: The outcome that closes the bead.
+        counts: ``none`` accepts a ``verify`` that counts no tests.
+    """
+
+    verify: str | None = None
+    report: str | None = None
+    verify_timeout_s: float = 1800.0
+    base: str | None = None
+    worktree: Literal["auto", "always", "never"] = "auto"
+    push: bool = False
+    close_on: Literal["verified", "completed"] = "verified"
+    counts: Literal["required", "none"] = "required"
 
 
 @dataclass(frozen=True)
 class Fleet:
     """All VMs of one endpoints file.
 
-    ``tracker`` is the VM on which every `bd` call runs (None: the controller), in ``beads_dir``.
+    ``tracker`` is the VM on which every `bd` call runs (None: the controller), in ``beads_dir``. ``repos``
+    maps a repo name to its policy.
     """
 
     vms: tuple[VM, ...]
@@ -52,6 +86,7 @@ class Fleet:
     tracker: str | None = None
     beads_dir: str | None = None
     single_orchestrator: bool = False
+    repos: Mapping[str, RepoPolicy] = field(default_factory=dict)
     source: str = "vm-endpoints.json"
 
     def names(self) -> tuple[str, ...]:

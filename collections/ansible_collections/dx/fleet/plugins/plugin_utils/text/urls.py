@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from urllib.parse import urlsplit
 
-__all__ = ["check_url"]
+__all__ = ["check_url", "is_loopback"]
 
 
 def check_url(url: str) -> str:
@@ -29,3 +30,14 @@ def check_url(url: str) -> str:
     if parts.query or parts.fragment or re.search(r"\s|[\x00-\x20\x7f]", url):
         raise ValueError("must be only scheme, host, port and path")
     return url.rstrip("/")
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the host of a URL is the machine itself, by name or address."""
+    host = (urlsplit(url).hostname or "").casefold()
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
