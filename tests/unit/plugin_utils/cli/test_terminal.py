@@ -12,8 +12,9 @@ from dataclasses import replace
 import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge import progress_bus
 from ansible_collections.dx.fleet.plugins.plugin_utils.cli.terminal import following, printable, summary_lines
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.event_kind import EventKind
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Evidence, Outcome, State, ToolRun
-from ansible_collections.dx.fleet.plugins.plugin_utils.domain.progress import Progress
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.progress import ProgressEvent
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,9 +57,13 @@ def plain(line: str) -> str:
     return re.sub(r"\x1b\[3[126]m([a-z_]+)\x1b\[0m", r"\1", line)
 
 
-def told(*progress: Progress, out: Screen, quiet: bool = False) -> str:
+def running(title: str, vm: str = "epyc6") -> ProgressEvent:
+    return ProgressEvent(vm, EventKind.TOOL_STARTED, "ses_1", {"tool": "bash", "title": title})
+
+
+def told(*events: ProgressEvent, out: Screen, quiet: bool = False) -> str:
     with following(["epyc6", "macmini"], quiet=quiet, out=out):
-        for each in progress:
+        for each in events:
             progress_bus.send(each)
     return out.shown
 
@@ -121,9 +126,9 @@ def test_any_text_is_printable_in_any_encoding(text: str) -> None:
 
 def test_elsewhere_than_on_a_terminal_there_is_a_line_per_change() -> None:
     shown = told(
-        Progress("epyc6", "session", "Session created: ses_1"),
-        Progress("macmini", "tool_started", "bash: make test"),
-        Progress("epyc6", "outcome", "completed: done"),
+        ProgressEvent("epyc6", EventKind.SESSION_CREATED, "ses_1"),
+        running("make test", "macmini"),
+        ProgressEvent("epyc6", EventKind.COMPLETED, "ses_1", {"message": "done"}),
         out=Screen(),
     )
     assert shown == "[epyc6] Session created: ses_1\n[macmini] bash: make test\n"
@@ -132,20 +137,20 @@ def test_elsewhere_than_on_a_terminal_there_is_a_line_per_change() -> None:
 def test_quiet_shows_nothing_and_still_takes_what_was_sent() -> None:
     out = Screen(tty=True)
     with following(["epyc6", "macmini"], quiet=True, out=out) as followed:
-        progress_bus.send(Progress("epyc6", "prompt", "Task sent"))
+        progress_bus.send(ProgressEvent("epyc6", EventKind.TASK_SENT, "ses_1", {"task": "Run"}))
     assert followed.sent == {"epyc6"}
     assert out.shown == ""
 
 
 def test_control_characters_of_an_agent_are_shown_as_such() -> None:
-    shown = told(Progress("epyc6", "tool_started", f"bash: {EVIL}"), out=Screen())
+    shown = told(running(EVIL), out=Screen())
     assert shown.count("\n") == 1
     assert shown.rstrip("\n").isprintable()
 
 
 def test_a_screen_of_another_encoding_is_written_to() -> None:
-    shown = told(Progress("epyc6", "x", "Grüße 😀"), out=Screen(encoding="ascii"))
-    assert shown == "[epyc6] Gr??e ?\n"
+    shown = told(running("Grüße 😀"), out=Screen(encoding="ascii"))
+    assert shown == "[epyc6] bash: Gr??e ?\n"
 
 
 @pytest.mark.parametrize("text", [EVIL, "[bold red]x[/]", "[link=http://evil]x[/link]", "[/]"])
@@ -156,7 +161,7 @@ def test_on_a_terminal_markup_and_control_characters_of_an_agent_do_nothing(
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.delenv("NO_COLOR", raising=False)
     out = Screen(tty=True)
-    shown = told(Progress("epyc6", "tool_started", text), out=out)
+    shown = told(running(text), out=out)
     # What rich itself writes: colours, moves of the cursor, erasing, hiding it. Nothing else may be there.
     rest = re.sub(r"\x1b\[(\?25[lh]|[0-9;]*[mAKG]|2K)", "", shown)
     assert all(character.isprintable() or character in "\r\n" for character in rest)
@@ -169,7 +174,7 @@ def test_on_a_terminal_markup_and_control_characters_of_an_agent_do_nothing(
 
 def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
-    assert told(Progress("epyc6", "x", "y"), out=Screen(tty=True)) == "[epyc6] y\n"
+    assert told(running("y"), out=Screen(tty=True)) == "[epyc6] bash: y\n"
 
 
 def test_a_reader_that_went_away_stops_neither_the_run_nor_its_end() -> None:
@@ -179,6 +184,6 @@ def test_a_reader_that_went_away_stops_neither_the_run_nor_its_end() -> None:
 
     with following(["epyc6"], quiet=False, out=Closed()) as followed:
         for number in range(2000):
-            progress_bus.send(Progress("epyc6", "x", str(number)))
-        progress_bus.send(Progress("epyc6", "prompt", "Task sent"))
+            progress_bus.send(running(str(number)))
+        progress_bus.send(ProgressEvent("epyc6", EventKind.TASK_SENT, "ses_1", {"task": "Run"}))
     assert followed is not None

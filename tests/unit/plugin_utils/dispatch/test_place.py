@@ -15,7 +15,8 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.dispatch import place as 
 from ansible_collections.dx.fleet.plugins.plugin_utils.dispatch.preflight import Plan, look
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import DispatchError
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import State
-from ansible_collections.dx.fleet.plugins.plugin_utils.domain.progress import Progress
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.progress import ProgressEvent
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.progress_wording import line_of
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.request import Request
 from ansible_collections.dx.fleet.plugins.plugin_utils.opencode import client
 
@@ -48,11 +49,11 @@ async def plan_of(fake: FakeOpenCode, request: Request = REQUEST) -> Plan:
 
 
 async def place(fake: FakeOpenCode, request: Request = REQUEST) -> tuple[bool, list[str]]:
-    told: list[Progress] = []
+    told: list[ProgressEvent] = []
     plan = await plan_of(fake, request)
     async with fake.client() as server:
         sent = await submit.place(server, request, plan, emit=told.append)
-    return sent, [progress.line() for progress in told]
+    return sent, [line_of(event) for event in told]
 
 
 async def failure(fake: FakeOpenCode, request: Request = REQUEST) -> DispatchError:

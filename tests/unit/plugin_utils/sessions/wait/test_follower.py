@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.dx.fleet.plugins.plugin_utils.domain.progress import Progress
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.progress import ProgressEvent
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.progress_wording import line_of
 from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.models import Message, SessionStatus
 from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait.follower import Follower, Target
 from hypothesis import given
@@ -22,7 +23,7 @@ class Followed:
     """A follower, and what it told."""
 
     def __init__(self) -> None:
-        self.told: list[Progress] = []
+        self.told: list[ProgressEvent] = []
         self.follower = Follower(Target("epyc6", "ses_1", "/srv/a"), self.told.append, moved_at=0.0)
 
     def part(self, part: dict[str, Any], now: float = 1.0) -> bool:
@@ -36,7 +37,7 @@ class Followed:
 
     @property
     def lines(self) -> list[str]:
-        return [progress.line() for progress in self.told]
+        return [line_of(event) for event in self.told]
 
 
 def test_a_tool_is_told_when_it_starts_and_when_it_ends_with_its_exit_code() -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.event_kind import EventKind
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Outcome, State
 from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait import Limits, server_watch
 
@@ -105,7 +106,7 @@ async def test_an_endless_loop_is_stopped_by_its_steps(watched: Watched) -> None
     outcome = await watched.outcome()
     assert (outcome.state, outcome.reason_code) == (State.ABORTED, "max_steps")
     assert watched.fake.aborted == ["ses_1"]
-    assert watched.lines("limit") == ["[epyc6] Stopping: more than 3 steps"]
+    assert watched.lines(EventKind.ABORTING) == ["[epyc6] Stopping: more than 3 steps"]
 
 
 async def test_an_endless_loop_is_stopped_though_nothing_was_heard_of_it(deaf: Watched) -> None:

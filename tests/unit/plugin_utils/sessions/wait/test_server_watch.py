@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.event_kind import EventKind
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import State
 from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait import Target, server_watch, wait_for
 
@@ -29,7 +30,7 @@ async def test_the_end_is_noticed_by_its_event(watched: Watched) -> None:
     assert (outcome.vm, outcome.repo, outcome.dispatch) == ("epyc6", "affordabot", "d1")
     assert (outcome.session, outcome.message) == ("ses_1", "msg_ses_1")
     assert (outcome.evidence.directory, outcome.evidence.cost) == (DIRECTORY, 0.5)
-    assert watched.lines("outcome") == ["[epyc6] completed: the agent finished: 3 passed"]
+    assert watched.ends == ["[epyc6] completed: the agent finished: 3 passed"]
 
 
 async def test_a_session_whose_directory_is_known_is_not_asked_for_it(watched: Watched) -> None:
@@ -81,7 +82,7 @@ async def test_doubled_and_late_events_change_nothing(watched: Watched) -> None:
     watched.fake.tell("session.status", {"sessionID": "ses_1", "status": {"type": "busy"}})
     watched.fake.tell("message.part.updated", {"part": {**tool("c"), "sessionID": "ses_1"}}, times=5)
     assert (await watched.outcome()).state is State.COMPLETED
-    assert len(watched.lines("outcome")) == 1
+    assert len(watched.ends) == 1
 
 
 async def test_an_idle_event_that_is_not_true_changes_nothing(watched: Watched) -> None:
@@ -299,7 +300,7 @@ async def test_a_server_that_was_seen_to_go_away_has_lost_the_session_sooner(
     deaf.session.step("a", completed=False)
     deaf.session.status = None
     deaf.fake.add("GET", "/session/status", not_sent(), times=3)
-    await deaf.until(lambda: bool(deaf.lines("connection")))
+    await deaf.until(lambda: bool(deaf.lines(EventKind.CONNECTION_LOST)))
     await deaf.looked()
     assert deaf.waits
     deaf.clock.leap(server_watch.SETTLE_S)

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.event_kind import EventKind
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import State
 
 from tests.unit.fake_opencode import answer, lost, not_sent
@@ -20,19 +21,19 @@ async def test_a_server_that_is_gone_for_good_has_lost_its_sessions(watched: Wat
     await watched.begin()
     watched.fake.add("*", ".", not_sent(), times=10_000)
     watched.fake.cut_streams()
-    await watched.until(lambda: bool(watched.lines("connection")))
+    await watched.until(lambda: bool(watched.lines(EventKind.CONNECTION_LOST)))
     assert watched.waits
     watched.clock.leap(20)
     outcome = await watched.outcome()
     assert (outcome.state, outcome.reason_code) == (State.LOST, "server_gone")
-    assert len(watched.lines("connection")) == 1
+    assert len(watched.lines(EventKind.CONNECTION_LOST)) == 1
 
 
 async def test_a_server_that_never_answers_is_unreachable(watched: Watched) -> None:
     await watched.begin()
     watched.fake.add("*", ".", lost(httpx.ReadTimeout), times=10_000)
     watched.fake.cut_streams()
-    await watched.until(lambda: bool(watched.lines("connection")))
+    await watched.until(lambda: bool(watched.lines(EventKind.CONNECTION_LOST)))
     await watched.passes(30)
     assert watched.waits
     watched.clock.leap(30)
@@ -44,11 +45,11 @@ async def test_a_server_that_comes_back_in_time_goes_on(watched: Watched) -> Non
     await watched.begin()
     watched.fake.add("*", ".", not_sent(), times=10_000)
     watched.fake.cut_streams()
-    await watched.until(lambda: bool(watched.lines("connection")))
+    await watched.until(lambda: bool(watched.lines(EventKind.CONNECTION_LOST)))
     watched.fake.mend()
     watched.finish()
     assert (await watched.outcome()).state is State.COMPLETED
-    assert len(watched.lines("connection")) == 1
+    assert len(watched.lines(EventKind.CONNECTION_LOST)) == 1
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ async def test_a_session_that_cannot_be_read_ends_alone(deaf: Watched, fault: An
     await deaf.begin(NO_LIMITS, "ses_1", "ses_2")
     await deaf.looked()
     deaf.clock.leap(20)
-    await deaf.until(lambda: bool(deaf.lines("outcome")))
+    await deaf.until(lambda: bool(deaf.ends))
     await deaf.passes(100)
     assert deaf.waits
     deaf.finish("ses_2", silently=True)

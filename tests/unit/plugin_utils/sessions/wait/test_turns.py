@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.event_kind import EventKind
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import State
 from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait import Target, server_watch, wait_for
 
@@ -149,7 +150,7 @@ async def test_one_session_that_makes_no_sense_leaves_the_others_alone(deaf: Wat
     deaf.fake.idle("ses_2", silently=True)
     await deaf.begin(NO_LIMITS, "ses_1", "ses_2")
     await deaf.passes(100)
-    assert deaf.lines("connection") == []
+    assert deaf.lines(EventKind.CONNECTION_LOST) == []
     deaf.finish(silently=True)
     assert [each.reason_code for each in await deaf.outcomes()] == ["completed", "session_unreadable"]
 
@@ -169,6 +170,6 @@ async def test_a_request_of_a_session_that_cannot_be_read_is_not_ours(deaf: Watc
     deaf.fake.add("GET", "/session/ses_other$", answer(500, {"data": {}}), times=1000)
     await deaf.begin()
     await deaf.looked()
-    assert deaf.lines("connection") == []
+    assert deaf.lines(EventKind.CONNECTION_LOST) == []
     deaf.finish(silently=True)
     assert (await deaf.outcome()).state is State.COMPLETED

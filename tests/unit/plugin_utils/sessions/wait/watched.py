@@ -9,8 +9,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.event_kind import EventKind
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Outcome
-from ansible_collections.dx.fleet.plugins.plugin_utils.domain.progress import Progress
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.progress import ProgressEvent
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.progress_wording import line_of
 from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait import Limits, Target, wait_for
 
 from tests.unit.clock import Leaps
@@ -31,7 +33,7 @@ class Watched:
         self.fake = FakeOpenCode()
         self.clock = Leaps()
         self.session = self.add("ses_1")
-        self.told: list[Progress] = []
+        self.told: list[ProgressEvent] = []
         self._wait: asyncio.Task[dict[str, list[Outcome]]] | None = None
 
     def add(self, name: str, directory: str = DIRECTORY) -> FakeSession:
@@ -88,8 +90,12 @@ class Watched:
     def waits(self) -> bool:
         return self._wait is not None and not self._wait.done()
 
-    def lines(self, kind: str) -> list[str]:
-        return [progress.line() for progress in self.told if progress.kind == kind]
+    def lines(self, kind: EventKind) -> list[str]:
+        return [line_of(event) for event in self.told if event.kind is kind]
+
+    @property
+    def ends(self) -> list[str]:
+        return [line_of(event) for event in self.told if event.kind.is_end]
 
     def finish(self, name: str = "ses_1", *, silently: bool = False) -> None:
         """The agent is done."""

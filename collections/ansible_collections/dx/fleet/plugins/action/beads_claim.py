@@ -16,8 +16,9 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.tracker_acti
 )
 from ansible_collections.dx.fleet.plugins.plugin_utils.beads.dispatcher import is_gone, this_dispatcher
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import ClaimError
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.event_kind import EventKind
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.orchestrator import orchestrator_of
-from ansible_collections.dx.fleet.plugins.plugin_utils.domain.progress import Progress
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.progress import ProgressEvent
 from ansible_collections.dx.fleet.plugins.plugin_utils.text.redact import redact
 
 with suppress(ImportError):  # FleetAction.run says what is missing
@@ -101,19 +102,21 @@ class ActionModule(BeadsAction):
             subject = self._subject(result["vm"], bead, held, result["session"])
             self.telling.claimed(subject, before=holder if result["continued"] else None)
         if not result["continued"]:
-            self._tell("claimed", f"Claimed {bead}: dispatch {held}")
+            self._emit(EventKind.CLAIMED, bead=bead, dispatch=held)
         elif result["changed"]:
-            self._tell("continued", f"Going on with {held} of {holder or 'an unknown orchestrator'}")
+            self._emit(EventKind.CONTINUED, dispatch=held, orchestrator=holder)
         others = [claim for claim in result["others"] if claim["bead"] != bead]
         if not others:
             return
         idle = await self._idle(others)
         for claim in others:
             if claim["bead"] not in idle:
-                self._tell(
-                    "other_orchestrator",
-                    f"{claim['orchestrator']} is at work as well: {claim['bead']} on {claim['vm']}"
-                    f" since {claim['claimed_at']}",
+                self._emit(
+                    EventKind.OTHER_ORCHESTRATOR,
+                    orchestrator=claim["orchestrator"],
+                    bead=claim["bead"],
+                    on=claim["vm"],
+                    claimed_at=claim["claimed_at"],
                 )
 
     def _settle(self, args: dict[str, Any]) -> dict[str, Any]:
@@ -130,7 +133,7 @@ class ActionModule(BeadsAction):
                 self.telling.ended(outcome)
             return {"changed": False, **self.failed(outcome)}
         outcome = settled(args["outcome"], args["bead"], ended=end.state)
-        self._tell("bead", f"Bead {args['bead']}: {end.state}")
+        self._emit(EventKind.CLAIM_ENDED, bead=args["bead"], ended=end.state)
         if self.telling is not None and end.state == "released":
             subject = self._subject(self.vm, args["bead"], args["dispatch"], outcome.session)
             self.telling.released(subject, end.reason)
@@ -140,8 +143,8 @@ class ActionModule(BeadsAction):
     def _subject(self, vm: str, bead: str, dispatch: str, session: str | None) -> Subject | None:
         return self.telling and self.telling.about(dispatch, session, vm=vm, bead=bead)
 
-    def _tell(self, kind: str, text: str) -> None:
-        self.emit(Progress(self.vm, kind, text))
+    def _emit(self, kind: EventKind, **fields: Any) -> None:
+        self.emit(ProgressEvent(self.vm, kind, fields=fields))
 
 
 def _ending(args: Mapping[str, Any], end: End) -> dict[str, Any]:

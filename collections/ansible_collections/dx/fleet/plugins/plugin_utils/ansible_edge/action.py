@@ -19,7 +19,8 @@ from ansible.utils.display import Display
 from ..domain.errors import ConfigError, FleetError, UsageError
 from ..domain.orchestrator import VARIABLE, orchestrator_of
 from ..domain.outcome import Outcome
-from ..domain.progress import Progress
+from ..domain.progress import ProgressEvent
+from ..domain.progress_wording import line_of
 from ..domain.task import is_text
 from ..text.urls import check_url
 from . import progress_bus
@@ -135,14 +136,14 @@ class FleetAction(ActionBase):  # type: ignore[misc]
                 next_action="write it as http://host:4105",
             ) from error
 
-    def emit(self, progress: Progress) -> None:
-        """Show progress at once: on the command's bus, else through Ansible's display."""
+    def emit(self, event: ProgressEvent) -> None:
+        """Show progress at once, on the command's bus or through Ansible's display; record it for Slack."""
         if progress_bus.is_open():
-            progress_bus.send(progress)
+            progress_bus.send(event)
         else:
-            display.display(progress.line())
+            display.display(line_of(event))
         if self.telling is not None:
-            self.telling.progress(progress)
+            self.telling.progress(event)
 
     def failed(self, outcome: Outcome) -> dict[str, Any]:
         """The result of a task whose outcome is not good."""

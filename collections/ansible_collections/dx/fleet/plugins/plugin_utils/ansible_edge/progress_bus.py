@@ -13,13 +13,16 @@ import json
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import replace
 
-from ..domain.progress import Progress
+from ..domain.progress import ProgressEvent
+from ..text.printable import shortened
 
 __all__ = ["ProgressBus", "is_open", "open_bus", "send"]
 
 CLOSING_NOTICED_S = 0.05
+MAX_DATAGRAM = 60_000  # bytes; the receiver reads a little more, so that one that is too long is noticed
+FIELD_WIDTH = 500  # characters of each field of an event that is too long
 
 _sender: socket.socket | None = None
 
@@ -33,17 +36,20 @@ class ProgressBus:
         self._receiver.settimeout(CLOSING_NOTICED_S)
         self._closing = False
 
-    def receive(self) -> Progress | None:
-        """The next progress, waiting for it; None once the bus is closed and empty."""
+    def receive(self) -> ProgressEvent | None:
+        """Wait for the next event; None once the bus is closed and empty. What is no event is skipped."""
         while True:
             closing = self._closing  # read before the socket: what is sent until then is still received
             try:
-                data = self._receiver.recv(65536)
+                data = self._receiver.recv(MAX_DATAGRAM + 1)
             except TimeoutError:
                 if closing:
                     return None
                 continue
-            return Progress(**json.loads(data)) if data else None  # the empty one came after all others
+            if not data:
+                return None  # the empty one came after all others
+            if (event := _event_in(data)) is not None:
+                return event
 
     def close(self) -> None:
         """Let :meth:`receive` end, after all that was sent."""
@@ -73,11 +79,25 @@ def is_open() -> bool:
     return _sender is not None
 
 
-def send(progress: Progress) -> None:
-    """Send one progress; it is dropped where nobody reads fast enough: a worker never waits for a screen."""
+def send(event: ProgressEvent) -> None:
+    """Send one event; it is dropped where nobody reads fast enough: a worker never waits for a screen."""
     if _sender is None:
         return
+    data = _datagram(event)
+    if len(data) > MAX_DATAGRAM:
+        fields = {name: shortened(str(value), FIELD_WIDTH) for name, value in event.fields.items()}
+        data = _datagram(replace(event, fields=fields))
+    with suppress(OSError):
+        _sender.send(data)
+
+
+def _datagram(event: ProgressEvent) -> bytes:
+    return json.dumps(event.as_dict()).encode()
+
+
+def _event_in(data: bytes) -> ProgressEvent | None:
+    """The event in a datagram; None where it was cut off, or comes from another version of this code."""
     try:
-        _sender.send(json.dumps(asdict(progress)).encode())
-    except OSError:
-        return
+        return ProgressEvent.from_dict(json.loads(data))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None

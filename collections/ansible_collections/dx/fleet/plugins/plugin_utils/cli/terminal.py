@@ -14,15 +14,17 @@ from contextlib import contextmanager
 from typing import Any, Protocol, TextIO
 
 from ..ansible_edge.progress_bus import ProgressBus, open_bus
+from ..domain.event_kind import EventKind
 from ..domain.outcome import Outcome, State
-from ..domain.progress import Progress
+from ..domain.progress import ProgressEvent
+from ..domain.progress_wording import line_of, words_of
 from ..domain.task import shortened
 
 __all__ = ["Followed", "following", "summary_lines"]
 
 
 class _View(Protocol):
-    def show(self, progress: Progress) -> None:
+    def show(self, event: ProgressEvent) -> None:
         """Show one change."""
 
     def close(self) -> None:
@@ -30,20 +32,20 @@ class _View(Protocol):
 
 
 class Followed:
-    """What the progress of a run told, by VM: ``sent`` holds those that have the task."""
+    """What the progress of a run shows, by VM: ``sent`` holds those that have the task."""
 
     def __init__(self, view: _View) -> None:
         self.sent: set[str] = set()
         self._view = view
         self._showing = threading.Lock()
 
-    def take(self, progress: Progress) -> None:
-        """Take one progress, and show it."""
-        if progress.kind == "prompt":
-            self.sent.add(progress.vm)
+    def take(self, event: ProgressEvent) -> None:
+        """Take one event, and show it."""
+        if event.kind is EventKind.TASK_SENT:
+            self.sent.add(event.vm)
         with self._showing:
             try:
-                self._view.show(progress)
+                self._view.show(event)
             except (OSError, ValueError):
                 self._view = _Silent()  # nobody reads the screen any more; what happens is still taken
 
@@ -79,8 +81,8 @@ def following(vms: Sequence[str], *, quiet: bool, out: TextIO | None = None) -> 
 
 
 def _read(bus: ProgressBus, followed: Followed) -> None:
-    while (progress := bus.receive()) is not None:
-        followed.take(progress)
+    while (event := bus.receive()) is not None:
+        followed.take(event)
 
 
 def _view(vms: Sequence[str], quiet: bool, out: TextIO) -> _View:
@@ -95,7 +97,7 @@ def _view(vms: Sequence[str], quiet: bool, out: TextIO) -> _View:
 
 
 class _Silent:
-    def show(self, progress: Progress) -> None:
+    def show(self, event: ProgressEvent) -> None:
         pass
 
     def close(self) -> None:
@@ -108,10 +110,10 @@ class _Lines:
     def __init__(self, out: TextIO) -> None:
         self._out = out
 
-    def show(self, progress: Progress) -> None:
-        if progress.kind == "outcome":
+    def show(self, event: ProgressEvent) -> None:
+        if event.kind.is_end:
             return
-        print(printable(progress.line(), self._out), file=self._out, flush=True)
+        print(printable(line_of(event), self._out), file=self._out, flush=True)
 
     def close(self) -> None:
         pass
@@ -131,8 +133,8 @@ class _Live:
         )
         self._live.start()
 
-    def show(self, progress: Progress) -> None:
-        self._last[progress.vm] = progress.text
+    def show(self, event: ProgressEvent) -> None:
+        self._last[event.vm] = words_of(event)
 
     def close(self) -> None:
         self._live.stop()

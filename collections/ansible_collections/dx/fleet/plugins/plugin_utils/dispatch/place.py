@@ -11,9 +11,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from ..domain.errors import DispatchError
+from ..domain.event_kind import EventKind
 from ..domain.next_action import dispatch_command
 from ..domain.outcome import State
-from ..domain.progress import Emit, Progress, silent
+from ..domain.progress import Emit, ProgressEvent, discard
 from ..domain.request import Request
 from ..domain.task import shortened
 from ..opencode.client import OpenCode
@@ -23,19 +24,20 @@ from .preflight import Plan
 __all__ = ["place"]
 
 TRIES = 4
+TASK_WIDTH = 500  # of the task in a progress event
 CONFIRM_S = 15.0  # a loaded server stores the message of an accepted prompt late
 
 T = TypeVar("T")
 
 
-async def place(server: OpenCode, request: Request, plan: Plan, *, emit: Emit = silent) -> bool:
+async def place(server: OpenCode, request: Request, plan: Plan, *, emit: Emit = discard) -> bool:
     """Create the session and send the prompt, unless an earlier try already did.
 
     Args:
         server: The VM's server.
         request: What is asked.
         plan: What the preflight found.
-        emit: Told of the session and the prompt.
+        emit: Called when the session is there, and when the prompt is.
 
     Returns:
         Whether the prompt was sent by this call.
@@ -49,7 +51,7 @@ async def place(server: OpenCode, request: Request, plan: Plan, *, emit: Emit = 
     try:
         if request.resume is None:
             await _ensure_session(server, request, plan)
-            emit(Progress(request.vm, "session", f"Session created: {plan.session}", plan.session))
+            emit(ProgressEvent(request.vm, EventKind.SESSION_CREATED, plan.session))
         await _send_prompt(server, request, plan)
     except _EffectUnknown as error:
         raise _unknown(request, str(error)) from error
@@ -57,7 +59,8 @@ async def place(server: OpenCode, request: Request, plan: Plan, *, emit: Emit = 
         raise _unknown(request, error.message) from error
     except OpenCodeError as error:
         raise await _not_placed(server, request, error) from error
-    emit(Progress(request.vm, "prompt", f"Task sent: {shortened(request.task)}", plan.session))
+    task = shortened(request.task, TASK_WIDTH)
+    emit(ProgressEvent(request.vm, EventKind.TASK_SENT, plan.session, {"task": task}))
     return True
 
 

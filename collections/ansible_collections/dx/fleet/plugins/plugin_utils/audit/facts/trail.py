@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...domain.event_kind import EventKind
 from ...domain.outcome import Outcome
-from ...domain.progress import Progress
+from ...domain.progress import ProgressEvent
 from . import wording
 from .event import AuditEvent, Subject
 from .recorder import Recorder
@@ -55,7 +56,7 @@ class Telling:
         if subject is not None:
             self._recorder.record(wording.released(subject, why))
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: ProgressEvent) -> None:
         """A change worth a line; of those, the ones that are worth a person's attention later."""
         subject = self._subjects.get(progress.session or "")
         if subject is not None:
@@ -80,13 +81,15 @@ class Telling:
             self._recorder.record(wording.ended(outcome, known))
 
 
-def _event_of(progress: Progress, subject: Subject) -> AuditEvent | None:
-    if progress.kind == "session":
+def _event_of(progress: ProgressEvent, subject: Subject) -> AuditEvent | None:
+    if progress.kind is EventKind.SESSION_CREATED:
         return wording.session_created(subject)
-    if progress.kind == "retry":
-        return wording.retrying(subject, progress.text, progress.text)
-    if progress.kind == "limit":
-        return wording.aborting(subject, progress.text.removeprefix("Stopping: "))
-    if progress.kind == "stopped":
+    if progress.kind is EventKind.RETRYING:
+        retry = progress.fields
+        words = f"Model retry {retry['attempt']}: {retry['why']}"
+        return wording.retrying(subject, words, f"{retry['attempt']} {retry['next_try']}")
+    if progress.kind is EventKind.ABORTING:
+        return wording.aborting(subject, progress.fields["why"])
+    if progress.kind is EventKind.STOPPED:
         return wording.stopped(subject)
     return None

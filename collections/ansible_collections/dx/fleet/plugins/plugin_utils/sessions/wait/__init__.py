@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 
 from ...domain.outcome import Outcome
-from ...domain.progress import Emit, silent
+from ...domain.progress import Emit, discard
 from ...opencode.client import OpenCode
 from .follower import Follower, Target
 from .limits import Limits
@@ -25,7 +25,7 @@ async def wait_for(
     servers: Mapping[str, OpenCode],
     limits: Limits,
     *,
-    emit: Emit = silent,
+    emit: Emit = discard,
 ) -> dict[str, list[Outcome]]:
     """Wait until every session has an outcome.
 
@@ -33,7 +33,7 @@ async def wait_for(
         targets: Sessions by the name of their server.
         servers: The servers by name; they are opened and closed here.
         limits: When to stop a session.
-        emit: Told of each change.
+        emit: Called with each change.
 
     Returns:
         The outcomes by the name of the server, in the order of its targets.

@@ -1,7 +1,7 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One followed session: what its events told so far. No I/O."""
+"""One followed session: what its events have shown so far. No I/O."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...domain.progress import Emit, Progress
+from ...domain.event_kind import EventKind
+from ...domain.progress import Emit, ProgressEvent
 from ...domain.task import shortened
 from ...opencode.models import Message, SessionStatus, call_title
 
 __all__ = ["Follower", "Target"]
+
+FIELD_WIDTH = 500
 
 _SUBSTANCE = ("message.part.updated", "message.part.delta", "message.updated", "todo.updated")
 _WORTH_A_LOOK = ("session.idle", "session.error", "permission.asked", "question.asked")
@@ -24,7 +27,7 @@ class Target:
     """A session to wait for.
 
     ``message`` is the user message that began the turn; None: the last turn. ``directory`` is where it works,
-    if its server told so before.
+    if its server has reported it before.
     """
 
     vm: str
@@ -35,9 +38,24 @@ class Target:
     directory: str | None = None
 
 
+@dataclass(frozen=True)
+class _Retry:
+    """One retry of the model. ``next_try`` (milliseconds since the epoch) differs between any two of them, as
+    OpenCode counts the attempts of each step from one."""
+
+    attempt: int
+    why: str
+    next_try: int
+
+    @classmethod
+    def of(cls, status: Mapping[str, Any]) -> _Retry:
+        """The retry of a session's status, of any shape: a peer may lie."""
+        return cls(_whole(status.get("attempt")), _bounded(status.get("message")), _whole(status.get("next")))
+
+
 @dataclass
 class Follower:
-    """Takes events and messages of one session, counts, and tells each change once.
+    """Takes events and messages of one session, counts, and emits each change once.
 
     ``moved_at`` is the monotonic time of the last event of substance.
     """
@@ -49,7 +67,7 @@ class Follower:
     costs: dict[str, float] = field(default_factory=dict)
     error: str | None = None
     _tools: dict[str, str] = field(default_factory=dict)
-    _retry: tuple[int, str] | None = None
+    _retry: _Retry | None = None
     _fingerprint: int | None = None
 
     @property
@@ -110,9 +128,9 @@ class Follower:
                 self.moved_at = now
             self._fingerprint = fingerprint
 
-    def tell(self, kind: str, text: str) -> None:
-        """Emit one line of progress."""
-        self.emit(Progress(self.target.vm, kind, text, self.target.session))
+    def changed(self, kind: EventKind, **fields: Any) -> None:
+        """Emit one change."""
+        self.emit(ProgressEvent(self.target.vm, kind, self.target.session, fields))
 
     def _take_step(self, info: Mapping[str, Any]) -> None:
         step, cost = info.get("id"), info.get("cost")
@@ -129,26 +147,34 @@ class Follower:
         if part.get("type") != "tool" or not isinstance(call, str) or self._tools.get(call) == status:
             return
         self._tools[call] = str(status)
-        words = f"{part.get('tool')}: {shortened(call_title(state.get('input'), state.get('title')), 80)}"
+        title = call_title(state.get("input"), state.get("title"))
+        call_fields = {"tool": _bounded(part.get("tool")), "title": _bounded(title)}
         if status == "running":
-            self.tell("tool_started", words)
+            self.changed(EventKind.TOOL_STARTED, **call_fields)
         elif status == "completed":
             code = _mapping(state.get("metadata")).get("exit")
-            self.tell(
-                "tool_finished", f"{words} -> exit {code}" if isinstance(code, int) else f"{words} -> done"
-            )
+            self.changed(EventKind.TOOL_FINISHED, **call_fields, exit=code if isinstance(code, int) else None)
         elif status == "error":
-            self.tell("tool_failed", f"{words} -> {shortened(str(state.get('error')), 100)}")
+            self.changed(EventKind.TOOL_FAILED, **call_fields, error=_bounded(state.get("error")))
 
     def _take_status(self, status: Mapping[str, Any]) -> bool:
         kind = status.get("type")
         if kind == "retry":
-            attempt, message = status.get("attempt"), shortened(str(status.get("message")), 120)
-            told = (attempt if isinstance(attempt, int) else 0, message)
-            if told != self._retry:
-                self._retry = told
-                self.tell("retry", f"Model retry {told[0]}: {message}")
+            retry = _Retry.of(status)
+            if retry != self._retry:
+                self._retry = retry
+                self.changed(EventKind.RETRYING, **vars(retry))
         return kind == "idle"
+
+
+def _bounded(value: Any) -> str:
+    """What a server or an agent wrote, in a line of bounded length: who shows it shortens it further."""
+    return shortened(str(value), FIELD_WIDTH)
+
+
+def _whole(value: Any) -> int:
+    """A whole number, or 0 for anything else that a peer may send."""
+    return int(value) if isinstance(value, int | float) and abs(value) < 1e15 else 0
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

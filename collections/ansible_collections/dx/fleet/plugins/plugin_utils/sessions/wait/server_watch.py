@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from ...domain.event_kind import EventKind
 from ...domain.outcome import Evidence, Outcome, State
 from ...domain.task import shortened
 from ...opencode.client import OpenCode
@@ -338,7 +339,7 @@ class ServerWatch:
         self._was_gone = self._was_gone or gone
         if self._trouble is None:
             for follower in self._pending.values():
-                follower.tell("connection", f"Lost the server ({error.reason_code}); trying again")
+                follower.changed(EventKind.CONNECTION_LOST, reason_code=error.reason_code)
         if self._trouble is None or self._trouble[1] != gone:
             self._trouble = (now, gone)
         if now - self._trouble[0] < (self._limits.server_gone_s if gone else self._limits.server_silent_s):
@@ -364,9 +365,9 @@ class ServerWatch:
             return
         if await self._ended_or_moved(follower, verdict):
             return
-        follower.tell("limit", f"Stopping: {verdict.message}")
+        follower.changed(EventKind.ABORTING, why=verdict.message)
         if await self._aborted(follower):
-            follower.tell("stopped", "Stopped: the session is idle")
+            follower.changed(EventKind.STOPPED)
         else:
             verdict = replace(
                 verdict,
@@ -467,7 +468,7 @@ class ServerWatch:
 
     def _settle(self, session: str, verdict: Verdict, evidence: Evidence) -> None:
         follower = self._pending.pop(session)
-        follower.tell("outcome", f"{verdict.state.value}: {verdict.message}")
+        follower.changed(EventKind(verdict.state.value), message=verdict.message)
         target = follower.target
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._outcomes[session] = Outcome(
