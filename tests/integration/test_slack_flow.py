@@ -49,7 +49,7 @@ class Stage:
 
     def threads(self, dispatch: str) -> list[Thread]:
         """The threads in which that dispatch is told."""
-        return [thread for thread in self.slack.threads() if family(thread) == dispatch]
+        return [thread for thread in self.slack.threads() if thread_key(thread) == dispatch]
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ class Story:
         return [plain(line) for line in lines(thread)]
 
 
-def family(thread: Thread) -> str:
-    return str((thread.root.metadata or {}).get("event_payload", {}).get("family"))
+def thread_key(thread: Thread) -> str:
+    return str((thread.root.metadata or {}).get("event_payload", {}).get("thread_key"))
 
 
 def lines(thread: Thread) -> list[str]:

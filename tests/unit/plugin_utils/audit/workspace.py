@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.delivery import Clock, Delivery, Pace
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.message import Message, headline_of
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.message import SlackMessage, headline_of
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.web_api import (
     Ambiguous,
     Found,
@@ -36,9 +36,9 @@ class Kept:
     ts: str
     channel: str
     thread: str | None
-    message: Message
+    message: SlackMessage
     posted_at: float
-    versions: list[Message] = field(default_factory=list)
+    versions: list[SlackMessage] = field(default_factory=list)
 
     @property
     def lines(self) -> list[str]:
@@ -66,7 +66,7 @@ class Workspace:
         self.kept: list[Kept] = []
         self.calls: list[tuple[str, float]] = []
         self.script: deque[BaseException | Callable[[], BaseException | None] | None] = deque()
-        self.refuse: Callable[[Message], SlackError | None] = lambda message: None
+        self.refuse: Callable[[SlackMessage], SlackError | None] = lambda message: None
         self._after: BaseException | None = None
 
     # what a person sees
@@ -114,7 +114,7 @@ class Workspace:
 
     # the port
 
-    def post(self, channel: str, message: Message, thread: str | None = None) -> Posted:
+    def post(self, channel: str, message: SlackMessage, thread: str | None = None) -> Posted:
         self._begin("post")
         if (error := self.refuse(message)) is not None:
             raise error
@@ -123,7 +123,7 @@ class Workspace:
         self._end()
         return Posted(channel, ts)
 
-    def update(self, channel: str, ts: str, message: Message) -> None:
+    def update(self, channel: str, ts: str, message: SlackMessage) -> None:
         self._begin("update")
         if (error := self.refuse(message)) is not None:
             raise error
@@ -153,7 +153,7 @@ def _found(kept: Kept) -> Found | None:
     payload = kept.message.metadata["event_payload"]
     records = tuple(str(payload.get("records", "")).split())
     return Found(
-        kept.ts, str(payload["family"]), records, kept.thread is None, headline_of(kept.message.text)
+        kept.ts, str(payload["thread_key"]), records, kept.thread is None, headline_of(kept.message.text)
     )
 
 

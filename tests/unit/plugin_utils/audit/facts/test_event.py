@@ -14,7 +14,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import 
     AuditEvent,
     Kind,
     Subject,
-    family_of,
+    thread_key_of,
 )
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Evidence, Outcome, State, ToolRun
 
@@ -131,7 +131,7 @@ def test_it_survives_json() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dispatch", "vm", "family"),
+    ("dispatch", "vm", "thread_key"),
     [
         ("01J.epyc6", "epyc6", "01J"),
         ("01J.epyc6", "macmini", "01J.epyc6"),
@@ -141,5 +141,5 @@ def test_it_survives_json() -> None:
         (".epyc6", "epyc6", ".epyc6"),
     ],
 )
-def test_a_dispatch_to_a_group_is_one_family(dispatch: str, vm: str | None, family: str) -> None:
-    assert family_of(dispatch, vm) == family
+def test_a_dispatch_to_a_group_is_one_family(dispatch: str, vm: str | None, thread_key: str) -> None:
+    assert thread_key_of(dispatch, vm) == thread_key

@@ -430,22 +430,7 @@ def test_the_thread_that_another_controller_began_is_gone_on_with(office: Office
     assert len(office.slack.roots()) == before
     (root,) = (one for one in office.slack.roots() if "bd-xyz" in one.message.text)
     assert office.slack.thread(root) == [event.text for event in story(subject)]
-    assert here.thread_of("bd-xyz@1", "epyc6") == (CHANNEL, root.ts)
-
-
-def test_the_thread_that_a_bead_names_is_gone_on_with(office: Office, tmp_path: Path) -> None:
-    office.record(*story()[:2])
-    office.deliver()
-    found = office.outbox.thread_of(NEW)
-    assert found is not None
-    here = Outbox(tmp_path / "here" / "outbox.db")
-    here.adopt_thread(NEW, None, *found)
-    for event in story():
-        here.append(event, CHANNEL)
-    Deliverer(here, office.slack).settle()
-    assert office.slack.thread() == TRAIL
-    assert len(office.slack.roots()) == 1
-    assert "history" not in [method for method, _ in office.slack.calls]
+    assert here.thread("bd-xyz@1", CHANNEL).ts == root.ts
 
 
 def test_a_new_dispatch_is_not_looked_for(office: Office) -> None:
@@ -466,7 +451,7 @@ def test_a_record_of_a_later_version_holds_nothing_up(office: Office) -> None:
     office.record(*story()[:1])
     office.outbox._database.write(
         lambda connection: connection.execute(
-            "INSERT INTO record (id, family, dispatch, channel, event) VALUES ('x', ?, ?, ?, '{\"kind\": 1}')",
+            "INSERT INTO record (id, thread_key, dispatch, channel, event) VALUES ('x', ?, ?, ?, '{\"kind\": 1}')",
             (NEW, NEW, CHANNEL),
         )
     )

@@ -19,7 +19,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import 
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.status import status_of
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.message import (
     EVENT_TYPE,
-    Message,
+    SlackMessage,
     escaped,
     headline_of,
     reply,
@@ -43,8 +43,8 @@ from hypothesis import strategies as st
 from tests.unit.plugin_utils.audit.slack_server import Answer, Handler, SlackServer, ok, raw, serving
 
 TOKEN = "xoxb-" + "1234567890abcdef"
-MESSAGE = Message(
-    "hello", [{"type": "section"}], {"event_type": EVENT_TYPE, "event_payload": {"family": "d1"}}
+MESSAGE = SlackMessage(
+    "hello", [{"type": "section"}], {"event_type": EVENT_TYPE, "event_payload": {"thread_key": "d1"}}
 )
 
 
@@ -108,7 +108,7 @@ def test_a_message_is_posted_so_that_nothing_in_it_is_read_as_markup(server: Sla
 
 
 def test_an_update_names_the_message(server: SlackServer) -> None:
-    WebApi(TOKEN, server.url).update("C1", "1.2", Message("bye", None, None))
+    WebApi(TOKEN, server.url).update("C1", "1.2", SlackMessage("bye", None, None))
     (request,) = server.requests
     assert request.method == "chat.update"
     assert (request.body["channel"], request.body["ts"], request.body["text"]) == ("C1", "1.2", "bye")
@@ -120,12 +120,12 @@ def test_messages_of_ours_are_found_by_their_metadata(server: SlackServer) -> No
         return {"ts": ts, "metadata": {"event_type": EVENT_TYPE, "event_payload": payload}, **more}
 
     messages = [
-        message("1.1", {"family": "d1"}, text="Dispatching &lt;x&gt; (running)"),
-        message("1.2", {"family": "d1", "records": "a b"}, thread_ts="1.1"),
+        message("1.1", {"thread_key": "d1"}, text="Dispatching &lt;x&gt; (running)"),
+        message("1.2", {"thread_key": "d1", "records": "a b"}, thread_ts="1.1"),
         {"ts": "1.3", "text": "a person"},
-        message(None, {"family": "d1"}),
-        message("1.4; DROP", {"family": "d1"}),
-        {"ts": "1.5", "metadata": {"event_type": "another", "event_payload": {"family": "d1"}}},
+        message(None, {"thread_key": "d1"}),
+        message("1.4; DROP", {"thread_key": "d1"}),
+        {"ts": "1.5", "metadata": {"event_type": "another", "event_payload": {"thread_key": "d1"}}},
         {"ts": "1.6", "metadata": "x"},
         message("1.7", None),
         None,
@@ -277,10 +277,10 @@ def records(*texts: str, directory: Path) -> list[Record]:
     for number, text in enumerate(texts):
         event = wording.retrying(Subject("d1", vm="epyc6"), "x", number)
         outbox.append(type(event)(event.kind, text, event.subject, once=str(number)), "C1")
-    return outbox.family("d1")
+    return outbox.thread_records("d1")
 
 
-def all_texts(message: Message) -> list[str]:
+def all_texts(message: SlackMessage) -> list[str]:
     found = [message.text]
     for block in message.blocks or ():
         found += [block["text"]["text"]] if "text" in block else []
@@ -299,8 +299,8 @@ def test_text_of_others_can_neither_call_anybody_nor_link_nor_hide(tmp_path: Pat
     kept = records(HOSTILE, directory=tmp_path)
     subject = Subject("d1", vm=HOSTILE, repo=HOSTILE, bead=HOSTILE, session=HOSTILE, orchestrator=HOSTILE)
     status = status_of([type(kept[0].event)(kept[0].event.kind, HOSTILE, subject)])
-    for plainness in range(3):
-        for message in (reply("d1", kept, plainness)[0], root("d1", status, plainness)):
+    for fallback_level in range(3):
+        for message in (reply("d1", kept, fallback_level)[0], root("d1", status, fallback_level)):
             assert kinds(list(message.blocks or ())) <= {"section", "plain_text"}
             for text in all_texts(message):
                 assert not set("<>\u202e\x1b") & set(text)
@@ -347,8 +347,8 @@ def test_every_message_keeps_the_limits_of_slack_and_none_is_left_out(texts: lis
 
 def test_a_plainer_form_is_one_record_and_short(tmp_path: Path) -> None:
     kept = records("x" * 2000, "second", directory=tmp_path)
-    for plainness, width in ((1, 1000), (2, 200), (3, 200)):
-        message, count = reply("d1", kept, plainness)
+    for fallback_level, width in ((1, 1000), (2, 200), (3, 200)):
+        message, count = reply("d1", kept, fallback_level)
         assert (count, message.blocks, len(message.text)) == (1, None, width)
     assert reply("d1", kept, 1)[0].metadata is not None
     assert reply("d1", kept, 2)[0].metadata is None

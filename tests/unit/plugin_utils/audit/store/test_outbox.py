@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -20,8 +21,8 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store import databa
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.lease import Lease
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import (
     Counts,
+    DeliveryState,
     Outbox,
-    Progress,
     outbox_path,
 )
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import AuditError
@@ -67,7 +68,9 @@ def refused(work: Callable[[], object]) -> AuditError:
 def test_what_is_appended_is_read_back_in_order(outbox: Outbox) -> None:
     events = [event(number) for number in range(5)]
     assert all(outbox.append(one, "C1") for one in events)
-    assert [record.event.as_dict() for record in outbox.family("d1")] == [one.as_dict() for one in events]
+    assert [record.event.as_dict() for record in outbox.thread_records("d1")] == [
+        one.as_dict() for one in events
+    ]
     assert outbox.counts() == Counts(0, 5, 0)
 
 
@@ -130,7 +133,7 @@ def test_forked_workers_record_beside_their_parent(outbox: Outbox) -> None:
     for child in range(8):
         assert in_child(lambda child=child: outbox.append(event(child, "child"), "C1") and None) == 0  # type: ignore[misc]
         outbox.append(event(child + 1, "parent"), "C1")
-    assert (len(outbox.family("parent")), len(outbox.family("child"))) == (9, 8)
+    assert (len(outbox.thread_records("parent")), len(outbox.thread_records("child"))) == (9, 8)
 
 
 def test_many_processes_record_at_once(outbox: Outbox) -> None:
@@ -223,7 +226,7 @@ def test_workers_record_while_threads_of_their_parent_use_the_outbox(outbox: Out
         enough.set()
         for user in users:
             user.join(30)
-    assert len(outbox.family("child")) == 60
+    assert len(outbox.thread_records("child")) == 60
 
 
 def test_a_lease_has_one_holder(tmp_path: Path) -> None:
@@ -355,7 +358,7 @@ def test_what_is_delivered_makes_room_oldest_first(tmp_path: Path) -> None:
     for number in range(1500):
         outbox.append(event(number), "C1")
         if number % 100 == 99:
-            outbox.mark(outbox.undelivered(), Progress.DELIVERED, ts="1.2")
+            outbox.mark(outbox.undelivered(), DeliveryState.DELIVERED, ts="1.2")
     trail = outbox.trail()
     assert trail[-1].event.once == "1499"
     assert 0 < len(trail) < 1400
@@ -368,3 +371,30 @@ def test_what_is_not_delivered_is_never_dropped(tmp_path: Path) -> None:
     assert error.reason_code == "outbox_full"
     assert "--flush-audit" in (error.next_action or "")
     assert outbox.counts().pending == len(outbox.undelivered(10_000)) > 100
+
+
+OLD = """
+CREATE TABLE record (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, family TEXT NOT NULL,
+    dispatch TEXT NOT NULL, channel TEXT NOT NULL, event TEXT NOT NULL, progress TEXT NOT NULL DEFAULT 'pending',
+    plainness INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0, trouble TEXT, ts TEXT);
+CREATE INDEX record_family ON record (family, seq);
+CREATE INDEX record_open ON record (channel, family, seq) WHERE progress <> 'delivered';
+CREATE TABLE thread (family TEXT NOT NULL, channel TEXT NOT NULL, channel_id TEXT, ts TEXT,
+    posting INTEGER NOT NULL DEFAULT 0, plainness INTEGER NOT NULL DEFAULT 0, headline TEXT, shown TEXT,
+    stale INTEGER NOT NULL DEFAULT 0, born_at REAL, posted_at REAL, updated_at REAL, PRIMARY KEY (family, channel))
+    WITHOUT ROWID;
+"""
+
+
+def test_an_outbox_of_the_first_version_is_carried_over(outbox: Outbox) -> None:
+    outbox.path.parent.mkdir(parents=True)
+    with sqlite3.connect(outbox.path) as old:
+        old.executescript(OLD + "PRAGMA user_version = 1;")
+        data = json.dumps(event().as_dict())
+        old.execute(
+            "INSERT INTO record (id, family, dispatch, channel, event) VALUES (?, 'd1', 'd1', 'C1', ?)",
+            (event().id, data),
+        )
+    assert outbox.append(event(1), "C1")
+    assert [record.event.once for record in outbox.thread_records("d1")] == ["0", "1"]
+    assert outbox.counts() == Counts(0, 2, 0)

@@ -14,7 +14,7 @@ from typing import Any
 
 from ...domain.identity import given_id_of
 
-__all__ = ["AuditEvent", "Kind", "Subject", "family_of"]
+__all__ = ["AuditEvent", "Kind", "Subject", "thread_key_of"]
 
 
 class Kind(StrEnum):
@@ -83,9 +83,9 @@ class AuditEvent:
         return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()[:20]
 
     @property
-    def family(self) -> str:
-        """Name of the thread in which it is told; see :func:`family_of`."""
-        return family_of(self.subject.dispatch, self.subject.vm)
+    def thread_key(self) -> str:
+        """Name of the thread in which it is told; see :func:`thread_key_of`."""
+        return thread_key_of(self.subject.dispatch, self.subject.vm)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -115,6 +115,6 @@ class AuditEvent:
         )
 
 
-def family_of(dispatch: str, vm: str | None) -> str:
+def thread_key_of(dispatch: str, vm: str | None) -> str:
     """The id that the run was given: the dispatches of one run on a group of VMs share a thread."""
     return given_id_of(dispatch, vm)

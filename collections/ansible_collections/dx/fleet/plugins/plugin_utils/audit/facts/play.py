@@ -12,7 +12,7 @@ from typing import Any
 from ...domain.identity import new_dispatch_id
 from ...domain.outcome import State
 from . import wording
-from .event import Subject, family_of
+from .event import Subject, thread_key_of
 from .recorder import Recorder
 
 __all__ = ["PlayWatch"]
@@ -78,15 +78,15 @@ class PlayWatch:
 
     def ended(self, *, interrupted: bool = False) -> bool:
         """The run is over. Said where the end of a dispatch was not told. True where that was recorded."""
-        families: dict[str, dict[str, str]] = {}
+        threads: dict[str, dict[str, str]] = {}
         for host, seen in self._seen.items():
             if seen.state is None or seen.state in _UNFINISHED:
-                family = family_of(seen.subject.dispatch, host)
+                thread_key = thread_key_of(seen.subject.dispatch, host)
                 words = "not followed to its end" if seen.state == State.RUNNING.value else "end unknown"
-                families.setdefault(family, {})[host] = f"interrupted, {words}" if interrupted else words
+                threads.setdefault(thread_key, {})[host] = f"interrupted, {words}" if interrupted else words
         recorded = [
-            self._recorder.record(wording.play_ended(Subject(family), states, self._run))
-            for family, states in families.items()
+            self._recorder.record(wording.play_ended(Subject(thread_key), states, self._run))
+            for thread_key, states in threads.items()
         ]
         return any(recorded)
 

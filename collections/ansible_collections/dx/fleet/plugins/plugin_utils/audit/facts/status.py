@@ -71,7 +71,7 @@ class VMStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """A family: the words it began with, and its VMs in the order in which they came."""
+    """A thread: the words it began with, and its VMs in the order in which they came."""
 
     headline: str
     vms: tuple[VMStatus, ...]
@@ -91,7 +91,7 @@ class Status:
 
 
 def status_of(events: Iterable[AuditEvent]) -> Status:
-    """The status that the facts of one family, in their order, add up to."""
+    """The status that the facts of one thread, in their order, add up to."""
     vms: dict[str, VMStatus] = {}
     opening: AuditEvent | None = None
     sent = 0

@@ -18,8 +18,8 @@ from functools import partial
 
 from ..facts.event import Kind
 from ..facts.status import status_of
-from ..store.outbox import Channel, Outbox, Progress, Record, Thread
-from .message import Message, reply, root
+from ..store.outbox import Channel, DeliveryState, Outbox, Record, Thread
+from .message import SlackMessage, reply, root
 from .web_api import Ambiguous, Found, Held, Page, Refused, RetryLater, Slack, SlackError, ThreadGone
 
 __all__ = ["Clock", "Delivery", "Pace"]
@@ -49,7 +49,7 @@ class Pace:
     digest_growth: float = 0.8
     digest_urgent_s: float = 15.0
     max_pages: int = 10
-    max_plainness: int = 2
+    max_fallback_level: int = 2
 
 
 class Clock:
@@ -82,7 +82,7 @@ class _State:
 
     trouble: _Trouble = field(default_factory=_Trouble)
     next_update_at: float = 0.0
-    settled_at: dict[str, float] = field(default_factory=dict)  # family -> when it can be looked at
+    settled_at: dict[str, float] = field(default_factory=dict)  # thread_key -> when it can be looked at
 
 
 class Delivery:
@@ -167,15 +167,15 @@ class Delivery:
         if thread.ts is None and not thread.posting:
             return post_wait
         records = self._open_records(thread)
-        if thread.ts is None or any(record.progress is Progress.SENDING for record in records):
-            return max(0.0, state.settled_at.get(thread.family, 0.0) - now)
+        if thread.ts is None or any(record.state is DeliveryState.SENDING for record in records):
+            return max(0.0, state.settled_at.get(thread.thread_key, 0.0) - now)
         if closing or thread.born_at is None or thread.posted_at is None:
             return post_wait
         return max(post_wait, thread.posted_at + self._digest_gap(thread, records) - now)
 
     def _digest_gap(self, thread: Thread, records: Iterable[Record]) -> float:
         """How long after the last reply the next one may come, in a thread that many VMs share."""
-        events = (record.event for record in self._outbox.family(thread.family, thread.channel))
+        events = (record.event for record in self._outbox.thread_records(thread.thread_key, thread.channel))
         if len({event.subject.vm for event in events}) < self._pace.digest_from:
             return 0.0
         assert thread.born_at is not None
@@ -221,10 +221,7 @@ class Delivery:
                 self._post_root(thread, state)
             return
         records = self._open_records(thread)
-        if thread.born_at is None:  # known from the bead: another controller may have told these
-            self._reconcile(thread, records, state)
-            self._outbox.keep_thread(thread, born_at=self._clock.time())
-        elif unsure := [record for record in records if record.progress is Progress.SENDING]:
+        if unsure := [record for record in records if record.state is DeliveryState.SENDING]:
             self._reconcile(thread, unsure, state)
         elif records:
             self._post_reply(thread, records, state)
@@ -233,22 +230,22 @@ class Delivery:
         """Whether another controller may have begun this thread: not where we have just drawn its name."""
         if thread.born_at is not None:  # it was looked for
             return False
-        first = self._outbox.family(thread.family, thread.channel)[:1]
+        first = self._outbox.thread_records(thread.thread_key, thread.channel)[:1]
         is_new = bool(first) and first[0].event.kind in (Kind.DISPATCHING, Kind.REFUSED)
-        return not (is_new and len(thread.family) == _ULID_LENGTH and thread.family.isalnum())
+        return not (is_new and len(thread.thread_key) == _ULID_LENGTH and thread.thread_key.isalnum())
 
     def _find_root(self, thread: Thread) -> None:
         try:
             found = self._search(
                 lambda cursor: self._slack.history(thread.channel_id or thread.channel, cursor),
-                enough=lambda one: one.is_root and one.family == thread.family,
+                enough=lambda one: one.is_root and one.thread_key == thread.thread_key,
             )
         except Held as error:
             # A token that may not read, or a channel given by its name: a second root is the price.
             if error.code not in ("missing_scope", "channel_not_found"):
                 raise
             found = []
-        roots = [one for one in found if one.is_root and one.family == thread.family]
+        roots = [one for one in found if one.is_root and one.thread_key == thread.thread_key]
         if not roots:
             self._outbox.keep_thread(thread, posting=0, born_at=self._clock.time())
             return
@@ -265,7 +262,7 @@ class Delivery:
         self._note_told(kept, self._thread_messages(kept))
 
     def _post_root(self, thread: Thread, state: _State) -> None:
-        message = self._root(thread, self._outbox.family(thread.family, thread.channel))
+        message = self._root(thread, self._outbox.thread_records(thread.thread_key, thread.channel))
         now = self._clock.time()
         self._outbox.keep_thread(thread, posting=1, born_at=thread.born_at or now)
         try:
@@ -277,7 +274,7 @@ class Delivery:
             self._outbox.keep_thread(thread, posting=0)
             raise
         except Ambiguous:
-            state.settled_at[thread.family] = self._clock.time() + self._pace.settle_s
+            state.settled_at[thread.thread_key] = self._clock.time() + self._pace.settle_s
             raise
         finally:
             self._posted(thread.channel)
@@ -294,50 +291,50 @@ class Delivery:
         )
 
     def _root_refused(self, thread: Thread, error: SlackError) -> None:
-        if thread.plainness < self._pace.max_plainness:
-            self._outbox.keep_thread(thread, posting=0, plainness=thread.plainness + 1)
+        if thread.fallback_level < self._pace.max_fallback_level:
+            self._outbox.keep_thread(thread, posting=0, fallback_level=thread.fallback_level + 1)
             return
-        self._outbox.keep_thread(thread, posting=0, stale=0, plainness=0)
-        self._outbox.mark(self._open_records(thread), Progress.PARKED, trouble=error.code)
+        self._outbox.keep_thread(thread, posting=0, stale=0, fallback_level=0)
+        self._outbox.mark(self._open_records(thread), DeliveryState.PARKED, trouble=error.code)
         self._alarm(thread.channel, error.code)
 
     def _post_reply(self, thread: Thread, records: list[Record], state: _State) -> None:
-        plainness = records[0].plainness
-        batch = records[:1] if plainness else _same_form(records)
-        message, count = reply(thread.family, batch, plainness)
+        fallback_level = records[0].fallback_level
+        batch = records[:1] if fallback_level else _same_form(records)
+        message, count = reply(thread.thread_key, batch, fallback_level)
         told = batch[:count]
-        self._outbox.mark(told, Progress.SENDING)
+        self._outbox.mark(told, DeliveryState.SENDING)
         try:
             posted = self._slack.post(thread.channel_id or thread.channel, message, thread.ts)
         except Refused as error:
             self._refused(told, error, thread)
         except ThreadGone as error:
             if told[0].attempts + 1 >= MAX_ROOTS:
-                self._outbox.mark(told, Progress.PARKED, trouble=error.code)
+                self._outbox.mark(told, DeliveryState.PARKED, trouble=error.code)
                 self._alarm(thread.channel, error.code)
                 return
-            self._outbox.mark(told, Progress.PENDING, trouble=error.code)
+            self._outbox.mark(told, DeliveryState.PENDING, trouble=error.code)
             self._outbox.keep_thread(
                 thread, ts=None, posting=0, shown=None, stale=1, born_at=self._clock.time()
             )
         except (RetryLater, Held) as error:
-            self._outbox.mark(told, Progress.PENDING, trouble=error.code)
+            self._outbox.mark(told, DeliveryState.PENDING, trouble=error.code)
             raise
         except Ambiguous:
-            state.settled_at[thread.family] = self._clock.time() + self._pace.settle_s
+            state.settled_at[thread.thread_key] = self._clock.time() + self._pace.settle_s
             raise
         else:
-            self._outbox.mark(told, Progress.DELIVERED, ts=posted.ts)
+            self._outbox.mark(told, DeliveryState.DELIVERED, ts=posted.ts)
             self._outbox.keep_thread(thread, posted_at=self._clock.time())
         finally:
             self._posted(thread.channel)
 
     def _refused(self, told: list[Record], error: Refused, thread: Thread) -> None:
         """One by one, plainer each time, and at last aside: it must hold up nothing else."""
-        if told[0].plainness < self._pace.max_plainness:
-            self._outbox.mark(told, Progress.PENDING, trouble=error.code, plainer=True)
+        if told[0].fallback_level < self._pace.max_fallback_level:
+            self._outbox.mark(told, DeliveryState.PENDING, trouble=error.code, plainer=True)
             return
-        self._outbox.mark(told, Progress.PARKED, trouble=error.code)
+        self._outbox.mark(told, DeliveryState.PARKED, trouble=error.code)
         self._alarm(thread.channel, error.code)
 
     def _reconcile(self, thread: Thread, unsure: list[Record], state: _State) -> None:
@@ -354,8 +351,8 @@ class Delivery:
                 thread, ts=None, posting=0, shown=None, stale=1, born_at=self._clock.time()
             )
         there = self._note_told(thread, found)
-        self._outbox.mark((record for record in unsure if record.id not in there), Progress.PENDING)
-        state.settled_at.pop(thread.family, None)
+        self._outbox.mark((record for record in unsure if record.id not in there), DeliveryState.PENDING)
+        state.settled_at.pop(thread.thread_key, None)
 
     def _note_told(self, thread: Thread, found: Iterable[Found]) -> dict[str, str]:
         found = list(found)
@@ -364,12 +361,12 @@ class Delivery:
                 self._outbox.keep_thread(thread, headline=one.headline)
         there = {name: one.ts for one in found for name in one.records}
         if there:
-            self._outbox.delivered(thread.family, thread.channel, there)
+            self._outbox.delivered(thread.thread_key, thread.channel, there)
         return there
 
     def _began(self, thread: Thread) -> bool:
         """Whether the words that the root begins with are known here."""
-        records = self._outbox.family(thread.family, thread.channel)
+        records = self._outbox.thread_records(thread.thread_key, thread.channel)
         return any(record.event.kind is Kind.DISPATCHING for record in records)
 
     def _thread_messages(self, thread: Thread) -> list[Found]:
@@ -396,28 +393,30 @@ class Delivery:
     def _open_records(self, thread: Thread) -> list[Record]:
         return [
             record
-            for record in self._outbox.family(thread.family, thread.channel)
-            if record.progress in (Progress.PENDING, Progress.SENDING)
+            for record in self._outbox.thread_records(thread.thread_key, thread.channel)
+            if record.state in (DeliveryState.PENDING, DeliveryState.SENDING)
         ]
 
     # --- the root's status ---
 
-    def _root(self, thread: Thread, records: Iterable[Record]) -> Message:
+    def _root(self, thread: Thread, records: Iterable[Record]) -> SlackMessage:
         status = status_of(record.event for record in records)
         if thread.headline:
             status = replace(status, headline=thread.headline)
-        return root(thread.family, status, thread.plainness)
+        return root(thread.thread_key, status, thread.fallback_level)
 
     def _show_wait(self, thread: Thread, state: _State, now: float) -> float:
         wait = max(0.0, state.next_update_at - now)
-        status = status_of(record.event for record in self._outbox.family(thread.family, thread.channel))
+        status = status_of(
+            record.event for record in self._outbox.thread_records(thread.thread_key, thread.channel)
+        )
         if status.final:
             return wait
         return max(wait, (thread.updated_at or 0.0) + self._pace.same_root_s - now)
 
     def _show(self, thread: Thread, state: _State) -> None:
         assert thread.ts is not None
-        records = self._outbox.family(thread.family, thread.channel)
+        records = self._outbox.thread_records(thread.thread_key, thread.channel)
         message = self._root(thread, records)
         digest, last = _digest(message), records[-1].seq if records else 0
         if digest == thread.shown:
@@ -427,8 +426,10 @@ class Delivery:
         try:
             self._slack.update(thread.channel_id or thread.channel, thread.ts, message)
         except Refused:
-            plainer = min(thread.plainness + 1, self._pace.max_plainness)
-            self._outbox.keep_thread(thread, stale=int(plainer > thread.plainness), plainness=plainer)
+            plainer = min(thread.fallback_level + 1, self._pace.max_fallback_level)
+            self._outbox.keep_thread(
+                thread, stale=int(plainer > thread.fallback_level), fallback_level=plainer
+            )
         except ThreadGone:  # the trail goes on, and tells the end as well
             self._outbox.keep_thread(thread, stale=0)
         else:
@@ -463,11 +464,11 @@ _MENDING = {
 def _same_form(records: list[Record]) -> list[Record]:
     """The first ones, up to one that must be told plainly."""
     for number, record in enumerate(records):
-        if record.plainness:
+        if record.fallback_level:
             return records[:number]
     return records
 
 
-def _digest(message: Message) -> str:
+def _digest(message: SlackMessage) -> str:
     said = json.dumps([message.text, message.blocks], sort_keys=True, default=str)
     return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()[:20]

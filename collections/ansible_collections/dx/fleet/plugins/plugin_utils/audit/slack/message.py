@@ -18,7 +18,7 @@ from typing import Any
 from ..facts.status import Status, VMStatus
 from ..store.outbox import Record
 
-__all__ = ["EVENT_TYPE", "Message", "escaped", "headline_of", "reply", "root"]
+__all__ = ["EVENT_TYPE", "SlackMessage", "escaped", "headline_of", "reply", "root"]
 
 EVENT_TYPE = "dx_fleet_audit"
 
@@ -32,7 +32,7 @@ MAX_VMS_SHOWN = 80
 
 
 @dataclass(frozen=True)
-class Message:
+class SlackMessage:
     """What is posted. ``records`` are the ids of what it tells."""
 
     text: str
@@ -54,19 +54,19 @@ def escaped(text: str, limit: int) -> str:
     return f"{cut}…"
 
 
-def reply(family: str, records: Sequence[Record], plainness: int = 0) -> tuple[Message, int]:
+def reply(thread_key: str, records: Sequence[Record], fallback_level: int = 0) -> tuple[SlackMessage, int]:
     """A message that tells the first of these records, and how many it tells.
 
     Args:
-        family: Whose they are.
+        thread_key: Whose they are.
         records: In their order.
-        plainness: 0 tells as many as fit, in blocks; more tell one, shorter each time, and at last without
+        fallback_level: 0 tells as many as fit, in blocks; from 1 on one, in plain text, shorter, last without
             metadata.
     """
-    if plainness:
-        width = PLAIN_TEXT[min(plainness, len(PLAIN_TEXT)) - 1]
-        metadata = _metadata(family, records[:1]) if plainness < len(PLAIN_TEXT) else None
-        return Message(escaped(records[0].event.text, width), None, metadata, (records[0].id,)), 1
+    if fallback_level:
+        width = PLAIN_TEXT[min(fallback_level, len(PLAIN_TEXT)) - 1]
+        metadata = _metadata(thread_key, records[:1]) if fallback_level < len(PLAIN_TEXT) else None
+        return SlackMessage(escaped(records[0].event.text, width), None, metadata, (records[0].id,)), 1
     lines: list[str] = []
     size = 0
     for record in records[:MAX_RECORDS]:
@@ -77,19 +77,21 @@ def reply(family: str, records: Sequence[Record], plainness: int = 0) -> tuple[M
         size += len(line) + 1
     told = records[: len(lines)]
     text = escaped("\n".join(record.event.text for record in told), MAX_TEXT)
-    message = Message(text, _sections(lines), _metadata(family, told), tuple(record.id for record in told))
+    message = SlackMessage(
+        text, _sections(lines), _metadata(thread_key, told), tuple(record.id for record in told)
+    )
     return message, len(lines)
 
 
-def root(family: str, status: Status, plainness: int = 0) -> Message:
+def root(thread_key: str, status: Status, fallback_level: int = 0) -> SlackMessage:
     """The message at the head of a thread: what the dispatch is, and how it stands."""
     text = escaped(f"{status.headline} ({status.states})", MAX_TEXT)
-    if plainness:
-        width = PLAIN_TEXT[min(plainness, len(PLAIN_TEXT)) - 1]
-        metadata = _metadata(family, ()) if plainness < len(PLAIN_TEXT) else None
-        return Message(escaped(f"Dispatch {family}: {status.states}", width), None, metadata)
+    if fallback_level:
+        width = PLAIN_TEXT[min(fallback_level, len(PLAIN_TEXT)) - 1]
+        metadata = _metadata(thread_key, ()) if fallback_level < len(PLAIN_TEXT) else None
+        return SlackMessage(escaped(f"Dispatch {thread_key}: {status.states}", width), None, metadata)
     fields = [
-        _plain(f"{name}\n{escaped(value, MAX_FIELD)}") for name, value in _fields(family, status) if value
+        _plain(f"{name}\n{escaped(value, MAX_FIELD)}") for name, value in _fields(thread_key, status) if value
     ]
     blocks: list[Mapping[str, Any]] = [
         {"type": "section", "text": _plain(escaped(status.headline, MAX_SECTION))},
@@ -97,7 +99,7 @@ def root(family: str, status: Status, plainness: int = 0) -> Message:
     ]
     if len(status.vms) > 1:
         blocks += _sections(_vm_lines(status.vms))
-    return Message(text, blocks, _metadata(family, ()))
+    return SlackMessage(text, blocks, _metadata(thread_key, ()))
 
 
 def headline_of(text: str) -> str | None:
@@ -113,8 +115,8 @@ def _is_visible(character: str) -> bool:
     return character == "\n" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 
 
-def _metadata(family: str, records: Sequence[Record]) -> Mapping[str, Any]:
-    payload = {"family": family}
+def _metadata(thread_key: str, records: Sequence[Record]) -> Mapping[str, Any]:
+    payload = {"thread_key": thread_key}
     if records:
         payload["records"] = " ".join(record.id for record in records)
     return {"event_type": EVENT_TYPE, "event_payload": payload}
@@ -135,9 +137,9 @@ def _sections(lines: Sequence[str]) -> list[Mapping[str, Any]]:
     return [{"type": "section", "text": _plain(section or " ")} for section in sections]
 
 
-def _fields(family: str, status: Status) -> list[tuple[str, str]]:
+def _fields(thread_key: str, status: Status) -> list[tuple[str, str]]:
     if not status.vms:
-        return [("Dispatch", family)]
+        return [("Dispatch", thread_key)]
     first = status.vms[0]
     since = min(vm.since for vm in status.vms)
     elapsed_s = max(0.0, (max(vm.changed for vm in status.vms) - since).total_seconds())
@@ -149,7 +151,7 @@ def _fields(family: str, status: Status) -> list[tuple[str, str]]:
         ("Bead", first.subject.bead or ""),
         ("Session", first.subject.session or "" if alone else ""),
         ("Orchestrator", first.subject.orchestrator or ""),
-        ("Dispatch", family),
+        ("Dispatch", thread_key),
         ("Started", f"{since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"),
         ("Elapsed" if status.final else "Elapsed at the last change", _duration(elapsed_s)),
     ]

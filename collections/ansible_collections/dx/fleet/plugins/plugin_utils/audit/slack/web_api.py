@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from ...text.printable import shortened
-from .message import EVENT_TYPE, Message, headline_of
+from .message import EVENT_TYPE, SlackMessage, headline_of
 
 __all__ = [
     "CALL_DEADLINE_S",
@@ -154,7 +154,7 @@ class Found:
     """A message of ours that was read back. ``headline`` is what a root begins with."""
 
     ts: str
-    family: str
+    thread_key: str
     records: tuple[str, ...]
     is_root: bool
     headline: str | None = None
@@ -171,10 +171,10 @@ class Page:
 class Slack(Protocol):
     """What the delivery needs of Slack. Every method raises :class:`SlackError`."""
 
-    def post(self, channel: str, message: Message, thread: str | None = None) -> Posted:
+    def post(self, channel: str, message: SlackMessage, thread: str | None = None) -> Posted:
         """Post a message, into a thread if there is one."""
 
-    def update(self, channel: str, ts: str, message: Message) -> None:
+    def update(self, channel: str, ts: str, message: SlackMessage) -> None:
         """Put another message in the place of one of ours."""
 
     def history(self, channel: str, cursor: str | None = None) -> Page:
@@ -211,7 +211,7 @@ class WebApi:
         )
         self._calls = _Calls(deadline_s)
 
-    def post(self, channel: str, message: Message, thread: str | None = None) -> Posted:
+    def post(self, channel: str, message: SlackMessage, thread: str | None = None) -> Posted:
         data = self._call(
             "chat.postMessage",
             {
@@ -230,7 +230,7 @@ class WebApi:
             raise Ambiguous("answer_without_ts")
         return Posted(posted[0], posted[1])
 
-    def update(self, channel: str, ts: str, message: Message) -> None:
+    def update(self, channel: str, ts: str, message: SlackMessage) -> None:
         self._call(
             "chat.update",
             {"channel": channel, "ts": ts, **_content(message), "parse": "none", "link_names": False},
@@ -375,7 +375,7 @@ def _retry_after(response: Any) -> float | None:
     return min(max(at - time.time(), 0.0), MAX_RETRY_AFTER_S)
 
 
-def _content(message: Message) -> Mapping[str, Any]:
+def _content(message: SlackMessage) -> Mapping[str, Any]:
     # Without blocks, an update takes away those that were there.
     blocks: Sequence[Mapping[str, Any]] = message.blocks or []
     return {"text": message.text, "blocks": list(blocks), "metadata": message.metadata}
@@ -394,7 +394,7 @@ def _found(message: Any) -> Found | None:
     records = payload.get("records")
     return Found(
         ts=ts,
-        family=str(payload.get("family")),
+        thread_key=str(payload.get("thread_key")),
         records=tuple(records.split()) if isinstance(records, str) else (),
         is_root=not records and message.get("thread_ts") in (None, ts),
         headline=headline_of(str(message.get("text") or "")),

@@ -18,7 +18,7 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -56,13 +56,23 @@ class Database:
         path: The file; its directory is made.
         schema: Statements that make the tables, where they are missing.
         version: Of the schema.
+        migrations: By an older version, the statements that lead to the one that follows it.
         patience_s: How long to wait for other processes.
     """
 
-    def __init__(self, path: Path, schema: str, version: int, *, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self,
+        path: Path,
+        schema: str,
+        version: int,
+        migrations: Mapping[int, str] | None = None,
+        *,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
         self.path = path
         self._schema = schema
         self._version = version
+        self._migrations = migrations or {}
         self._patience_s = patience_s
         self._connection: sqlite3.Connection | None = None
         self._pid = 0
@@ -152,8 +162,9 @@ class Database:
         if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             connection.execute("PRAGMA journal_mode = WAL")
         if found < self._version:
+            steps = "".join(self._migrations[older] for older in range(found or self._version, self._version))
             connection.executescript(
-                f"BEGIN IMMEDIATE; {self._schema}; PRAGMA user_version = {self._version}; COMMIT;"
+                f"BEGIN IMMEDIATE; {steps}; {self._schema}; PRAGMA user_version = {self._version}; COMMIT;"
             )
 
     def _forget_broken(self, error: Exception) -> None:

@@ -15,10 +15,10 @@ from typing import Any
 
 from ...config.folders import state_folder
 from ...domain.errors import AuditError
-from ..facts.event import AuditEvent, Kind, Subject, family_of
+from ..facts.event import AuditEvent, Kind, Subject
 from .database import Database
 
-__all__ = ["Channel", "Counts", "Outbox", "Progress", "Record", "Thread", "outbox_path"]
+__all__ = ["Channel", "Counts", "DeliveryState", "Outbox", "Record", "Thread", "outbox_path"]
 
 MAX_BYTES = 64 * 1024 * 1024
 PRUNED_AT_ONCE = 500
@@ -29,33 +29,33 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS record (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
-    family TEXT NOT NULL,
+    thread_key TEXT NOT NULL,
     dispatch TEXT NOT NULL,
     channel TEXT NOT NULL,
     event TEXT NOT NULL,
-    progress TEXT NOT NULL DEFAULT 'pending',
-    plainness INTEGER NOT NULL DEFAULT 0,
+    state TEXT NOT NULL DEFAULT 'pending',
+    fallback_level INTEGER NOT NULL DEFAULT 0,
     attempts INTEGER NOT NULL DEFAULT 0,
     trouble TEXT,
     ts TEXT
 );
-CREATE INDEX IF NOT EXISTS record_family ON record (family, seq);
+CREATE INDEX IF NOT EXISTS record_thread ON record (thread_key, seq);
 CREATE INDEX IF NOT EXISTS record_dispatch ON record (dispatch, seq);
-CREATE INDEX IF NOT EXISTS record_open ON record (channel, family, seq) WHERE progress <> 'delivered';
+CREATE INDEX IF NOT EXISTS record_open ON record (channel, thread_key, seq) WHERE state <> 'delivered';
 CREATE TABLE IF NOT EXISTS thread (
-    family TEXT NOT NULL,
+    thread_key TEXT NOT NULL,
     channel TEXT NOT NULL,
     channel_id TEXT,
     ts TEXT,
     posting INTEGER NOT NULL DEFAULT 0,
-    plainness INTEGER NOT NULL DEFAULT 0,
+    fallback_level INTEGER NOT NULL DEFAULT 0,
     headline TEXT,
     shown TEXT,
     stale INTEGER NOT NULL DEFAULT 0,
     born_at REAL,
     posted_at REAL,
     updated_at REAL,
-    PRIMARY KEY (family, channel)
+    PRIMARY KEY (thread_key, channel)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS thread_stale ON thread (channel) WHERE stale;
 CREATE TABLE IF NOT EXISTS channel (
@@ -65,10 +65,21 @@ CREATE TABLE IF NOT EXISTS channel (
     trouble TEXT
 ) WITHOUT ROWID;
 """
-VERSION = 1
+VERSION = 2
+MIGRATIONS = {
+    1: """
+    ALTER TABLE record RENAME COLUMN family TO thread_key;
+    ALTER TABLE record RENAME COLUMN progress TO state;
+    ALTER TABLE record RENAME COLUMN plainness TO fallback_level;
+    ALTER TABLE thread RENAME COLUMN family TO thread_key;
+    ALTER TABLE thread RENAME COLUMN plainness TO fallback_level;
+    DROP INDEX record_family;
+    """,
+}
+"""From a version to the one that follows it."""
 
 
-class Progress(StrEnum):
+class DeliveryState(StrEnum):
     """How far a record has got. Where a process died or an answer was lost, it stays ``sending``."""
 
     PENDING = "pending"
@@ -79,13 +90,13 @@ class Progress(StrEnum):
 
 @dataclass(frozen=True)
 class Record:
-    """One fact as it is kept. ``plainness`` is how often its form was made plainer, as Slack refused it."""
+    """One fact as it is kept. ``fallback_level`` counts the plainer forms that Slack was offered."""
 
     seq: int
     id: str
     event: AuditEvent
-    progress: Progress
-    plainness: int
+    state: DeliveryState
+    fallback_level: int
     attempts: int
     trouble: str | None
     ts: str | None
@@ -93,18 +104,18 @@ class Record:
 
 @dataclass(frozen=True)
 class Thread:
-    """Where a family is told. ``ts`` is the root's, once it is known; ``posting`` says that one may be there.
+    """A thread in Slack. ``ts`` is its root's, once it is known; ``posting`` says that one may be there.
     ``headline`` is what another controller's root begins with.
 
     Times are of the wall clock, as they outlive this process.
     """
 
-    family: str
+    thread_key: str
     channel: str
     channel_id: str | None = None
     ts: str | None = None
     posting: bool = False
-    plainness: int = 0
+    fallback_level: int = 0
     headline: str | None = None
     shown: str | None = None
     stale: bool = False
@@ -155,7 +166,7 @@ class Outbox:
     def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES) -> None:
         self.path = path
         self._max_bytes = max_bytes
-        self._database = Database(path, SCHEMA, VERSION)
+        self._database = Database(path, SCHEMA, VERSION, MIGRATIONS)
 
     def close(self) -> None:
         """Close this process' connection; the next use opens another."""
@@ -179,58 +190,37 @@ class Outbox:
         def work(connection: sqlite3.Connection) -> bool:
             self._make_room(connection)
             added = connection.execute(
-                "INSERT OR IGNORE INTO record (id, family, dispatch, channel, event) VALUES (?, ?, ?, ?, ?)",
-                (event.id, event.family, event.subject.dispatch, channel, data),
+                "INSERT OR IGNORE INTO record (id, thread_key, dispatch, channel, event)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (event.id, event.thread_key, event.subject.dispatch, channel, data),
             )
             if added.rowcount == 0:
                 return False
             connection.execute(
-                "INSERT INTO thread (family, channel, stale) VALUES (?, ?, 1)"
-                " ON CONFLICT (family, channel) DO UPDATE SET stale = 1",
-                (event.family, channel),
+                "INSERT INTO thread (thread_key, channel, stale) VALUES (?, ?, 1)"
+                " ON CONFLICT (thread_key, channel) DO UPDATE SET stale = 1",
+                (event.thread_key, channel),
             )
             return True
 
         return self._database.write(work, durable=event.kind in BEFORE_A_STEP)
 
-    def adopt_thread(self, dispatch: str, vm: str | None, channel: str, ts: str) -> None:
-        """A dispatch's thread as its bead names it; ``channel`` is Slack's id of the channel."""
-
-        def work(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                "INSERT INTO thread (family, channel, channel_id, ts) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT (family, channel) DO UPDATE SET ts = coalesce(ts, excluded.ts),"
-                " channel_id = coalesce(channel_id, excluded.channel_id)",
-                (family_of(dispatch, vm), channel, channel, ts),
-            )
-
-        self._database.write(work)
-
     # --- looking ---
 
-    def thread_of(self, dispatch: str, vm: str | None = None) -> tuple[str, str] | None:
-        """(channel id, ts) of the thread in which a dispatch is told, once there is one."""
-        row = self._row(
-            "SELECT channel_id, ts FROM thread WHERE family = ?"
-            " AND ts IS NOT NULL AND channel_id IS NOT NULL",
-            family_of(dispatch, vm),
-        )
-        return (row[0], row[1]) if row else None
-
-    def family(self, family: str, channel: str | None = None) -> list[Record]:
-        """All records of a family, in the order in which they were recorded."""
+    def thread_records(self, thread_key: str, channel: str | None = None) -> list[Record]:
+        """All records of a thread, in the order in which they were recorded."""
         rows = self._rows(
-            f"{_SELECT} WHERE family = ? AND (? IS NULL OR channel = ?) ORDER BY seq",
-            family,
+            f"{_SELECT} WHERE thread_key = ? AND (? IS NULL OR channel = ?) ORDER BY seq",
+            thread_key,
             channel,
             channel,
         )
         return [_record(row) for row in rows]
 
     def trail(self, name: str | None = None, limit: int = 1000) -> list[Record]:
-        """The last records of a dispatch, a family, a bead (its ``BEAD@ATTEMPT``s) or of all, in order."""
+        """The last records of a dispatch, a thread, a bead (its ``BEAD@ATTEMPT``s) or of all, in order."""
         rows = self._rows(
-            f"SELECT * FROM ({_SELECT} WHERE ? IS NULL OR dispatch = ? OR family = ?"  # noqa: S608 - our own names
+            f"SELECT * FROM ({_SELECT} WHERE ? IS NULL OR dispatch = ? OR thread_key = ?"  # noqa: S608 - our own names
             " OR substr(dispatch, 1, length(?) + 1) = ? || '@' ORDER BY seq DESC LIMIT ?)"
             " ORDER BY seq",
             *(name,) * 5,
@@ -240,21 +230,23 @@ class Outbox:
 
     def undelivered(self, limit: int = 1000) -> list[Record]:
         """What is not told yet, in order."""
-        rows = self._rows(f"{_SELECT} WHERE progress <> 'delivered' ORDER BY seq LIMIT ?", limit)
+        rows = self._rows(f"{_SELECT} WHERE state <> 'delivered' ORDER BY seq LIMIT ?", limit)
         return [_record(row) for row in rows]
 
     def counts(self, dispatch: str | None = None) -> Counts:
         """Counts of a dispatch's records, or of all."""
         rows = self._rows(
-            "SELECT r.progress, c.trouble IS NOT NULL, count(*) FROM record r"
+            "SELECT r.state, c.trouble IS NOT NULL, count(*) FROM record r"
             " LEFT JOIN channel c ON c.name = r.channel"
             " WHERE ? IS NULL OR r.dispatch = ? GROUP BY 1, 2",
             dispatch,
             dispatch,
         )
-        delivered = sum(row[2] for row in rows if row[0] == Progress.DELIVERED)
+        delivered = sum(row[2] for row in rows if row[0] == DeliveryState.DELIVERED)
         held = sum(
-            row[2] for row in rows if row[0] == Progress.PARKED or (row[0] != Progress.DELIVERED and row[1])
+            row[2]
+            for row in rows
+            if row[0] == DeliveryState.PARKED or (row[0] != DeliveryState.DELIVERED and row[1])
         )
         return Counts(delivered, sum(row[2] for row in rows) - delivered - held, held)
 
@@ -265,16 +257,15 @@ class Outbox:
 
     def open_until(self, seq: int) -> int:
         """How many records up to this number are on their way."""
-        row = self._row(
-            "SELECT count(*) FROM record WHERE progress IN ('pending', 'sending') AND seq <= ?", seq
-        )
+        row = self._row("SELECT count(*) FROM record WHERE state IN ('pending', 'sending') AND seq <= ?", seq)
         return int(row[0]) if row else 0
 
     def unshown_until(self, seq: int) -> int:
         """How many roots show less than the records up to this number."""
         row = self._row(
             "SELECT count(*) FROM thread t WHERE stale AND ts IS NOT NULL AND NOT EXISTS ("
-            " SELECT 1 FROM record r WHERE r.family = t.family AND r.channel = t.channel AND r.seq > ?)",
+            " SELECT 1 FROM record r"
+            " WHERE r.thread_key = t.thread_key AND r.channel = t.channel AND r.seq > ?)",
             seq,
         )
         return int(row[0]) if row else 0
@@ -285,7 +276,7 @@ class Outbox:
         """The channels in which something is to be told or shown anew."""
         rows = self._rows(
             "SELECT w.channel, c.next_post_at, c.quiet_until, c.trouble FROM ("
-            " SELECT channel FROM record WHERE progress IN ('pending', 'sending')"
+            " SELECT channel FROM record WHERE state IN ('pending', 'sending')"
             " UNION SELECT channel FROM thread WHERE stale"
             ") w LEFT JOIN channel c ON c.name = w.channel ORDER BY 1"
         )
@@ -295,9 +286,9 @@ class Outbox:
         """The threads of a channel that have something to tell; the one that waits for longest first."""
         rows = self._rows(
             f"SELECT {_THREAD} FROM thread t JOIN ("  # noqa: S608 - our own names
-            " SELECT family, min(seq) AS first FROM record"
-            " WHERE channel = ? AND progress IN ('pending', 'sending') GROUP BY family"
-            ") r ON r.family = t.family WHERE t.channel = ? ORDER BY r.first LIMIT 300",
+            " SELECT thread_key, min(seq) AS first FROM record"
+            " WHERE channel = ? AND state IN ('pending', 'sending') GROUP BY thread_key"
+            ") r ON r.thread_key = t.thread_key WHERE t.channel = ? ORDER BY r.first LIMIT 300",
             channel,
             channel,
         )
@@ -312,19 +303,19 @@ class Outbox:
         )
         return [_thread(row) for row in rows]
 
-    def thread(self, family: str, channel: str) -> Thread:
+    def thread(self, thread_key: str, channel: str) -> Thread:
         """One thread as it is kept now."""
         row = self._row(
-            f"SELECT {_THREAD} FROM thread t WHERE family = ? AND channel = ?",  # noqa: S608 - our own names
-            family,
+            f"SELECT {_THREAD} FROM thread t WHERE thread_key = ? AND channel = ?",  # noqa: S608 - our own names
+            thread_key,
             channel,
         )
-        return _thread(row) if row else Thread(family, channel)
+        return _thread(row) if row else Thread(thread_key, channel)
 
     def mark(
         self,
         records: Iterable[Record],
-        progress: Progress,
+        state: DeliveryState,
         *,
         ts: str | None = None,
         trouble: str | None = None,
@@ -332,27 +323,27 @@ class Outbox:
     ) -> None:
         """Write down how far records have got."""
         values = [
-            (progress.value, ts, trouble, int(plainer), int(progress is Progress.SENDING), record.seq)
+            (state.value, ts, trouble, int(plainer), int(state is DeliveryState.SENDING), record.seq)
             for record in records
         ]
         self._database.write(
             lambda connection: connection.executemany(
-                "UPDATE record SET progress = ?, ts = coalesce(?, ts), trouble = ?,"
-                " plainness = plainness + ?,"
-                " attempts = attempts + ? WHERE seq = ? AND progress <> 'delivered'",
+                "UPDATE record SET state = ?, ts = coalesce(?, ts), trouble = ?,"
+                " fallback_level = fallback_level + ?,"
+                " attempts = attempts + ? WHERE seq = ? AND state <> 'delivered'",
                 values,
             ),
             # That a message may be in Slack must be known whatever happens while it is being sent.
-            durable=progress is Progress.SENDING,
+            durable=state is DeliveryState.SENDING,
         )
 
-    def delivered(self, family: str, channel: str, ids: Mapping[str, str]) -> None:
+    def delivered(self, thread_key: str, channel: str, ids: Mapping[str, str]) -> None:
         """Records that were found in Slack: id -> ts of the message."""
-        values = [(ts, name, family, channel) for name, ts in ids.items()]
+        values = [(ts, name, thread_key, channel) for name, ts in ids.items()]
         self._database.write(
             lambda connection: connection.executemany(
-                "UPDATE record SET progress = 'delivered', ts = ?, trouble = NULL"
-                " WHERE id = ? AND family = ? AND channel = ?",
+                "UPDATE record SET state = 'delivered', ts = ?, trouble = NULL"
+                " WHERE id = ? AND thread_key = ? AND channel = ?",
                 values,
             )
         )
@@ -364,21 +355,21 @@ class Outbox:
         setting = ", ".join(f"{name} = ?" for name in names)
         self._database.write(
             lambda connection: connection.execute(
-                f"UPDATE thread SET {setting} WHERE family = ? AND channel = ?",  # noqa: S608 - our own names
-                (*changes.values(), thread.family, thread.channel),
+                f"UPDATE thread SET {setting} WHERE thread_key = ? AND channel = ?",  # noqa: S608 - our own names
+                (*changes.values(), thread.thread_key, thread.channel),
             ),
             durable="posting" in changes,
         )
-        return self.thread(thread.family, thread.channel)
+        return self.thread(thread.thread_key, thread.channel)
 
     def shown(self, thread: Thread, digest: str, seq: int, at: float | None) -> None:
         """A root shows all records up to a number; it is stale where there are more by now."""
         self._database.write(
             lambda connection: connection.execute(
                 "UPDATE thread SET shown = ?, updated_at = ?, stale = EXISTS ("
-                " SELECT 1 FROM record r WHERE r.family = thread.family AND r.channel = thread.channel"
-                " AND r.seq > ?) WHERE family = ? AND channel = ?",
-                (digest, at, seq, thread.family, thread.channel),
+                " SELECT 1 FROM record r WHERE r.thread_key = thread.thread_key"
+                " AND r.channel = thread.channel AND r.seq > ?) WHERE thread_key = ? AND channel = ?",
+                (digest, at, seq, thread.thread_key, thread.channel),
             )
         )
 
@@ -397,7 +388,7 @@ class Outbox:
         """Try again what Slack did not take, in its full form."""
         self._database.write(
             lambda connection: connection.execute(
-                "UPDATE record SET progress = 'pending', plainness = 0 WHERE progress = 'parked'"
+                "UPDATE record SET state = 'pending', fallback_level = 0 WHERE state = 'parked'"
             )
         )
 
@@ -406,12 +397,13 @@ class Outbox:
     def _make_room(self, connection: sqlite3.Connection) -> None:
         while _used_bytes(connection) >= self._max_bytes:
             dropped = connection.execute(
-                "DELETE FROM record WHERE seq IN (SELECT seq FROM record WHERE progress = 'delivered'"
+                "DELETE FROM record WHERE seq IN (SELECT seq FROM record WHERE state = 'delivered'"
                 " ORDER BY seq LIMIT ?)",
                 (PRUNED_AT_ONCE,),
             ).rowcount
             connection.execute(
-                "DELETE FROM thread WHERE NOT EXISTS (SELECT 1 FROM record r WHERE r.family = thread.family)"
+                "DELETE FROM thread WHERE NOT EXISTS ("
+                " SELECT 1 FROM record r WHERE r.thread_key = thread.thread_key)"
             )
             if dropped == 0:
                 waiting = connection.execute("SELECT count(*) FROM record").fetchone()[0]
@@ -436,20 +428,20 @@ def _used_bytes(connection: sqlite3.Connection) -> int:
     return (pragma("page_count") - pragma("freelist_count")) * pragma("page_size")
 
 
-_SELECT = "SELECT seq, id, event, progress, plainness, attempts, trouble, ts FROM record"
+_SELECT = "SELECT seq, id, event, state, fallback_level, attempts, trouble, ts FROM record"
 
 _THREAD_FIELDS = tuple(field.name for field in fields(Thread))
 _THREAD = ", ".join(f"t.{name}" for name in _THREAD_FIELDS)
 
 
 def _record(row: tuple[Any, ...]) -> Record:
-    seq, name, event, progress, plainness, attempts, trouble, ts = row
+    seq, name, event, state, fallback_level, attempts, trouble, ts = row
     try:
         read = AuditEvent.from_dict(json.loads(event))
     except (ValueError, KeyError, TypeError):
         # Of a later version, or broken: it is shown as what it is, and holds nothing up.
         read = AuditEvent(Kind.TASK_FAILED, f"(record {seq} can't be read)", Subject(dispatch=str(name)))
-    return Record(seq, name, read, Progress(progress), plainness, attempts, trouble, ts)
+    return Record(seq, name, read, DeliveryState(state), fallback_level, attempts, trouble, ts)
 
 
 def _thread(row: tuple[Any, ...]) -> Thread:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ...audit.store.outbox import Counts, Outbox, Progress, Record, outbox_path
+from ...audit.store.outbox import Counts, DeliveryState, Outbox, Record, outbox_path
 from ...config.slack import AuditConfig
 from ...domain.errors import AuditError, ConfigError
 from ...domain.outcome import ExitCode
@@ -22,7 +22,12 @@ __all__ = ["flush_audit", "show_audit"]
 
 FLUSH_ALL_S = 600.0
 
-_MARKS = {Progress.DELIVERED: " ", Progress.PENDING: ".", Progress.SENDING: "?", Progress.PARKED: "!"}
+_MARKS = {
+    DeliveryState.DELIVERED: " ",
+    DeliveryState.PENDING: ".",
+    DeliveryState.SENDING: "?",
+    DeliveryState.PARKED: "!",
+}
 
 
 def flush_audit(arguments: Arguments) -> ExitCode:
@@ -84,8 +89,8 @@ def show_audit(arguments: Arguments) -> ExitCode:
 
 
 def _counts_of(records: Sequence[Record]) -> Counts:
-    delivered = sum(record.progress is Progress.DELIVERED for record in records)
-    held = sum(record.progress is Progress.PARKED for record in records)
+    delivered = sum(record.state is DeliveryState.DELIVERED for record in records)
+    held = sum(record.state is DeliveryState.PARKED for record in records)
     return Counts(delivered, len(records) - delivered - held, held)
 
 
@@ -108,7 +113,7 @@ def _record(record: Record) -> dict[str, Any]:
         "session": subject.session,
         "bead": subject.bead,
         "text": record.event.text,
-        "progress": record.progress.value,
+        "progress": record.state.value,
         "attempts": record.attempts,
         "trouble": record.trouble,
     }
@@ -117,7 +122,7 @@ def _record(record: Record) -> dict[str, Any]:
 def _line(record: Record) -> str:
     when = f"{record.event.at.astimezone():%Y-%m-%d %H:%M:%S}"
     trouble = f"  ({record.trouble})" if record.trouble else ""
-    return f"{_MARKS[record.progress]} {when}  {record.event.subject.dispatch}  {record.event.text}{trouble}"
+    return f"{_MARKS[record.state]} {when}  {record.event.subject.dispatch}  {record.event.text}{trouble}"
 
 
 def _counted(counts: Counts) -> str:
