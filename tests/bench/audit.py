@@ -14,13 +14,13 @@ from contextlib import contextmanager
 
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import wording
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import AuditEvent, Subject
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.recorder import Recorder
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import (
     BEFORE_A_STEP,
     Counts,
     Outbox,
     outbox_path,
 )
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.recorder import Recorder
 from ansible_collections.dx.fleet.plugins.plugin_utils.config.slack import AuditConfig
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Outcome, State
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import wording
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import AuditEvent, Subject
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.recorder import Recorder
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.deliverer import deliver_now
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.delivery import Pace
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox, outbox_path
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.recorder import Recorder
 from ansible_collections.dx.fleet.plugins.plugin_utils.config.slack import AuditConfig
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Outcome, State
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.play import PlayWatch
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.recorder import Recorder
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.recorder import Recorder
 from ansible_collections.dx.fleet.plugins.plugin_utils.config.slack import AuditConfig
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Outcome, State
 

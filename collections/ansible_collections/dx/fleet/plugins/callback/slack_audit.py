@@ -79,9 +79,9 @@ from ansible.plugins.callback import CallbackBase
 
 try:
     from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.play import PlayWatch
-    from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.recorder import Recorder
     from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack import deliverer as background
     from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox, outbox_path
+    from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.recorder import Recorder
     from ansible_collections.dx.fleet.plugins.plugin_utils.config.slack import AuditConfig
     from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import UsageError
     from ansible_collections.dx.fleet.plugins.plugin_utils.domain.identity import check_dispatch_id

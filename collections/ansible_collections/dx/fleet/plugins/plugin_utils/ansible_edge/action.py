@@ -162,8 +162,8 @@ class FleetAction(ActionBase):  # type: ignore[misc]
         """Where facts are told; None where nothing is to be told, as in a run in check mode."""
         if not os.environ.get("SLACK_BOT_TOKEN") or context.CLIARGS.get("check"):
             return None
-        from ..audit.facts.recorder import recorder_of
         from ..audit.facts.trail import Telling
+        from ..audit.store.recorder import recorder_of
 
         recorder = recorder_of(self._task_vars.get("slack_audit_channel"), display.warning)
         return Telling(recorder, _orchestrator()) if recorder.config.on else None

@@ -160,8 +160,9 @@ def _import_what_workers_need(*, with_beads: bool, with_audit: bool) -> None:
         from ..beads import claim_sessions  # noqa: F401
         from ..domain import settlement  # noqa: F401
     if with_audit:
-        from ..audit.facts import play, recorder, trail  # noqa: F401
+        from ..audit.facts import play, trail  # noqa: F401
         from ..audit.slack import deliverer  # noqa: F401
+        from ..audit.store import recorder  # noqa: F401
 
 
 def _load_only_plugins_of(inventory: Any) -> None:

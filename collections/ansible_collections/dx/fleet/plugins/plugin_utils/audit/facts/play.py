@@ -11,9 +11,9 @@ from typing import Any
 
 from ...domain.identity import new_dispatch_id
 from ...domain.outcome import State
+from ..store.recorder import Recorder
 from . import wording
 from .event import Subject, thread_key_of
-from .recorder import Recorder
 
 __all__ = ["PlayWatch"]
 

@@ -10,9 +10,9 @@ from typing import Any
 from ...domain.event_kind import EventKind
 from ...domain.outcome import Outcome
 from ...domain.progress import ProgressEvent
+from ..store.recorder import Recorder
 from . import wording
 from .event import AuditEvent, Subject
-from .recorder import Recorder
 
 __all__ = ["Telling"]
 

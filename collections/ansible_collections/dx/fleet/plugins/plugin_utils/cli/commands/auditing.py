@@ -42,7 +42,7 @@ class Audit:
         """The outcomes, each with how much of it is told."""
         if not self._on:
             return list(outcomes)
-        from ...audit.facts.recorder import recorder_of
+        from ...audit.store.recorder import recorder_of
 
         recorder = recorder_of(self._config.channel, _warn)
         found = [recorder.counts(outcome.dispatch) if outcome.dispatch else None for outcome in outcomes]

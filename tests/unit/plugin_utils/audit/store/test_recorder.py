@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import wording
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import AuditEvent, Kind, Subject
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.recorder import Recorder, recorder_of
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.recorder import Recorder, recorder_of
 from ansible_collections.dx.fleet.plugins.plugin_utils.config.slack import AuditConfig
 
 from tests.unit.plugin_utils.audit.secrets_corpus import LEAKS

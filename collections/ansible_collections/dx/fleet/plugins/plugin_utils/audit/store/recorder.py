@@ -13,8 +13,8 @@ from typing import Any
 from ...config.slack import AuditConfig
 from ...domain.errors import AuditError
 from ...text.redact import redact, redact_all, secrets_of
-from ..store.outbox import Counts, Outbox, outbox_path
-from .event import AuditEvent
+from ..facts.event import AuditEvent
+from .outbox import Counts, Outbox, outbox_path
 
 __all__ = ["Recorder", "recorder_of"]
 
