@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from ...domain.identity import given_id_of
 
-__all__ = ["AuditEvent", "Kind", "Subject", "thread_key_of"]
+__all__ = ["AuditEvent", "FactLog", "Kind", "Subject", "thread_key_of"]
 
 
 class Kind(StrEnum):
@@ -113,6 +113,14 @@ class AuditEvent:
             at=datetime.fromisoformat(data["at"]),
             facts=dict(data["facts"]),
         )
+
+
+class FactLog(Protocol):
+    """Where facts are recorded: :class:`~..store.recorder.Recorder`, or a list in a test."""
+
+    def record(self, event: AuditEvent | None) -> bool:
+        """Record a fact; nothing is raised. True where it is new and was recorded."""
+        ...
 
 
 def thread_key_of(dispatch: str, vm: str | None) -> str:

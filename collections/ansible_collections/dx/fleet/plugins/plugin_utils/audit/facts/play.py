@@ -11,9 +11,8 @@ from typing import Any
 
 from ...domain.identity import new_dispatch_id
 from ...domain.outcome import State
-from ..store.recorder import Recorder
 from . import wording
-from .event import Subject, thread_key_of
+from .event import FactLog, Subject, thread_key_of
 
 __all__ = ["PlayWatch"]
 
@@ -32,13 +31,13 @@ class PlayWatch:
     """Records what happens to the dispatches of a run outside of the actions, which tell by themselves.
 
     Args:
-        recorder: Where to.
+        facts: Where they are recorded.
         dispatch: The id of the run's dispatch, if its variables name one; else what belongs to no dispatch
             is told under an id of this run.
     """
 
-    def __init__(self, recorder: Recorder, dispatch: str | None = None) -> None:
-        self._recorder = recorder
+    def __init__(self, facts: FactLog, dispatch: str | None = None) -> None:
+        self._facts = facts
         self._run = new_dispatch_id()
         self._dispatch = dispatch
         self._seen: dict[str, _Seen] = {}
@@ -68,13 +67,13 @@ class PlayWatch:
         rc = result.get("rc")
         known_rc = rc if isinstance(rc, int) and not isinstance(rc, bool) else None
         event = wording.task_failed(self._subject(host), task, action, known_rc)
-        return self._recorder.record(event)
+        return self._facts.record(event)
 
     def unreachable(self, host: str, why: str) -> bool:
         """Ansible does not reach a host. True where that was recorded."""
         seen = self._seen.setdefault(host, _Seen(self._subject(host)))
         seen.state = State.UNREACHABLE.value
-        return self._recorder.record(wording.host_unreachable(seen.subject, why))
+        return self._facts.record(wording.host_unreachable(seen.subject, why))
 
     def ended(self, *, interrupted: bool = False) -> bool:
         """The run is over. Said where the end of a dispatch was not told. True where that was recorded."""
@@ -85,7 +84,7 @@ class PlayWatch:
                 words = "not followed to its end" if seen.state == State.RUNNING.value else "end unknown"
                 threads.setdefault(thread_key, {})[host] = f"interrupted, {words}" if interrupted else words
         recorded = [
-            self._recorder.record(wording.play_ended(Subject(thread_key), states, self._run))
+            self._facts.record(wording.play_ended(Subject(thread_key), states, self._run))
             for thread_key, states in threads.items()
         ]
         return any(recorded)

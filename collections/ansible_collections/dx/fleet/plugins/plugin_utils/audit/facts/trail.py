@@ -10,9 +10,8 @@ from typing import Any
 from ...domain.event_kind import EventKind
 from ...domain.outcome import Outcome
 from ...domain.progress import ProgressEvent
-from ..store.recorder import Recorder
 from . import wording
-from .event import AuditEvent, Subject
+from .event import AuditEvent, FactLog, Subject
 
 __all__ = ["Telling"]
 
@@ -21,12 +20,12 @@ class Telling:
     """Records facts about the dispatches of one task.
 
     Args:
-        recorder: Where to.
+        facts: Where they are recorded.
         orchestrator: Who dispatches, as ``AGENT@HOST``.
     """
 
-    def __init__(self, recorder: Recorder, orchestrator: str) -> None:
-        self._recorder = recorder
+    def __init__(self, facts: FactLog, orchestrator: str) -> None:
+        self._facts = facts
         self._orchestrator = orchestrator
         self._subjects: dict[str, Subject] = {}
 
@@ -42,25 +41,25 @@ class Telling:
     def dispatching(self, subject: Subject | None, task: str) -> None:
         """The task is about to be sent."""
         if subject is not None:
-            self._recorder.record(wording.dispatching(subject, task))
+            self._facts.record(wording.dispatching(subject, task))
 
     def claimed(self, subject: Subject | None, *, before: str | None = None) -> None:
         """The bead is this dispatch's; ``before`` is the orchestrator from whom it was taken over."""
         if subject is not None:
             taken = before is not None and before != subject.orchestrator
             event = wording.taken_over(subject, before or "") if taken else wording.claimed(subject)
-            self._recorder.record(event)
+            self._facts.record(event)
 
     def released(self, subject: Subject | None, why: str) -> None:
         """The bead is nobody's any more."""
         if subject is not None:
-            self._recorder.record(wording.released(subject, why))
+            self._facts.record(wording.released(subject, why))
 
     def progress(self, progress: ProgressEvent) -> None:
         """A change worth a line; of those, the ones that are worth a person's attention later."""
         subject = self._subjects.get(progress.session or "")
         if subject is not None:
-            self._recorder.record(_event_of(progress, subject))
+            self._facts.record(_event_of(progress, subject))
 
     def ended(self, outcome: Outcome) -> None:
         """What became of a dispatch."""
@@ -78,7 +77,7 @@ class Telling:
                 orchestrator=self._orchestrator,
             )
         if known is not None:
-            self._recorder.record(wording.ended(outcome, known))
+            self._facts.record(wording.ended(outcome, known))
 
 
 def _event_of(progress: ProgressEvent, subject: Subject) -> AuditEvent | None:
