@@ -14,6 +14,7 @@ import pytest
 from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.dx.fleet.plugins.action import beads_claim, beads_info, beads_reap
 from ansible_collections.dx.fleet.plugins.module_utils import specs
+from ansible_collections.dx.fleet.plugins.module_utils.beads import commands, errors
 from ansible_collections.dx.fleet.plugins.module_utils.beads.errors import AlreadyClaimed
 from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge import tracker_action as beads_action
 from ansible_collections.dx.fleet.plugins.plugin_utils.beads.dispatcher import this_dispatcher
@@ -24,6 +25,11 @@ from tests.unit.run_action import Ansible
 
 SECRET = "sk-ant-" + "a1B2c3D4" * 4
 GONE = this_dispatcher().rsplit("/", 1)[0] + "/1"  # this process' id, of one that began at another time
+ERRORS = {
+    error.reason_code: error
+    for error in vars(errors).values()
+    if isinstance(error, type) and issubclass(error, errors.BeadsError)
+}
 CLAIM = {
     "bead": "bd-1",
     "title": "Fix",
@@ -57,7 +63,9 @@ CLAIMED = {
 
 
 def refused(reason: str, **more: Any) -> dict[str, Any]:
-    return {"failed": True, "msg": "no. Next: see", "next_action": "see", "reason_code": reason, **more}
+    """What the module returns that failed with the error of that reason."""
+    error = ERRORS[reason]("no", "see", **more)
+    return commands.failure(error)
 
 
 class Tracker:

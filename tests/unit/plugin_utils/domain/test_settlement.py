@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import ClaimError
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import TrackerError
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Outcome, State
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.settlement import settled
 
@@ -17,7 +17,7 @@ def told(state: State, **more: str) -> dict[str, object]:
 
 @pytest.mark.parametrize("state", State)
 def test_a_bead_that_was_not_told_is_no_success(state: State) -> None:
-    failure = ClaimError("bd did not end", reason_code="bd_timeout", next_action="see")
+    failure = TrackerError("bd did not end", reason_code="bd_timeout", next_action="see")
     outcome = settled(told(state), "bd-1", failure=failure)
     assert not outcome.state.good
     assert outcome.state is (State.FAILED if state.good else state)
@@ -26,7 +26,7 @@ def test_a_bead_that_was_not_told_is_no_success(state: State) -> None:
 
 
 def test_a_claim_that_was_lost_is_said_with_who_has_it() -> None:
-    failure = ClaimError("bd-1 is another's", reason_code="claim_lost", next_action="bd show bd-1")
+    failure = TrackerError("bd-1 is another's", reason_code="claim_lost", next_action="bd show bd-1")
     outcome = settled(told(State.COMPLETED), "bd-1", failure=failure)
     assert (outcome.state, outcome.reason_code, outcome.next_action) == (
         State.FAILED,

@@ -15,7 +15,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.tracker_acti
     ModuleFailure,
 )
 from ansible_collections.dx.fleet.plugins.plugin_utils.beads.dispatcher import is_gone, this_dispatcher
-from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import ClaimError
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import TrackerError
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.event_kind import EventKind
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.orchestrator import orchestrator_of
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.progress import ProgressEvent
@@ -162,8 +162,8 @@ def _ending(args: Mapping[str, Any], end: End) -> dict[str, Any]:
     return options
 
 
-def _unknown_vm(bead: str, vm: str | None) -> ClaimError:
-    return ClaimError(
+def _unknown_vm(bead: str, vm: str | None) -> TrackerError:
+    return TrackerError(
         f"{bead} is claimed on {vm}, or was, and the inventory has no such VM",
         reason_code="unknown_vm",
         next_action=f"put {vm} back into the endpoints file, or free it: bd update {bead} -s open -a ''",

@@ -12,7 +12,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.tracker_acti
     ModuleFailure,
 )
 from ansible_collections.dx.fleet.plugins.plugin_utils.beads.dispatcher import is_gone
-from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import ClaimError
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import TrackerError
 from ansible_collections.dx.fleet.plugins.plugin_utils.text.redact import redact
 
 with suppress(ImportError):  # FleetAction.run says what is missing
@@ -44,7 +44,7 @@ class ActionModule(BeadsAction):
             told.append(self._told(claim, decision))
         result = {"changed": changed, "claims": told}
         if failures:
-            error = ClaimError(
+            error = TrackerError(
                 f"{len(failures)} of {len(claims)} claims could not be ended: {failures[0].message}",
                 reason_code=failures[0].reason_code,
                 next_action=failures[0].next_action,

@@ -248,6 +248,11 @@ bd_seconds:
   returned: where there was any
   type: float
   sample: 0.71
+state:
+  description: The outcome state of a dispatch that ends with this failure (V(failed), V(refused), V(unreachable)).
+  returned: failure
+  type: str
+  sample: refused
 reason_code:
   description: Why it failed.
   returned: failure

@@ -134,6 +134,11 @@ claims:
     summary:
       description: All that in one line.
       type: str
+state:
+  description: The outcome state of a dispatch that ends with this failure (V(failed), V(refused), V(unreachable)).
+  returned: failure
+  type: str
+  sample: refused
 reason_code:
   description: Why it failed.
   returned: failure

@@ -75,6 +75,7 @@ def failure(error: BeadsError) -> dict[str, t.Any]:
         "msg": f"{error.message}. Next: {error.next_action}",
         "reason_code": error.reason_code,
         "next_action": error.next_action,
+        "state": error.state,
         **error.details,
     }
 

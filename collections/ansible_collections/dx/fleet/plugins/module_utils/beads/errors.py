@@ -1,7 +1,7 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Errors of working with Beads.
+"""Errors of working with Beads. Each has the ``state`` of a dispatch that ends with it, besides its reason.
 
 BeadsError
 ├── BdMissing            no `bd` to run
@@ -61,6 +61,7 @@ class BeadsError(Exception):
     """
 
     reason_code = "beads_error"
+    state: t.Literal["failed", "refused", "unreachable"] = "failed"
 
     def __init__(self, message: str, next_action: str, **details: t.Any) -> None:
         super().__init__(message)
@@ -91,6 +92,7 @@ class StoreLocked(BeadsError):
 
 class StoreUnreachable(BeadsError):
     reason_code = "store_unreachable"
+    state = "unreachable"
 
 
 class OutcomeUnknown(BeadsError):
@@ -111,6 +113,8 @@ class BdFailed(BeadsError):
 
 class ClaimError(BeadsError):
     """The bead can't be claimed, or changed, by this dispatch."""
+
+    state = "refused"
 
 
 class AlreadyClaimed(ClaimError):

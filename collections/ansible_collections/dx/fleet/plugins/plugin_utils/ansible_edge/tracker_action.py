@@ -17,7 +17,7 @@ from ...module_utils.beads import commands
 from ...module_utils.beads.errors import BeadsError, NoWorkspace
 from ...module_utils.beads.workspace import find_workspace
 from ...module_utils.specs import BEADS_INFO, CLAIM, CLAIM_REQUIRED_IF
-from ..domain.errors import ClaimError, FleetError
+from ..domain.errors import FleetError, TrackerError
 from ..domain.outcome import State
 from .action import FleetAction
 from .own_session import apart
@@ -27,25 +27,14 @@ with suppress(ImportError):  # FleetAction.run says what is missing
 
 __all__ = ["BeadsAction", "ModuleFailure"]
 
-_REFUSED = frozenset(
-    (
-        "already_claimed",
-        "already_assigned",
-        "not_claimable",
-        "not_claimed",
-        "claim_lost",
-        "lock_busy",
-        "orchestrator_active",
-    )
-)
-_UNREACHABLE = frozenset(("store_unreachable", "tracker_unreachable"))
 _COMMANDS = {
     "dx.fleet.beads_claim": (commands.claim, ArgumentSpecValidator(CLAIM, required_if=CLAIM_REQUIRED_IF)),
     "dx.fleet.beads_info": (commands.info, ArgumentSpecValidator(BEADS_INFO)),
 }
+_STATES = {state.value: state for state in (State.FAILED, State.REFUSED, State.UNREACHABLE)}
 
 
-class ModuleFailure(ClaimError):
+class ModuleFailure(TrackerError):
     """The module failed on the tracker host; ``details`` are what it returned."""
 
     def __init__(self, details: Mapping[str, Any]) -> None:
@@ -58,11 +47,7 @@ class ModuleFailure(ClaimError):
             message,
             reason_code=code,
             next_action=str(advice or "run the same with -vvv, and look at the tracker host"),
-            state=State.REFUSED
-            if code in _REFUSED
-            else State.UNREACHABLE
-            if code in _UNREACHABLE
-            else State.FAILED,
+            state=_STATES.get(str(details.get("state")), State.FAILED),
         )
         self.details = details
 
@@ -147,6 +132,7 @@ class BeadsAction(FleetAction):
                 "msg": f"the tracker host can't be reached: {error}",
                 "reason_code": "tracker_unreachable",
                 "next_action": "see that it is up: ansible TRACKER -m ansible.builtin.ping",
+                "state": State.UNREACHABLE.value,
             }
         return result
 

@@ -7,7 +7,7 @@
     ├── UsageError            the request can't be meant: exit code 2, nothing was looked at
     │   └── ConfigError       the endpoints file or an option is wrong
     ├── PreflightError        a look at the VM says no; nothing was sent
-    ├── ClaimError            a bead can't be claimed, or its claim not ended, or the tracker can't be asked
+    ├── TrackerError          a bead can't be claimed, or its claim not ended, or the tracker can't be asked
     ├── DispatchError         a session or a prompt could not be placed, or we can't tell
     ├── WaitError             following a session failed
     └── AuditError            a fact could not be kept for Slack; the dispatch goes on
@@ -24,7 +24,7 @@ from .outcome import Outcome, State
 
 __all__ = [
     "AuditError",
-    "ClaimError",
+    "TrackerError",
     "ConfigError",
     "DispatchError",
     "FleetError",
@@ -86,7 +86,7 @@ class PreflightError(FleetError):
     default_state = State.UNREACHABLE
 
 
-class ClaimError(FleetError):
+class TrackerError(FleetError):
     """A bead can't be claimed, or its claim not ended, or the tracker can't be asked."""
 
     default_state = State.REFUSED
