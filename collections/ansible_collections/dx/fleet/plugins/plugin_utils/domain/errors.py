@@ -24,11 +24,11 @@ from .outcome import Outcome, State
 
 __all__ = [
     "AuditError",
-    "TrackerError",
     "ConfigError",
     "DispatchError",
     "FleetError",
     "PreflightError",
+    "TrackerError",
     "UsageError",
     "WaitError",
 ]
