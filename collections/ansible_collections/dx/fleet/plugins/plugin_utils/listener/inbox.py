@@ -1,0 +1,138 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the listener heard and what it did about it: a SQLite file, so that each act has exactly one effect.
+
+An act is kept before Slack gets its acknowledgement, and is done after that. Its ``key`` makes a second
+delivery of the same act known. What it shall do is decided once, and kept as its ``plan`` before it is begun:
+a listener that dies in the middle is followed by one that carries out the same plan, whose steps may be
+repeated.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..audit.store.database import Database
+from .acts import Act, Click, Message, NativeStop
+
+__all__ = ["Entry", "Inbox"]
+
+# Slack delivers again for some six minutes, and the history is read from the mark on.
+KEPT_S = 7 * 86400.0
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS act (
+    key TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    act TEXT NOT NULL,
+    heard REAL NOT NULL,
+    plan TEXT,
+    effect TEXT
+);
+CREATE TABLE IF NOT EXISTS mark (channel TEXT PRIMARY KEY, ts TEXT NOT NULL);
+"""
+
+_KINDS: Mapping[str, type[Act]] = {"message": Message, "click": Click, "native_stop": NativeStop}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An act that has not had its whole effect yet. ``plan`` is None until it is decided what to do."""
+
+    act: Act
+    heard: float
+    plan: Mapping[str, Any] | None = None
+
+
+class Inbox:
+    """The acts, in the order in which they were heard.
+
+    Args:
+        path: The file.
+        now: Unix time in seconds.
+
+    Every method raises :class:`AuditError` where the file can't be used.
+    """
+
+    def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
+        self._database = Database(path, _SCHEMA, 1)
+        self._now = now
+
+    def keep(self, act: Act) -> bool:
+        """Keep an act; it survives a loss of power. False where it is known already."""
+        kind = next(name for name, type_ in _KINDS.items() if isinstance(act, type_))
+        row = (act.key, kind, json.dumps(asdict(act)), self._now())
+
+        def insert(connection: sqlite3.Connection) -> bool:
+            connection.execute(
+                "DELETE FROM act WHERE effect IS NOT NULL AND heard < ?", (self._now() - KEPT_S,)
+            )
+            return (
+                connection.execute(
+                    "INSERT OR IGNORE INTO act (key, kind, act, heard) VALUES (?, ?, ?, ?)", row
+                ).rowcount
+                == 1
+            )
+
+        return self._database.write(insert, durable=True)
+
+    def unfinished(self) -> list[Entry]:
+        """What was heard and has not had its whole effect, the oldest first."""
+        rows = self._database.read(
+            lambda connection: connection.execute(
+                "SELECT kind, act, heard, plan FROM act WHERE effect IS NULL ORDER BY rowid"
+            ).fetchall()
+        )
+        return [
+            Entry(_KINDS[kind](**json.loads(act)), heard, json.loads(plan) if plan else None)
+            for kind, act, heard, plan in rows
+        ]
+
+    def decide(self, key: str, plan: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Keep what an act shall do, and return what was kept first: a plan is decided once."""
+
+        def update(connection: sqlite3.Connection) -> str:
+            connection.execute(
+                "UPDATE act SET plan = ? WHERE key = ? AND plan IS NULL", (json.dumps(plan), key)
+            )
+            kept: str = connection.execute("SELECT plan FROM act WHERE key = ?", (key,)).fetchone()[0]
+            return kept
+
+        found: Mapping[str, Any] = json.loads(self._database.write(update, durable=True))
+        return found
+
+    def finish(self, key: str, effect: Mapping[str, Any]) -> None:
+        """The act has had its effect, or is ignored: it is never done again."""
+        self._database.write(
+            lambda connection: connection.execute(
+                "UPDATE act SET effect = ? WHERE key = ? AND effect IS NULL", (json.dumps(effect), key)
+            ),
+            durable=True,
+        )
+
+    def mark(self, channel: str) -> str | None:
+        """Until which message the channel's history has been heard; None where nothing has been yet."""
+        row = self._database.read(
+            lambda connection: connection.execute(
+                "SELECT ts FROM mark WHERE channel = ?", (channel,)
+            ).fetchone()
+        )
+        return row[0] if row else None
+
+    def set_mark(self, channel: str, ts: str) -> None:
+        """The channel has been heard until this message; an older one changes nothing."""
+        self._database.write(
+            lambda connection: connection.execute(
+                "INSERT INTO mark (channel, ts) VALUES (?, ?)"
+                " ON CONFLICT (channel) DO UPDATE SET ts = excluded.ts"
+                " WHERE CAST(excluded.ts AS REAL) > CAST(mark.ts AS REAL)",
+                (channel, ts),
+            )
+        )
