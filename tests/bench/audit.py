@@ -16,11 +16,11 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import wordin
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import AuditEvent, Subject
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import (
     BEFORE_A_STEP,
-    Counts,
     Outbox,
     outbox_path,
 )
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.recorder import Recorder
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.records import Counts
 from ansible_collections.dx.fleet.plugins.plugin_utils.config.slack import AuditConfig
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Outcome, State
 

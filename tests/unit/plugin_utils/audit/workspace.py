@@ -10,14 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.delivery import Clock, Delivery, Pace
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.errors import Ambiguous, SlackError
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.message import SlackMessage, headline_of
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.web_api import (
-    Ambiguous,
-    Found,
-    Page,
-    Posted,
-    SlackError,
-)
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.port import Found, Page, Posted
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox
 
 __all__ = ["CHANNEL", "Deliverer", "Died", "Kept", "Time", "Workspace"]

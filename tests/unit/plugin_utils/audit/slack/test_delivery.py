@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import wording
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import AuditEvent, Subject
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.delivery import Pace
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.web_api import (
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.errors import (
     Ambiguous,
     Held,
     Refused,
@@ -20,7 +20,8 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.web_api impor
     SlackError,
     ThreadGone,
 )
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Counts, Outbox
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.records import Counts
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Outcome, State
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -364,7 +365,7 @@ def test_a_poison_message_holds_nothing_up(office: Office) -> None:
     assert office.counts() == (4, 0, 2)
     assert any("no_text" in said for said in office.deliverer.said)
     office.slack.refuse = lambda message: None
-    office.outbox.unpark()
+    office.outbox.ledger.unpark()
     office.restart()
     office.deliver()
     assert office.counts() == (6, 0, 0)
@@ -430,7 +431,7 @@ def test_the_thread_that_another_controller_began_is_gone_on_with(office: Office
     assert len(office.slack.roots()) == before
     (root,) = (one for one in office.slack.roots() if "bd-xyz" in one.message.text)
     assert office.slack.thread(root) == [event.text for event in story(subject)]
-    assert here.thread("bd-xyz@1", CHANNEL).ts == root.ts
+    assert here.ledger.thread("bd-xyz@1", CHANNEL).ts == root.ts
 
 
 def test_a_new_dispatch_is_not_looked_for(office: Office) -> None:
@@ -449,7 +450,7 @@ def test_a_token_that_may_not_read_posts_again_where_nobody_knows(office: Office
 
 def test_a_record_of_a_later_version_holds_nothing_up(office: Office) -> None:
     office.record(*story()[:1])
-    office.outbox._database.write(
+    office.outbox.database.write(
         lambda connection: connection.execute(
             "INSERT INTO record (id, thread_key, dispatch, channel, event) VALUES ('x', ?, ?, ?, '{\"kind\": 1}')",
             (NEW, NEW, CHANNEL),

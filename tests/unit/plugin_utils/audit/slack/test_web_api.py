@@ -17,6 +17,14 @@ import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import wording
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import Subject
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.status import status_of
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.errors import (
+    Ambiguous,
+    Held,
+    Refused,
+    RetryLater,
+    SlackError,
+    ThreadGone,
+)
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.message import (
     EVENT_TYPE,
     SlackMessage,
@@ -25,18 +33,10 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.message impor
     reply,
     root,
 )
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.web_api import (
-    Ambiguous,
-    Found,
-    Held,
-    Posted,
-    Refused,
-    RetryLater,
-    SlackError,
-    ThreadGone,
-    WebApi,
-)
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox, Record
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.port import Found, Posted
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.web_api import WebApi
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.records import Record
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -277,7 +277,7 @@ def records(*texts: str, directory: Path) -> list[Record]:
     for number, text in enumerate(texts):
         event = wording.retrying(Subject("d1", vm="epyc6"), "x", number)
         outbox.append(type(event)(event.kind, text, event.subject, once=str(number)), "C1")
-    return outbox.thread_records("d1")
+    return outbox.ledger.thread_records("d1")
 
 
 def all_texts(message: SlackMessage) -> list[str]:

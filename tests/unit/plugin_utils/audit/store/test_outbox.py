@@ -19,12 +19,8 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import wordin
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import AuditEvent, Subject
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store import database
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.lease import Lease
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import (
-    Counts,
-    DeliveryState,
-    Outbox,
-    outbox_path,
-)
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox, outbox_path
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.records import Counts, DeliveryState
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import AuditError
 
 from tests.unit.forking import fork
@@ -68,7 +64,7 @@ def refused(work: Callable[[], object]) -> AuditError:
 def test_what_is_appended_is_read_back_in_order(outbox: Outbox) -> None:
     events = [event(number) for number in range(5)]
     assert all(outbox.append(one, "C1") for one in events)
-    assert [record.event.as_dict() for record in outbox.thread_records("d1")] == [
+    assert [record.event.as_dict() for record in outbox.ledger.thread_records("d1")] == [
         one.as_dict() for one in events
     ]
     assert outbox.counts() == Counts(0, 5, 0)
@@ -133,7 +129,7 @@ def test_forked_workers_record_beside_their_parent(outbox: Outbox) -> None:
     for child in range(8):
         assert in_child(lambda child=child: outbox.append(event(child, "child"), "C1") and None) == 0  # type: ignore[misc]
         outbox.append(event(child + 1, "parent"), "C1")
-    assert (len(outbox.thread_records("parent")), len(outbox.thread_records("child"))) == (9, 8)
+    assert (len(outbox.ledger.thread_records("parent")), len(outbox.ledger.thread_records("child"))) == (9, 8)
 
 
 def test_many_processes_record_at_once(outbox: Outbox) -> None:
@@ -155,9 +151,9 @@ def test_many_processes_record_at_once(outbox: Outbox) -> None:
 
 def test_a_child_does_not_use_its_parents_connection(outbox: Outbox) -> None:
     outbox.append(event(), "C1")
-    own = outbox._database._open()
-    assert in_child(lambda: os._exit(int(outbox._database._open() is own))) == 0
-    assert outbox._database._open() is own
+    own = outbox.database._open()
+    assert in_child(lambda: os._exit(int(outbox.database._open() is own))) == 0
+    assert outbox.database._open() is own
 
 
 def test_no_fork_comes_upon_a_thread_inside_sqlite() -> None:
@@ -181,8 +177,9 @@ def test_no_fork_comes_upon_a_thread_inside_sqlite() -> None:
 def test_a_connection_that_is_collected_closes_in_its_turn(outbox: Outbox) -> None:
     """Whichever thread collects it could else be inside SQLite when another one forks."""
     outbox.append(event(), "C1")
-    connections = [outbox._database]
-    outbox._database = database.Database(outbox.path, "", 1)
+    outbox.close()
+    connections = [database.Database(outbox.path, "", 2)]
+    connections[0].row("SELECT 1 FROM record")
     gone = threading.Event()
 
     def collect() -> None:
@@ -199,10 +196,10 @@ def test_a_connection_that_is_collected_closes_in_its_turn(outbox: Outbox) -> No
 
 def test_a_child_does_not_close_its_parents_connection(outbox: Outbox) -> None:
     outbox.append(event(), "C1")
-    opened = outbox._database._open()
+    opened = outbox.database._open()
 
     def collect() -> None:
-        outbox._database.__del__()
+        outbox.database.__del__()
         os._exit(int(database._abandoned[-1:] != [opened]))
 
     assert in_child(collect) == 0
@@ -226,7 +223,7 @@ def test_workers_record_while_threads_of_their_parent_use_the_outbox(outbox: Out
         enough.set()
         for user in users:
             user.join(30)
-    assert len(outbox.thread_records("child")) == 60
+    assert len(outbox.ledger.thread_records("child")) == 60
 
 
 def test_a_lease_has_one_holder(tmp_path: Path) -> None:
@@ -324,7 +321,7 @@ def test_a_file_that_can_only_be_read_is_said(outbox: Outbox, monkeypatch: pytes
 
 def test_a_full_disk_is_said_and_nothing_is_lost(outbox: Outbox) -> None:
     outbox.append(event(), "C1")
-    connection = outbox._database._open()
+    connection = outbox.database._open()
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
     connection.execute(f"PRAGMA max_page_count = {pages}")
     error = refused(lambda: [outbox.append(event(number), "C1") for number in range(1, 500)])
@@ -337,7 +334,7 @@ def test_a_writer_that_never_ends_is_not_waited_for_long(outbox: Outbox) -> None
     outbox.append(event(), "C1")
     other = sqlite3.connect(outbox.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    outbox._database._patience_s = 0.05
+    outbox.database._patience_s = 0.05
     assert refused(lambda: outbox.append(event(1), "C1")).reason_code == "outbox_busy"
     assert len(outbox.trail()) == 1  # who only reads need not wait
     other.execute("ROLLBACK")
@@ -346,7 +343,7 @@ def test_a_writer_that_never_ends_is_not_waited_for_long(outbox: Outbox) -> None
 
 def test_an_outbox_of_a_later_version_is_left_alone(outbox: Outbox) -> None:
     outbox.append(event(), "C1")
-    outbox._database.write(lambda connection: connection.execute("PRAGMA user_version = 99"))
+    outbox.database.write(lambda connection: connection.execute("PRAGMA user_version = 99"))
     assert refused(lambda: Outbox(outbox.path).append(event(1), "C1")).reason_code == "outbox_newer"
 
 
@@ -358,7 +355,7 @@ def test_what_is_delivered_makes_room_oldest_first(tmp_path: Path) -> None:
     for number in range(1500):
         outbox.append(event(number), "C1")
         if number % 100 == 99:
-            outbox.mark(outbox.undelivered(), DeliveryState.DELIVERED, ts="1.2")
+            outbox.ledger.mark(outbox.undelivered(), DeliveryState.DELIVERED, ts="1.2")
     trail = outbox.trail()
     assert trail[-1].event.once == "1499"
     assert 0 < len(trail) < 1400
@@ -396,5 +393,5 @@ def test_an_outbox_of_the_first_version_is_carried_over(outbox: Outbox) -> None:
             (event().id, data),
         )
     assert outbox.append(event(1), "C1")
-    assert [record.event.once for record in outbox.thread_records("d1")] == ["0", "1"]
+    assert [record.event.once for record in outbox.ledger.thread_records("d1")] == ["0", "1"]
     assert outbox.counts() == Counts(0, 2, 0)

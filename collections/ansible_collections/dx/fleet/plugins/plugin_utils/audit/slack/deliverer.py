@@ -16,9 +16,10 @@ from ...text.redact import redact
 from ..store.lease import Lease
 from ..store.outbox import Outbox
 from .delivery import Delivery, Pace
+from .port import Slack
 from .running import running
 from .sdk import forked, import_sdk
-from .web_api import CALL_DEADLINE_S, Slack, WebApi
+from .web_api import CALL_DEADLINE_S, WebApi
 
 __all__ = ["FLUSH_S", "Background", "deliver_now"]
 
@@ -152,7 +153,7 @@ class Background:
         try:
             if self._delivery is None:
                 self._import_sdk()
-                if not self._outbox.channels():
+                if not self._outbox.ledger.channels():
                     return POLL_S
             if not self._lease.take():
                 return POLL_S
@@ -178,7 +179,7 @@ class Background:
         if self._slack is None:
             assert self._config.token is not None
             self._slack = WebApi(self._config.token, self._config.api_url)
-        self._outbox.unpark()
+        self._outbox.ledger.unpark()
         return Delivery(self._outbox, self._slack, say=self._say, pace=self._pace)
 
     def _turn(self, delivery: Delivery) -> float | None:
@@ -216,7 +217,7 @@ def deliver_now(
         AuditError: The outbox can't be used.
     """
     assert config.token is not None
-    outbox.unpark()
+    outbox.ledger.unpark()
     api = WebApi(config.token, config.api_url, deadline_s=deadline_s)
     delivery = Delivery(outbox, api, say=say, pace=pace)
     lease = Lease(outbox.path.with_name("deliver.lock"))

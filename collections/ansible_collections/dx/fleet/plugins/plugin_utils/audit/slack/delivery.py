@@ -18,9 +18,11 @@ from functools import partial
 
 from ..facts.event import Kind
 from ..facts.status import status_of
-from ..store.outbox import Channel, DeliveryState, Outbox, Record, Thread
+from ..store.outbox import Outbox
+from ..store.records import Channel, DeliveryState, Record, Thread
+from .errors import Ambiguous, Held, Refused, RetryLater, SlackError, ThreadGone
 from .message import SlackMessage, reply, root
-from .web_api import Ambiguous, Found, Held, Page, Refused, RetryLater, Slack, SlackError, ThreadGone
+from .port import Found, Page, Slack
 
 __all__ = ["Clock", "Delivery", "Pace"]
 
@@ -105,7 +107,7 @@ class Delivery:
         pace: Pace | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._outbox = outbox
+        self._ledger = outbox.ledger
         self._slack = slack
         self._say = say
         self._pace = pace or Pace()
@@ -128,7 +130,7 @@ class Delivery:
             AuditError: The outbox can't be used.
         """
         waits: list[float] = []
-        for channel in self._outbox.channels():
+        for channel in self._ledger.channels():
             wait = self._channel_turn(channel, closing)
             if wait == 0:
                 return 0.0
@@ -147,13 +149,13 @@ class Delivery:
             return wait
         post_wait = min(max(channel.next_post_at - now, 0), 60)
         waits: list[float] = []
-        for thread in self._outbox.waiting(channel.name):
+        for thread in self._ledger.waiting(channel.name):
             wait = self._due(thread, state, now, post_wait, closing)
             if wait <= 0:
                 self._attempt(channel, state, partial(self._tell, thread, state))
                 return 0
             waits.append(wait)
-        for thread in self._outbox.stale(channel.name):
+        for thread in self._ledger.stale(channel.name):
             if thread.ts is None:
                 continue  # the root will show it
             wait = self._show_wait(thread, state, now)
@@ -175,7 +177,7 @@ class Delivery:
 
     def _digest_gap(self, thread: Thread, records: Iterable[Record]) -> float:
         """How long after the last reply the next one may come, in a thread that many VMs share."""
-        events = (record.event for record in self._outbox.thread_records(thread.thread_key, thread.channel))
+        events = (record.event for record in self._ledger.thread_records(thread.thread_key, thread.channel))
         if len({event.subject.vm for event in events}) < self._pace.digest_from:
             return 0.0
         assert thread.born_at is not None
@@ -193,13 +195,13 @@ class Delivery:
         except RetryLater as error:
             self.failing = True
             if error.after_s is not None:
-                self._outbox.keep_channel(channel.name, quiet_until=now() + error.after_s)
+                self._ledger.keep_channel(channel.name, quiet_until=now() + error.after_s)
             else:
                 state.trouble.again(now(), self._pace.first_retry_s, self._pace.last_retry_s, held=False)
         except Held as error:
             self.failing = True
             state.trouble.again(now(), self._pace.first_hold_s, self._pace.last_hold_s, held=True)
-            self._outbox.keep_channel(channel.name, trouble=error.code)
+            self._ledger.keep_channel(channel.name, trouble=error.code)
             self._alarm(channel.name, error.code)
         except Ambiguous:
             self.failing = True
@@ -209,7 +211,7 @@ class Delivery:
             if state.trouble.times:
                 state.trouble = _Trouble()
             if channel.trouble is not None:
-                self._outbox.keep_channel(channel.name, trouble=None)
+                self._ledger.keep_channel(channel.name, trouble=None)
 
     # --- one thread ---
 
@@ -230,7 +232,7 @@ class Delivery:
         """Whether another controller may have begun this thread: not where we have just drawn its name."""
         if thread.born_at is not None:  # it was looked for
             return False
-        first = self._outbox.thread_records(thread.thread_key, thread.channel)[:1]
+        first = self._ledger.thread_records(thread.thread_key, thread.channel)[:1]
         is_new = bool(first) and first[0].event.kind in (Kind.DISPATCHING, Kind.REFUSED)
         return not (is_new and len(thread.thread_key) == _ULID_LENGTH and thread.thread_key.isalnum())
 
@@ -247,10 +249,10 @@ class Delivery:
             found = []
         roots = [one for one in found if one.is_root and one.thread_key == thread.thread_key]
         if not roots:
-            self._outbox.keep_thread(thread, posting=0, born_at=self._clock.time())
+            self._ledger.keep_thread(thread, posting=0, born_at=self._clock.time())
             return
         ts = min(roots, key=lambda one: float(one.ts)).ts
-        kept = self._outbox.keep_thread(
+        kept = self._ledger.keep_thread(
             thread,
             ts=ts,
             channel_id=thread.channel_id or thread.channel,
@@ -262,16 +264,16 @@ class Delivery:
         self._note_told(kept, self._thread_messages(kept))
 
     def _post_root(self, thread: Thread, state: _State) -> None:
-        message = self._root(thread, self._outbox.thread_records(thread.thread_key, thread.channel))
+        message = self._root(thread, self._ledger.thread_records(thread.thread_key, thread.channel))
         now = self._clock.time()
-        self._outbox.keep_thread(thread, posting=1, born_at=thread.born_at or now)
+        self._ledger.keep_thread(thread, posting=1, born_at=thread.born_at or now)
         try:
             posted = self._slack.post(thread.channel, message)
         except (Refused, ThreadGone) as error:
             self._root_refused(thread, error)
             return
         except (RetryLater, Held):
-            self._outbox.keep_thread(thread, posting=0)
+            self._ledger.keep_thread(thread, posting=0)
             raise
         except Ambiguous:
             state.settled_at[thread.thread_key] = self._clock.time() + self._pace.settle_s
@@ -279,7 +281,7 @@ class Delivery:
         finally:
             self._posted(thread.channel)
         now = self._clock.time()
-        self._outbox.keep_thread(
+        self._ledger.keep_thread(
             thread,
             ts=posted.ts,
             channel_id=posted.channel,
@@ -292,10 +294,10 @@ class Delivery:
 
     def _root_refused(self, thread: Thread, error: SlackError) -> None:
         if thread.fallback_level < self._pace.max_fallback_level:
-            self._outbox.keep_thread(thread, posting=0, fallback_level=thread.fallback_level + 1)
+            self._ledger.keep_thread(thread, posting=0, fallback_level=thread.fallback_level + 1)
             return
-        self._outbox.keep_thread(thread, posting=0, stale=0, fallback_level=0)
-        self._outbox.mark(self._open_records(thread), DeliveryState.PARKED, trouble=error.code)
+        self._ledger.keep_thread(thread, posting=0, stale=0, fallback_level=0)
+        self._ledger.mark(self._open_records(thread), DeliveryState.PARKED, trouble=error.code)
         self._alarm(thread.channel, error.code)
 
     def _post_reply(self, thread: Thread, records: list[Record], state: _State) -> None:
@@ -303,38 +305,38 @@ class Delivery:
         batch = records[:1] if fallback_level else _same_form(records)
         message, count = reply(thread.thread_key, batch, fallback_level)
         told = batch[:count]
-        self._outbox.mark(told, DeliveryState.SENDING)
+        self._ledger.mark(told, DeliveryState.SENDING)
         try:
             posted = self._slack.post(thread.channel_id or thread.channel, message, thread.ts)
         except Refused as error:
             self._refused(told, error, thread)
         except ThreadGone as error:
             if told[0].attempts + 1 >= MAX_ROOTS:
-                self._outbox.mark(told, DeliveryState.PARKED, trouble=error.code)
+                self._ledger.mark(told, DeliveryState.PARKED, trouble=error.code)
                 self._alarm(thread.channel, error.code)
                 return
-            self._outbox.mark(told, DeliveryState.PENDING, trouble=error.code)
-            self._outbox.keep_thread(
+            self._ledger.mark(told, DeliveryState.PENDING, trouble=error.code)
+            self._ledger.keep_thread(
                 thread, ts=None, posting=0, shown=None, stale=1, born_at=self._clock.time()
             )
         except (RetryLater, Held) as error:
-            self._outbox.mark(told, DeliveryState.PENDING, trouble=error.code)
+            self._ledger.mark(told, DeliveryState.PENDING, trouble=error.code)
             raise
         except Ambiguous:
             state.settled_at[thread.thread_key] = self._clock.time() + self._pace.settle_s
             raise
         else:
-            self._outbox.mark(told, DeliveryState.DELIVERED, ts=posted.ts)
-            self._outbox.keep_thread(thread, posted_at=self._clock.time())
+            self._ledger.mark(told, DeliveryState.DELIVERED, ts=posted.ts)
+            self._ledger.keep_thread(thread, posted_at=self._clock.time())
         finally:
             self._posted(thread.channel)
 
     def _refused(self, told: list[Record], error: Refused, thread: Thread) -> None:
         """One by one, plainer each time, and at last aside: it must hold up nothing else."""
         if told[0].fallback_level < self._pace.max_fallback_level:
-            self._outbox.mark(told, DeliveryState.PENDING, trouble=error.code, plainer=True)
+            self._ledger.mark(told, DeliveryState.PENDING, trouble=error.code, plainer=True)
             return
-        self._outbox.mark(told, DeliveryState.PARKED, trouble=error.code)
+        self._ledger.mark(told, DeliveryState.PARKED, trouble=error.code)
         self._alarm(thread.channel, error.code)
 
     def _reconcile(self, thread: Thread, unsure: list[Record], state: _State) -> None:
@@ -347,26 +349,26 @@ class Delivery:
             found = []
         except ThreadGone:
             found = []
-            self._outbox.keep_thread(
+            self._ledger.keep_thread(
                 thread, ts=None, posting=0, shown=None, stale=1, born_at=self._clock.time()
             )
         there = self._note_told(thread, found)
-        self._outbox.mark((record for record in unsure if record.id not in there), DeliveryState.PENDING)
+        self._ledger.mark((record for record in unsure if record.id not in there), DeliveryState.PENDING)
         state.settled_at.pop(thread.thread_key, None)
 
     def _note_told(self, thread: Thread, found: Iterable[Found]) -> dict[str, str]:
         found = list(found)
         for one in found:
             if one.ts == thread.ts and one.headline and thread.headline is None and not self._began(thread):
-                self._outbox.keep_thread(thread, headline=one.headline)
+                self._ledger.keep_thread(thread, headline=one.headline)
         there = {name: one.ts for one in found for name in one.records}
         if there:
-            self._outbox.delivered(thread.thread_key, thread.channel, there)
+            self._ledger.delivered(thread.thread_key, thread.channel, there)
         return there
 
     def _began(self, thread: Thread) -> bool:
         """Whether the words that the root begins with are known here."""
-        records = self._outbox.thread_records(thread.thread_key, thread.channel)
+        records = self._ledger.thread_records(thread.thread_key, thread.channel)
         return any(record.event.kind is Kind.DISPATCHING for record in records)
 
     def _thread_messages(self, thread: Thread) -> list[Found]:
@@ -393,7 +395,7 @@ class Delivery:
     def _open_records(self, thread: Thread) -> list[Record]:
         return [
             record
-            for record in self._outbox.thread_records(thread.thread_key, thread.channel)
+            for record in self._ledger.thread_records(thread.thread_key, thread.channel)
             if record.state in (DeliveryState.PENDING, DeliveryState.SENDING)
         ]
 
@@ -408,7 +410,7 @@ class Delivery:
     def _show_wait(self, thread: Thread, state: _State, now: float) -> float:
         wait = max(0.0, state.next_update_at - now)
         status = status_of(
-            record.event for record in self._outbox.thread_records(thread.thread_key, thread.channel)
+            record.event for record in self._ledger.thread_records(thread.thread_key, thread.channel)
         )
         if status.final:
             return wait
@@ -416,29 +418,29 @@ class Delivery:
 
     def _show(self, thread: Thread, state: _State) -> None:
         assert thread.ts is not None
-        records = self._outbox.thread_records(thread.thread_key, thread.channel)
+        records = self._ledger.thread_records(thread.thread_key, thread.channel)
         message = self._root(thread, records)
         digest, last = _digest(message), records[-1].seq if records else 0
         if digest == thread.shown:
-            self._outbox.shown(thread, digest, last, thread.updated_at)
+            self._ledger.shown(thread, digest, last, thread.updated_at)
             return
         state.next_update_at = self._clock.time() + self._pace.update_s
         try:
             self._slack.update(thread.channel_id or thread.channel, thread.ts, message)
         except Refused:
             plainer = min(thread.fallback_level + 1, self._pace.max_fallback_level)
-            self._outbox.keep_thread(
+            self._ledger.keep_thread(
                 thread, stale=int(plainer > thread.fallback_level), fallback_level=plainer
             )
         except ThreadGone:  # the trail goes on, and tells the end as well
-            self._outbox.keep_thread(thread, stale=0)
+            self._ledger.keep_thread(thread, stale=0)
         else:
-            self._outbox.shown(thread, digest, last, self._clock.time())
+            self._ledger.shown(thread, digest, last, self._clock.time())
 
     # --- the channel's pace ---
 
     def _posted(self, channel: str) -> None:
-        self._outbox.keep_channel(channel, next_post_at=self._clock.time() + self._pace.post_s)
+        self._ledger.keep_channel(channel, next_post_at=self._clock.time() + self._pace.post_s)
 
     def _alarm(self, channel: str, code: str) -> None:
         if code not in self._said:

@@ -16,7 +16,7 @@ from datetime import UTC
 from typing import Any
 
 from ..facts.status import Status, VMStatus
-from ..store.outbox import Record
+from ..store.records import Record
 
 __all__ = ["EVENT_TYPE", "SlackMessage", "escaped", "headline_of", "reply", "root"]
 

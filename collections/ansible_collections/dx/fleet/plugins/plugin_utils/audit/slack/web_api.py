@@ -1,187 +1,31 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Slack's Web API as far as the audit uses it, and what each way in which a call fails lets us conclude.
-
-SlackError
-├── RetryLater      nothing was done; the same call may succeed later
-├── Ambiguous       it may have been done: look before it is done again
-├── Held            somebody must mend the set-up first
-├── Refused         this message is not taken in this form
-└── ThreadGone      no reply and no update is taken here
-"""
+"""Slack's Web API as far as the audit uses it."""
 
 from __future__ import annotations
 
-import email.utils
-import errno
 import queue
 import re
-import socket
-import ssl
 import threading
-import time
 import urllib.error
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from ...text.printable import shortened
+from .errors import Ambiguous, RetryLater, SlackError, of_answer, of_connection
 from .message import EVENT_TYPE, SlackMessage, headline_of
+from .port import Found, Page, Posted
 
-__all__ = [
-    "CALL_DEADLINE_S",
-    "Ambiguous",
-    "Found",
-    "Held",
-    "Page",
-    "Posted",
-    "Refused",
-    "RetryLater",
-    "Slack",
-    "SlackError",
-    "ThreadGone",
-    "WebApi",
-]
+__all__ = ["CALL_DEADLINE_S", "WebApi"]
 
 T = TypeVar("T")
 
 CALL_DEADLINE_S = 10.0
 SOCKET_TIMEOUT_S = 5.0
 MAX_STUCK_CALLS = 3
-MAX_RETRY_AFTER_S = 3600.0
 PAGE = 200
 
-_RETRY = frozenset(
-    (
-        "ratelimited",
-        "rate_limited",
-        "service_unavailable",
-        "request_timeout",
-        "team_added_to_org",
-        "org_login_required",
-        "accesslimited",
-        "message_limit_exceeded",
-    )
-)
-_AMBIGUOUS = frozenset(("internal_error", "fatal_error"))
-_HELD = frozenset(
-    (
-        "invalid_auth",
-        "not_authed",
-        "account_inactive",
-        "token_revoked",
-        "token_expired",
-        "not_allowed_token_type",
-        "missing_scope",
-        "no_permission",
-        "access_denied",
-        "ekm_access_denied",
-        "not_in_channel",
-        "channel_not_found",
-        "is_archived",
-        "method_not_supported_for_channel_type",
-        "restricted_action",
-        "restricted_action_read_only_channel",
-        "restricted_action_non_threadable_channel",
-        "team_access_not_granted",
-        "enterprise_is_restricted",
-        "two_factor_setup_required",
-        "unknown_method",
-    )
-)
-_THREAD_GONE = frozenset(
-    (
-        "cannot_reply_to_message",
-        "restricted_action_thread_locked",
-        "restricted_action_thread_only_channel",
-        "thread_not_found",
-        "message_not_found",
-        "cant_update_message",
-        "edit_window_closed",
-    )
-)
-_CODE = re.compile(r"[a-z][a-z0-9_]{0,79}", re.ASCII)
 _TS = re.compile(r"[0-9]{1,12}\.[0-9]{1,9}", re.ASCII)
-
-# Before a byte of the request can have left.
-_NOT_SENT = (ConnectionRefusedError, socket.gaierror, ssl.SSLCertVerificationError)
-_NOT_SENT_ERRNO = frozenset((errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.ENETDOWN))
-
-
-class SlackError(Exception):
-    """A call failed. ``code`` is Slack's, or names what happened."""
-
-    def __init__(self, code: str) -> None:
-        self.code = shortened(code, 80)
-        super().__init__(self.code)
-
-
-class RetryLater(SlackError):
-    """Nothing was done. ``after_s`` is how long Slack wants silence, where it said so."""
-
-    def __init__(self, code: str, after_s: float | None = None) -> None:
-        super().__init__(code)
-        self.after_s = after_s
-
-
-class Ambiguous(SlackError):
-    """It may have been done."""
-
-
-class Held(SlackError):
-    """Slack wants the set-up mended: a token, a scope, the channel."""
-
-
-class Refused(SlackError):
-    """This message is not taken in this form."""
-
-
-class ThreadGone(SlackError):
-    """The thread takes no reply, or the message no update."""
-
-
-@dataclass(frozen=True)
-class Posted:
-    """Where a message is: the channel's id, and its ts."""
-
-    channel: str
-    ts: str
-
-
-@dataclass(frozen=True)
-class Found:
-    """A message of ours that was read back. ``headline`` is what a root begins with."""
-
-    ts: str
-    thread_key: str
-    records: tuple[str, ...]
-    is_root: bool
-    headline: str | None = None
-
-
-@dataclass(frozen=True)
-class Page:
-    """Messages of ours among those of a page, and where the next one begins."""
-
-    found: tuple[Found, ...]
-    cursor: str | None
-
-
-class Slack(Protocol):
-    """What the delivery needs of Slack. Every method raises :class:`SlackError`."""
-
-    def post(self, channel: str, message: SlackMessage, thread: str | None = None) -> Posted:
-        """Post a message, into a thread if there is one."""
-
-    def update(self, channel: str, ts: str, message: SlackMessage) -> None:
-        """Put another message in the place of one of ours."""
-
-    def history(self, channel: str, cursor: str | None = None) -> Page:
-        """The latest messages of a channel."""
-
-    def replies(self, channel: str, thread: str, cursor: str | None = None) -> Page:
-        """The messages of a thread, the first ones first."""
 
 
 class WebApi:
@@ -324,55 +168,11 @@ def _answer(client: Any, method: str, form: Mapping[str, Any]) -> Any:
     try:
         return client.api_call(method, **form).data
     except SlackApiError as error:
-        raise _of_answer(error.response) from None
+        raise of_answer(error.response) from None
     except urllib.error.URLError as error:
-        raise _of_connection(error.reason) from None
+        raise of_connection(error.reason) from None
     except OSError as error:
-        raise _of_connection(error) from None
-
-
-def _of_answer(response: Any) -> SlackError:
-    status = getattr(response, "status_code", None)
-    data = getattr(response, "data", None)
-    said = data.get("error") if isinstance(data, Mapping) else None
-    code = said if isinstance(said, str) and _CODE.fullmatch(said) else None
-    if status == 429:
-        return RetryLater("ratelimited", _retry_after(response))
-    if isinstance(status, int) and status >= 500:
-        return Ambiguous(f"http_{status}")
-    if code is None:
-        if status in (401, 403, 404):
-            return Held(f"http_{status}")
-        # HTML with 200, as of a captive portal, or an answer of nobody knows whom.
-        return Ambiguous(f"http_{status}_no_json")
-    if code in _RETRY:
-        return RetryLater(code, _retry_after(response))
-    if code in _AMBIGUOUS:
-        return Ambiguous(code)
-    if code in _HELD:
-        return Held(code)
-    return ThreadGone(code) if code in _THREAD_GONE else Refused(code)
-
-
-def _of_connection(reason: object) -> SlackError:
-    if isinstance(reason, _NOT_SENT) or (isinstance(reason, OSError) and reason.errno in _NOT_SENT_ERRNO):
-        return RetryLater(type(reason).__name__)
-    return Ambiguous(type(reason).__name__ if isinstance(reason, Exception) else "connection")
-
-
-def _retry_after(response: Any) -> float | None:
-    """Seconds, from a number or a date; None where the header is missing or nonsense."""
-    headers = getattr(response, "headers", None) or {}
-    value = next((str(headers[name]) for name in headers if str(name).lower() == "retry-after"), "").strip(
-        "[]' "
-    )
-    if re.fullmatch(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", value, re.ASCII):
-        return min(float(value), MAX_RETRY_AFTER_S)
-    try:
-        at = email.utils.parsedate_to_datetime(value).timestamp()
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return min(max(at - time.time(), 0.0), MAX_RETRY_AFTER_S)
+        raise of_connection(error) from None
 
 
 def _content(message: SlackMessage) -> Mapping[str, Any]:

@@ -18,10 +18,10 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ...domain.errors import AuditError
 
@@ -120,6 +120,15 @@ class Database:
                     self._forget_broken(error)
                     raise self._error(error) from error
             time.sleep(RETRY_S)
+
+    def rows(self, statement: str, *values: object) -> Sequence[tuple[Any, ...]]:
+        """What a query finds; raises as :meth:`write`."""
+        return self.read(lambda connection: connection.execute(statement, values).fetchall())
+
+    def row(self, statement: str, *values: object) -> tuple[Any, ...] | None:
+        """The first that a query finds; raises as :meth:`write`."""
+        rows = self.rows(statement, *values)
+        return rows[0] if rows else None
 
     def close(self) -> None:
         """Close this process' connection; the next use opens another."""

@@ -14,7 +14,8 @@ from ...config.slack import AuditConfig
 from ...domain.errors import AuditError
 from ...text.redact import redact, redact_all, secrets_of
 from ..facts.event import AuditEvent
-from .outbox import Counts, Outbox, outbox_path
+from .outbox import Outbox, outbox_path
+from .records import Counts
 
 __all__ = ["Recorder", "recorder_of"]
 

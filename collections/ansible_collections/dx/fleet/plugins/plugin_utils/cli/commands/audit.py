@@ -10,7 +10,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ...audit.store.outbox import Counts, DeliveryState, Outbox, Record, outbox_path
+from ...audit.store.outbox import Outbox, outbox_path
+from ...audit.store.records import Counts, DeliveryState, Record
 from ...config.slack import AuditConfig
 from ...domain.errors import AuditError, ConfigError
 from ...domain.outcome import ExitCode

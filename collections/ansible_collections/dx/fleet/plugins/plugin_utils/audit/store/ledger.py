@@ -1,0 +1,167 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How far each record has got on its way to Slack: read and written by the one process that delivers."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+
+from .database import Database
+from .records import (
+    RECORD,
+    THREAD,
+    THREAD_FIELDS,
+    Channel,
+    DeliveryState,
+    Record,
+    Thread,
+    record_of,
+    thread_of,
+)
+
+__all__ = ["Ledger"]
+
+
+class Ledger:
+    """The part of an outbox that belongs to whoever holds the delivery lock.
+
+    Every method raises :class:`~..errors.AuditError` where the file can't be used.
+
+    Args:
+        database: The outbox's.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def thread_records(self, thread_key: str, channel: str | None = None) -> list[Record]:
+        """All records of a thread, in the order in which they were recorded."""
+        rows = self._database.rows(
+            f"SELECT {RECORD} FROM record WHERE thread_key = ? AND (? IS NULL OR channel = ?) ORDER BY seq",  # noqa: S608 - our own names
+            thread_key,
+            channel,
+            channel,
+        )
+        return [record_of(row) for row in rows]
+
+    def channels(self) -> list[Channel]:
+        """The channels in which something is to be told or shown anew."""
+        rows = self._database.rows(
+            "SELECT w.channel, c.next_post_at, c.quiet_until, c.trouble FROM ("
+            " SELECT channel FROM record WHERE state IN ('pending', 'sending')"
+            " UNION SELECT channel FROM thread WHERE stale"
+            ") w LEFT JOIN channel c ON c.name = w.channel ORDER BY 1"
+        )
+        return [Channel(row[0], row[1] or 0.0, row[2] or 0.0, row[3]) for row in rows]
+
+    def waiting(self, channel: str) -> list[Thread]:
+        """The threads of a channel that have something to tell; the one that waits for longest first."""
+        rows = self._database.rows(
+            f"SELECT {THREAD} FROM thread t JOIN ("  # noqa: S608 - our own names
+            " SELECT thread_key, min(seq) AS first FROM record"
+            " WHERE channel = ? AND state IN ('pending', 'sending') GROUP BY thread_key"
+            ") r ON r.thread_key = t.thread_key WHERE t.channel = ? ORDER BY r.first LIMIT 300",
+            channel,
+            channel,
+        )
+        return [thread_of(row) for row in rows]
+
+    def stale(self, channel: str) -> list[Thread]:
+        """The threads whose root shows less than what is known; the one that was shown longest ago first."""
+        rows = self._database.rows(
+            f"SELECT {THREAD} FROM thread t WHERE channel = ? AND stale"  # noqa: S608 - our own names
+            " ORDER BY coalesce(updated_at, 0) LIMIT 300",
+            channel,
+        )
+        return [thread_of(row) for row in rows]
+
+    def thread(self, thread_key: str, channel: str) -> Thread:
+        """One thread as it is kept now."""
+        row = self._database.row(
+            f"SELECT {THREAD} FROM thread t WHERE thread_key = ? AND channel = ?",  # noqa: S608 - our own names
+            thread_key,
+            channel,
+        )
+        return thread_of(row) if row else Thread(thread_key, channel)
+
+    def mark(
+        self,
+        records: Iterable[Record],
+        state: DeliveryState,
+        *,
+        ts: str | None = None,
+        trouble: str | None = None,
+        plainer: bool = False,
+    ) -> None:
+        """Write down how far records have got."""
+        values = [
+            (state.value, ts, trouble, int(plainer), int(state is DeliveryState.SENDING), record.seq)
+            for record in records
+        ]
+        self._database.write(
+            lambda connection: connection.executemany(
+                "UPDATE record SET state = ?, ts = coalesce(?, ts), trouble = ?,"
+                " fallback_level = fallback_level + ?,"
+                " attempts = attempts + ? WHERE seq = ? AND state <> 'delivered'",
+                values,
+            ),
+            # That a message may be in Slack must be known whatever happens while it is being sent.
+            durable=state is DeliveryState.SENDING,
+        )
+
+    def delivered(self, thread_key: str, channel: str, ids: Mapping[str, str]) -> None:
+        """Records that were found in Slack: id -> ts of the message."""
+        values = [(ts, name, thread_key, channel) for name, ts in ids.items()]
+        self._database.write(
+            lambda connection: connection.executemany(
+                "UPDATE record SET state = 'delivered', ts = ?, trouble = NULL"
+                " WHERE id = ? AND thread_key = ? AND channel = ?",
+                values,
+            )
+        )
+
+    def keep_thread(self, thread: Thread, **changes: object) -> Thread:
+        """Write down some fields of a thread; returns it as it is then."""
+        names = [name for name in changes if name in THREAD_FIELDS]
+        assert len(names) == len(changes), changes
+        setting = ", ".join(f"{name} = ?" for name in names)
+        self._database.write(
+            lambda connection: connection.execute(
+                f"UPDATE thread SET {setting} WHERE thread_key = ? AND channel = ?",  # noqa: S608 - our own names
+                (*changes.values(), thread.thread_key, thread.channel),
+            ),
+            durable="posting" in changes,
+        )
+        return self.thread(thread.thread_key, thread.channel)
+
+    def shown(self, thread: Thread, digest: str, seq: int, at: float | None) -> None:
+        """A root shows all records up to a number; it is stale where there are more by now."""
+        self._database.write(
+            lambda connection: connection.execute(
+                "UPDATE thread SET shown = ?, updated_at = ?, stale = EXISTS ("
+                " SELECT 1 FROM record r WHERE r.thread_key = thread.thread_key"
+                " AND r.channel = thread.channel AND r.seq > ?) WHERE thread_key = ? AND channel = ?",
+                (digest, at, seq, thread.thread_key, thread.channel),
+            )
+        )
+
+    def keep_channel(self, name: str, **changes: object) -> None:
+        """Write down some fields of a channel."""
+        assert set(changes) <= {"next_post_at", "quiet_until", "trouble"}, changes
+        setting = ", ".join(f"{field} = ?" for field in changes)
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT OR IGNORE INTO channel (name) VALUES (?)", (name,))
+            connection.execute(f"UPDATE channel SET {setting} WHERE name = ?", (*changes.values(), name))  # noqa: S608
+
+        self._database.write(work)
+
+    def unpark(self) -> None:
+        """Try again what Slack did not take, in its full form."""
+        self._database.write(
+            lambda connection: connection.execute(
+                "UPDATE record SET state = 'pending', fallback_level = 0 WHERE state = 'parked'"
+            )
+        )
