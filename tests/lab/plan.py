@@ -86,6 +86,10 @@ class SlackState:
     control: str
     bot_token: str
     reader_token: str
+    other_token: str
+    app_token: str
+    app: str
+    team: str
     channel: str
     private_channel: str
     other_channel: str

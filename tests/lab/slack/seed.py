@@ -83,10 +83,13 @@ class Seed:
     def __init__(self) -> None:
         self.bot = Identity(BOT_USER, f"xoxb-{secrets.token_hex(12)}", _BOT_SCOPES, is_app=True)
         self.reader = Identity("jane", f"xoxp-{secrets.token_hex(12)}", _READER_SCOPES)
+        self.other = Identity("sam", f"xoxp-{secrets.token_hex(12)}", _READER_SCOPES)
+        self.app_token = f"xapp-1-{APP_ID}-{secrets.token_hex(12)}"
+        self.team_id = ""  # the emulator's; known when it has started
 
     def identity(self, token: str) -> Identity | None:
         """Whose token that is."""
-        return next((one for one in (self.bot, self.reader) if one.token == token), None)
+        return next((one for one in (self.bot, self.reader, self.other) if one.token == token), None)
 
     def document(self) -> dict[str, Any]:
         """The emulator's seed file."""
@@ -101,7 +104,7 @@ class Seed:
             "redirect_uris": ["http://127.0.0.1/"],
             "scopes": list(_BOT_SCOPES),
         }
-        identities = (self.bot, self.reader)
+        identities = (self.bot, self.reader, self.other)
         return {
             "slack": {
                 "team": {"name": "Fleet lab", "domain": "fleet-lab"},

@@ -22,7 +22,10 @@ from ..plan import SlackState
 from .binaries import find_emulator, find_node
 from .emulator import Emulator
 from .faults import Fault, Faults, Limit, spoiled
-from .seed import BOT_USER, CHANNEL, OTHER_CHANNEL, PRIVATE_CHANNEL, Seed
+from .happenings import events_of_change, events_of_post
+from .seed import APP_ID, BOT_USER, CHANNEL, OTHER_CHANNEL, PRIVATE_CHANNEL, Seed
+from .socket_control import SocketControl
+from .socket_mode import LINK, SocketMode
 from .web_api import WebApi
 
 __all__ = ["CONTROL", "SlackServer"]
@@ -49,7 +52,9 @@ class SlackServer:
         directory = root / "slack"
         directory.mkdir(mode=0o700)
         self.emulator = Emulator(self._seed, find_node(), find_emulator(), directory, lab_id, addresses)
-        self._api = WebApi(self._seed, self.emulator)
+        self._api = WebApi(self._seed, self.emulator, self._happened)
+        self._socket = SocketMode(self._seed)
+        self._socket_control = SocketControl(self._socket, self._seed, self._as_jane)
         self._faults = Faults()
         self._limits: dict[str, Limit] = {}
         self._requests: list[dict[str, Any]] = []
@@ -58,6 +63,7 @@ class SlackServer:
         self._site: web.TCPSite | None = None
         application = web.Application(client_max_size=_MOST_BYTES)
         application.router.add_route("*", "/api/{method}", self._front)
+        application.router.add_get(LINK, self._socket.connect)
         self._runner = web.AppRunner(
             application, handler_cancellation=True, access_log=None, shutdown_timeout=0.1
         )
@@ -72,6 +78,7 @@ class SlackServer:
             web.post(f"{CONTROL}/clear", self._clear),
             web.post(f"{CONTROL}/refuse", self._refuse),
             web.post(f"{CONTROL}/accept", self._accept),
+            *self._socket_control.routes(CONTROL),
         ]
 
     async def start(self, origin: str) -> SlackState:
@@ -82,6 +89,7 @@ class SlackServer:
         """
         await self.emulator.start()
         await self._invite_bot()
+        self._seed.team_id = (await self._as_jane("auth.test", {}))["team_id"]
         channels = await self._channels()
         await self._runner.setup()
         self._port = self._addresses.port()
@@ -91,6 +99,10 @@ class SlackServer:
             control=f"{origin}{CONTROL}",
             bot_token=self._seed.bot.token,
             reader_token=self._seed.reader.token,
+            other_token=self._seed.other.token,
+            app_token=self._seed.app_token,
+            app=APP_ID,
+            team=self._seed.team_id,
             channel=channels[CHANNEL],
             private_channel=channels[PRIVATE_CHANNEL],
             other_channel=channels[OTHER_CHANNEL],
@@ -98,6 +110,7 @@ class SlackServer:
 
     async def stop(self) -> None:
         """End everything."""
+        await self._socket_control.stop()
         await self._runner.cleanup()
         await self.emulator.stop()
 
@@ -125,6 +138,10 @@ class SlackServer:
         await self._record(call)
 
         async def answer() -> web.Response:
+            if call.method == "apps.connections.open":
+                return web.json_response(self._socket.open(call.token, f"127.0.0.1:{self._port}"))
+            if call.method == "agents.sessions.setStatus":
+                return web.json_response(self._socket_control.set_status(call.arguments))
             return web.json_response(await self._api.answer(call.method, call.token, call.arguments))
 
         fault = self._faults.take(call.method, call.arguments) or self._over_limit(call)
@@ -133,6 +150,15 @@ class SlackServer:
     async def _back(self, request: web.Request) -> web.Response:
         call = await _read(request)
         return web.json_response(await self._api.answer(call.method, call.token, call.arguments))
+
+    def _happened(self, method: str, answer: Mapping[str, Any]) -> None:
+        channel, ts, message = answer["channel"], answer["ts"], answer.get("message", {})
+        if method == "chat.postMessage":
+            events = events_of_post(channel, self._seed.team_id, message)
+        else:
+            events = events_of_change(method, channel, ts, f"{time.time():.6f}", message)
+        for event in events:
+            self._socket_control.deliver(event)
 
     def _over_limit(self, call: _Call) -> Fault | None:
         limit = self._limits.get(call.method)
@@ -182,6 +208,7 @@ class SlackServer:
         await self._drop_connections()
         await self._invite_bot()
         await self._api.clear()
+        self._socket_control.clear()
         self._requests.clear()
         return web.json_response({})
 

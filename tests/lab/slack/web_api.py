@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .emulator import Emulator
@@ -27,9 +27,11 @@ Answer = dict[str, Any]
 class WebApi:
     """Answers calls, as Slack would, from the emulator's state."""
 
-    def __init__(self, seed: Seed, emulator: Emulator) -> None:
+    def __init__(self, seed: Seed, emulator: Emulator, happened: Callable[[str, Answer], None]) -> None:
+        """``happened`` gets the method and the answer of each call that wrote, changed or deleted a message."""
         self._seed = seed
         self._emulator = emulator
+        self._happened = happened
         self._members: dict[str, Answer] = {}
         self._posted: dict[tuple[str, str], Identity] = {}
         self._broadcasting: set[tuple[str, str]] = set()
@@ -76,6 +78,8 @@ class WebApi:
             self._members.clear()
         if answer.get("ok") and method == "chat.delete":
             self._posted.pop((answer["channel"], answer["ts"]), None)
+        if answer.get("ok") and method in ("chat.update", "chat.delete"):
+            self._happened(method, answer)
         return answer
 
     async def _post(self, identity: Identity, arguments: dict[str, object]) -> Answer:
@@ -87,6 +91,7 @@ class WebApi:
             self._posted[channel, answer["ts"]] = identity
             if message.get("reply_broadcast") and message.get("thread_ts"):
                 self._broadcasting.add((channel, message["thread_ts"]))
+            self._happened("chat.postMessage", answer)
         return answer
 
     async def _history(self, identity: Identity, arguments: Mapping[str, object]) -> Answer:

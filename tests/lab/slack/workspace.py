@@ -14,6 +14,7 @@ from slack_sdk import WebClient
 
 from ..plan import SlackState
 from .faults import Fault
+from .socket_client import SocketClient
 
 __all__ = ["Message", "SlackRequest", "SlackWorkspace", "Thread"]
 
@@ -91,6 +92,10 @@ class SlackWorkspace:
         reader_token: of a person, Jane, to read back what others wrote, to write as a person does, or to throw
             the bot out of a channel.
         channel: id of the public channel ``agent-coordination``, in which the bot is.
+        other_token: of a second person, Sam.
+        app_token: the app's own, for Socket Mode.
+        app: id of the app.
+        team: id of the workspace.
         private_channel: id of a private one in which it is.
         other_channel: id of a public one in which it is not.
     """
@@ -99,6 +104,10 @@ class SlackWorkspace:
         self.url = state.url
         self.bot_token = state.bot_token
         self.reader_token = state.reader_token
+        self.other_token = state.other_token
+        self.app_token = state.app_token
+        self.app = state.app
+        self.team = state.team
         self.channel = state.channel
         self.private_channel = state.private_channel
         self.other_channel = state.other_channel
@@ -167,6 +176,11 @@ class SlackWorkspace:
         if len(found) < at_least:
             raise TimeoutError(f"{len(found)} calls of {method} within {timeout_s} s, not {at_least}")
         return found
+
+    @property
+    def socket(self) -> SocketClient:
+        """What goes over Socket Mode, and how it is spoiled."""
+        return SocketClient(self._control)
 
     def thread(self, ts: str, channel: str | None = None) -> Thread:
         """The thread of that root, with metadata."""
