@@ -24,6 +24,7 @@ __all__ = [
     "Running",
     "run_ansible",
     "run_dispatch",
+    "run_fleet",
     "start_ansible",
     "start_dispatch",
     "words_of",
@@ -33,7 +34,8 @@ CHECKOUT = Path(__file__).parents[1]
 COLLECTIONS = CHECKOUT / "collections"
 _STARTUP = CHECKOUT / "tests" / "startup"
 
-_ENTRY = "from ansible_collections.dx.fleet.plugins.plugin_utils.cli.entry import main; main()"
+_ENTRIES = {"dx-dispatch": "main", "dx-fleet": "fleet_main"}
+_ENTRY = "from ansible_collections.dx.fleet.plugins.plugin_utils.cli.entry import {0}; {0}()"
 # The last: without byte code each command would compile all of us, a third of its time.
 _NOT_INHERITED = ("ANSIBLE_", "SLACK_", "DX_VM_ENDPOINTS", "DX_LAB_PASSWORD_", "PYTHONDONTWRITEBYTECODE")
 _PATIENCE_S = 120.0
@@ -189,7 +191,7 @@ def start_dispatch(
         typing: Its standard input has nothing yet and no end.
         cwd: Where; the root directory by default, so that nothing of a checkout is found by chance.
     """
-    return Running([*_dispatch_command(), *arguments], env, cwd or Path("/"), stdin, typing=typing)
+    return Running([*_command("dx-dispatch"), *arguments], env, cwd or Path("/"), stdin, typing=typing)
 
 
 def run_dispatch(
@@ -201,6 +203,14 @@ def run_dispatch(
 ) -> Completed:
     """Run dx-dispatch to its end; see :func:`start_dispatch`."""
     return start_dispatch(*arguments, env=env, stdin=stdin, cwd=cwd).finish(timeout_s)
+
+
+def run_fleet(
+    *arguments: str, env: Mapping[str, str], cwd: Path | None = None, timeout_s: float = _PATIENCE_S
+) -> Completed:
+    """Run dx-fleet to its end; see :func:`start_dispatch`."""
+    running = Running([*_command("dx-fleet"), *arguments], env, cwd or Path("/"), None)
+    return running.finish(timeout_s)
 
 
 def start_ansible(program: str, *arguments: str, env: Mapping[str, str], cwd: Path = CHECKOUT) -> Running:
@@ -228,9 +238,10 @@ def words_of(line: str) -> list[str]:
     return shown.stdout.decode().split("\0")[:-1]
 
 
-def _dispatch_command() -> list[str]:
-    installed = Path(sys.executable).parent / "dx-dispatch"
-    return [str(installed)] if installed.exists() else [sys.executable, "-c", _ENTRY]
+def _command(program: str) -> list[str]:
+    installed = Path(sys.executable).parent / program
+    by_module = [sys.executable, "-c", _ENTRY.format(_ENTRIES[program])]
+    return [str(installed)] if installed.exists() else by_module
 
 
 def _environment(added: Mapping[str, str]) -> dict[str, str]:

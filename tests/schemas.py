@@ -41,7 +41,7 @@ class Error(TypedDict):
 
 
 class ListedVM(TypedDict):
-    """One VM of `--list`."""
+    """One VM of `dx-fleet list`."""
 
     vm: str
     aliases: list[str]
@@ -69,7 +69,7 @@ class SessionCounts(TypedDict):
 
 
 class AskedVM(TypedDict):
-    """One VM of `--status`: what its server is doing."""
+    """One VM of `dx-fleet status`: what its server is doing."""
 
     vm: str
     url: str
@@ -82,7 +82,7 @@ class AskedVM(TypedDict):
 
 
 class Claim(TypedDict):
-    """A bead that a dispatch holds, of `--status` and `--reap`; see beads_info's and beads_reap's documentation."""
+    """A bead that a dispatch holds, of `dx-fleet status` and `dx-fleet reap`; see beads_info's and beads_reap's documentation."""
 
     bead: str
     title: str
@@ -123,7 +123,7 @@ class AuditRecord(TypedDict):
 
 
 class AuditTrail(TypedDict):
-    """What `--audit` and `--flush-audit` tell: how many records are told, to be told, and held."""
+    """What `dx-fleet audit` prints: how many records are delivered, still to be delivered, and held."""
 
     outbox: str
     delivered: int
@@ -133,7 +133,7 @@ class AuditTrail(TypedDict):
 
 
 class Document(TypedDict):
-    """What `dx-dispatch --json` prints: one result per VM, or the error that kept it from running."""
+    """What `dx-dispatch --json` and `dx-fleet --json` print: one result per VM, or the error that kept it from running."""
 
     schema_version: Literal[1]
     exit_code: int

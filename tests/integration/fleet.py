@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from tests.command import Completed, Running, run_ansible, run_dispatch, start_dispatch
+from tests.command import Completed, Running, run_ansible, run_dispatch, run_fleet, start_dispatch
 
 __all__ = ["Fleet", "Server", "fresh_id", "read_fleet"]
 
@@ -112,6 +112,14 @@ class Fleet:
     def command(self, *arguments: str, stdin: str | None = None) -> Completed:
         """Run ``dx-dispatch``."""
         return run_dispatch(*self.arguments, *arguments, env=self.env, stdin=stdin)
+
+    def look(self, *arguments: str) -> Completed:
+        """Run ``dx-fleet ... --json``."""
+        return self.look_plainly("--json", *arguments)
+
+    def look_plainly(self, *arguments: str) -> Completed:
+        """Run ``dx-fleet``."""
+        return run_fleet(*self.arguments, *arguments, env=self.env)
 
     def start(self, *arguments: str, typing: bool = False) -> Running:
         """Start ``dx-dispatch``; it is killed at the end of the test if it still runs."""

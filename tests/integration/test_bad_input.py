@@ -26,7 +26,7 @@ import trustme
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.task import MAX_TASK_BYTES
 
 from tests import schemas
-from tests.command import Completed, run_ansible, run_dispatch
+from tests.command import Completed, run_ansible, run_dispatch, run_fleet
 from tests.unit.endpoints_files import file_text
 from tests.unit.fake_opencode import HOME, FakeOpenCode, answer
 
@@ -80,6 +80,10 @@ class Controller:
     def run(self, *words: str, stdin: str | None = None) -> Completed:
         """Run dx-dispatch."""
         return run_dispatch(*words, env=self.env, stdin=stdin, cwd=self.root / "work")
+
+    def look(self, command: str) -> Completed:
+        """Run a command of dx-fleet with --json."""
+        return run_fleet(command, "--json", env=self.env, cwd=self.root / "work")
 
     def check_untouched(self) -> None:
         """Nothing was changed on the server, no process lives on, no file is left."""
@@ -364,16 +368,16 @@ def test_a_bad_vm_among_all_is_named_and_does_not_stop_the_others(controller: Co
     controller.check_untouched()
 
 
-@pytest.mark.parametrize("mode", ["--list", "--status"])
-def test_looking_at_a_fleet_that_is_wrong_is_the_same_error(controller: Controller, mode: str) -> None:
+@pytest.mark.parametrize("command", ["list", "status"])
+def test_looking_at_a_fleet_that_is_wrong_is_the_same_error(controller: Controller, command: str) -> None:
     controller.describe(local=1)
-    check_document(controller.run("--json", mode), USAGE, "endpoints_invalid", "$.vms.epyc6.local: ")
+    check_document(controller.look(command), USAGE, "endpoints_invalid", "$.vms.epyc6.local: ")
     controller.check_untouched()
 
 
 def test_the_status_of_a_vm_that_is_gone_says_so(controller: Controller) -> None:
     at_closed(controller)
-    check_document(controller.run("--json", "--status"), UNREACHABLE, "connection_refused", "/global/health")
+    check_document(controller.look("status"), UNREACHABLE, "connection_refused", "/global/health")
     controller.check_untouched()
 
 

@@ -186,7 +186,7 @@ def test_one_that_waits_for_a_person_stays_claimed(bead_fleet: Fleet, tracker: T
     waits = bead_fleet.dispatch("epyc6", "affordabot", "--bead", bead)
     result = waits.result()
     assert (waits.code, result["state"], tracker.status(bead)) == (6, "needs_input", "in_progress")
-    listed = bead_fleet.dispatch("--status").document()
+    listed = bead_fleet.look("status").document()
     (claim,) = [each for each in listed["claims"] if each["bead"] == bead]
     assert (claim["vm"], claim["session_state"], claim["session"]) == (
         "epyc6",
@@ -288,14 +288,14 @@ def test_reap_ends_what_nobody_works_on_and_nothing_else(
     bead_fleet["epyc6"].ask("DELETE", f"/session/{sent[gone]['session']}").raise_for_status()
 
     def became(*words: str) -> dict[str, str]:
-        done = bead_fleet.dispatch("--reap", *words)
+        done = bead_fleet.look("reap", *words)
         assert done.code == 0, done
         return {claim["bead"]: claim["became"] for claim in done.document()["claims"]}
 
     assert {became()[bead] for bead in sent} == {"kept"}  # younger than an hour
     would = {"kept": works, "released": gone, "blocked": idle}
     assert {became("--ttl", "0", "--dry-run")[bead] for bead in (idle,)} == {"blocked"}
-    listed = bead_fleet.command("--reap", "--ttl", "0", "--dry-run").out
+    listed = bead_fleet.look_plainly("reap", "--ttl", "0", "--dry-run").out
     assert f"[epyc6] {works}: would be kept: session {sent[works]['session']} on epyc6 works" in listed
     assert {tracker.status(bead) for bead in sent} == {"in_progress"}
     found = became("--ttl", "0")
@@ -313,7 +313,7 @@ def test_a_vm_that_cannot_be_asked_counts_as_alive(
     bead = tracker.create("@say unseen")
     bead_fleet.dispatch("epyc6", "affordabot", "--bead", bead, "--no-wait")
     elsewhere = bead_fleet.seen_at(tmp_path, epyc6="http://127.0.0.1:9")
-    done = elsewhere.dispatch("--reap", "--ttl", "0")
+    done = elsewhere.look("reap", "--ttl", "0")
     (claim,) = [each for each in done.document()["claims"] if each["bead"] == bead]
     assert (claim["became"], tracker.status(bead)) == ("kept", "in_progress")
     assert "can't be asked" in claim["found"]

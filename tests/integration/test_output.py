@@ -94,17 +94,17 @@ def test_people_get_errors_on_standard_error_alone(fleet: Fleet) -> None:
 
 
 def test_the_list_of_vms(fleet: Fleet) -> None:
-    vms = fleet.dispatch("--list").document()["vms"]
+    vms = fleet.look("list").document()["vms"]
     assert {vm["vm"]: vm["url"] for vm in vms if vm["enabled"]} == {
         vm: server.url for vm, server in fleet.servers.items()
     }
     assert [vm["vm"] for vm in vms if vm["default"]] == [fleet.default]
-    assert fleet.default in fleet.command("--list").out
+    assert fleet.default in fleet.look_plainly("list").out
 
 
 def test_the_status_of_every_vm(fleet: Fleet) -> None:
     session = fleet.dispatch(fleet.default, fleet.repo, ANY).result()["session"]
-    completed = fleet.dispatch("--status")
+    completed = fleet.look("status")
     vms = {vm["vm"]: vm for vm in completed.document()["vms"]}
     assert (completed.code, set(vms)) == (0, set(fleet.servers))
     (known,) = [each for each in vms[fleet.default]["sessions"] if each["session"] == session]
@@ -114,7 +114,7 @@ def test_the_status_of_every_vm(fleet: Fleet) -> None:
 def test_the_status_tells_what_works_and_what_waits(fleet: Fleet, lab: Lab, model: ScriptedModel) -> None:
     works = fleet.dispatch("epyc6", "affordabot", "@silent\n@say never", "--no-wait").result()
     waits = fleet.dispatch("epyc6", "prime-radiant", "@question Which? | a | b").result()
-    completed = fleet.dispatch("--status", "epyc6")
+    completed = fleet.look("status", "epyc6")
     (vm,) = completed.document()["vms"]
     states = {each["session"]: (each["state"], each["dispatch"]) for each in vm["sessions"]}
     assert states[works["session"]] == ("busy", works["dispatch"])

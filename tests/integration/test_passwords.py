@@ -109,8 +109,8 @@ def test_not_even_the_most_verbose_playbook_shows_it(locked_fleet: Fleet) -> Non
 
 
 def test_the_status_of_a_locked_server(locked_fleet: Fleet) -> None:
-    completed = locked_fleet.command("--status", "--json")
+    completed = locked_fleet.look("status")
     assert (completed.code, completed.document()["vms"][0]["vm"]) == (0, "epyc6")
     _assert_untold(completed)
-    refused = _without(locked_fleet, **{VARIABLE: "wrong"}).command("--status", "--json")
+    refused = _without(locked_fleet, **{VARIABLE: "wrong"}).look("status")
     assert (refused.code, refused.result()["reason_code"]) == (5, "unauthorized")

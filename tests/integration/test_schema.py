@@ -19,9 +19,9 @@ SCHEMA = json.loads((schemas.DIRECTORY / "dispatch-result.schema.json").read_tex
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 
 
-@pytest.mark.parametrize("words", [("--list",), ("--status",)])
-def test_a_look_at_the_fleet(fleet: Fleet, words: tuple[str, ...]) -> None:
-    VALIDATOR.validate(fleet.dispatch(*words).document())
+@pytest.mark.parametrize("command", ["list", "status"])
+def test_a_look_at_the_fleet(fleet: Fleet, command: str) -> None:
+    VALIDATOR.validate(fleet.look(command).document())
 
 
 def test_a_dispatch_at_each_stage(fleet: Fleet) -> None:

@@ -22,7 +22,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.recorder impo
 from ansible_collections.dx.fleet.plugins.plugin_utils.config.slack import AuditConfig
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Outcome, State
 
-from tests.command import COLLECTIONS, run_dispatch
+from tests.command import COLLECTIONS, run_fleet
 from tests.lab.slack import SlackWorkspace, Thread
 from tests.unit.plugin_utils.audit.secrets_corpus import LEAKS
 
@@ -346,11 +346,11 @@ def test_two_hundred_dispatches_at_once(controller: Controller, slack: SlackWork
 
 def test_the_commands_words(controller: Controller, slack: SlackWorkspace) -> None:
     controller.record(*story())
-    done = run_dispatch("--flush-audit", env=controller.env)
+    done = run_fleet("audit", "flush", env=controller.env)
     assert done.code == 0, done.err
     assert "3 delivered now" in done.out
     assert lines(only(slack)) == TRAIL
-    shown = run_dispatch("--audit", "bd-xyz@1", "--json", env=controller.env).document()["trail"]
+    shown = run_fleet("audit", "show", "bd-xyz@1", "--json", env=controller.env).document()["trail"]
     assert (shown["delivered"], shown["pending"], shown["held"]) == (3, 0, 0)
 
 
@@ -374,9 +374,9 @@ def test_text_of_others_calls_nobody(controller: Controller, slack: SlackWorkspa
 
 
 def _flushing(env: dict[str, str]) -> subprocess.Popen[bytes]:
-    code = "from ansible_collections.dx.fleet.plugins.plugin_utils.cli.entry import main; main()"
+    code = "from ansible_collections.dx.fleet.plugins.plugin_utils.cli.entry import fleet_main; fleet_main()"
     return subprocess.Popen(
-        [sys.executable, "-c", code, "--flush-audit"],
+        [sys.executable, "-c", code, "audit", "flush"],
         env={**os.environ, "PYTHONPATH": str(COLLECTIONS), **env},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

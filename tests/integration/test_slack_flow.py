@@ -160,7 +160,7 @@ def taken_over(stage: Stage) -> Story:
     died = killing(first, "AFTER", "Send the task").dispatch("epyc6", "affordabot", "--bead", name)
     other = someone_else(stage.person(), stage.directory / "other-home")
     done = other.dispatch("epyc6", "affordabot", "--bead", name)
-    late = first.command("--flush-audit")
+    late = first.look_plainly("audit", "flush")
     return story(stage, died, late, done, more=name)
 
 
@@ -204,11 +204,11 @@ def playbook(stage: Stage) -> Story:
 
 
 def told_later(stage: Stage, url: str) -> Story:
-    """A dispatch while Slack is not itself, and ``--flush-audit`` when it is again."""
+    """A dispatch while Slack is not itself, and ``dx-fleet audit flush`` when it is again."""
     person = stage.person()
     spoiled = replace(person, env={**person.env, "DX_SLACK_API_URL": url})
     done = spoiled.dispatch("epyc6", "affordabot", "@say told later")
-    later = person.command("--flush-audit")
+    later = person.look_plainly("audit", "flush")
     return story(stage, later, done)
 
 

@@ -93,7 +93,7 @@ def test_a_claim_is_refused_by_the_tracker_host_in_the_same_words(ssh: Ssh, trac
 def test_the_claims_of_the_tracker_host_are_shown(ssh: Ssh, tracker: Tracker) -> None:
     bead = tracker.create("@say seen from afar")
     assert ssh.fleet.dispatch("epyc6", "affordabot", "--bead", bead, "--no-wait").code == 0
-    status = ssh.fleet.command("--status", "--json")
+    status = ssh.fleet.look("status")
     assert status.code == 0, (status, ssh.ran())
     (claim,) = (each for each in status.document()["claims"] if each["bead"] == bead)
     assert (claim["vm"], claim["dispatch"]) == ("epyc6", f"{bead}@1")

@@ -18,7 +18,7 @@ from .tracker import Tracker, real_bd
 
 __all__ = ["main"]
 
-DX_DISPATCH = str(Path(sys.executable).with_name("dx-dispatch"))
+PROGRAMS = Path(sys.executable).parent
 TASK = "Run make test"
 
 
@@ -47,26 +47,27 @@ def main() -> int:
 def _run(lab: Lab) -> int:
     environment = {**os.environ, **lab.env}
     for words, added in _commands(lab):
-        print(f"\n$ {shlex.join(['dx-dispatch', *words])}", flush=True)
-        done = subprocess.run([DX_DISPATCH, *words], env={**environment, **added}, check=False)
+        print(f"\n$ {shlex.join(words)}", flush=True)
+        command = [str(PROGRAMS / words[0]), *words[1:]]
+        done = subprocess.run(command, env={**environment, **added}, check=False)
         if done.returncode:
             return done.returncode
     return 0
 
 
 def _commands(lab: Lab) -> Iterator[tuple[Sequence[str], Mapping[str, str]]]:
-    yield ["--list"], {}
+    yield ["dx-fleet", "list"], {}
     if real_bd() is None:
         print("\nThere is no bd on PATH (brew install beads): the task is given in words, not as a bead.")
-        yield ["epyc6", "affordabot", TASK], {}
+        yield ["dx-dispatch", "epyc6", "affordabot", TASK], {}
     else:
         tracker = Tracker.make(lab.root / "tracker")
         bead = tracker.create(TASK)
         print(f"\n$ bd create '{TASK}'\n{bead}")
-        yield ["epyc6", "affordabot", "--bead", bead], tracker.env
+        yield ["dx-dispatch", "epyc6", "affordabot", "--bead", bead], tracker.env
         print(f"\n$ bd show {bead}\n{tracker.bd('show', bead).strip()}")
-    yield ["--all", "affordabot", TASK], {}
-    yield ["--status"], {}
+    yield ["dx-dispatch", "--all", "affordabot", TASK], {}
+    yield ["dx-fleet", "status"], {}
 
 
 if __name__ == "__main__":

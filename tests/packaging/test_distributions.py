@@ -99,13 +99,13 @@ def test_the_installed_command_is_the_wheels_own(installed: Path, tmp_path: Path
 def test_the_installed_command_helps_and_lists_from_anywhere(installed: Path, tmp_path: Path) -> None:
     assert "dx-dispatch epyc6 affordabot" in run([installed / "dx-dispatch", "--help"], tmp_path)
     endpoints = CHECKOUT / "inventory" / "vm-endpoints.json"
-    listed = run([installed / "dx-dispatch", "--list", "--json"], tmp_path, DX_VM_ENDPOINTS=str(endpoints))
+    listed = run([installed / "dx-fleet", "list", "--json"], tmp_path, DX_VM_ENDPOINTS=str(endpoints))
     assert [vm["vm"] for vm in json.loads(listed)["vms"]] == ["homedesktop", "macmini", "epyc6"]
 
 
 def test_the_installed_command_says_where_to_write_the_fleet(installed: Path, tmp_path: Path) -> None:
     done = subprocess.run(
-        [installed / "dx-dispatch", "--list"],
+        [installed / "dx-fleet", "list"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

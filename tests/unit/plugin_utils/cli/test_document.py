@@ -35,7 +35,7 @@ def test_the_document_of_a_run_has_a_result_per_vm_and_no_error() -> None:
 
 
 def test_the_document_of_an_error_has_no_result() -> None:
-    error = UsageError("unknown VM 'x'", reason_code="unknown_vm", next_action="dx-dispatch --list")
+    error = UsageError("unknown VM 'x'", reason_code="unknown_vm", next_action="dx-fleet list")
     assert document(ExitCode.USAGE, error=error) == {
         "schema_version": 1,
         "exit_code": 2,
@@ -43,7 +43,7 @@ def test_the_document_of_an_error_has_no_result() -> None:
         "error": {
             "reason_code": "unknown_vm",
             "message_to_human": "unknown VM 'x'",
-            "next_action": "dx-dispatch --list",
+            "next_action": "dx-fleet list",
         },
     }
 

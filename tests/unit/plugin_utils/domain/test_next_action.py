@@ -9,12 +9,8 @@ import subprocess
 from dataclasses import replace
 
 import pytest
-from ansible_collections.dx.fleet.plugins.plugin_utils.cli.parser import (
-    Arguments,
-    Targets,
-    parse,
-    targets_of,
-)
+from ansible_collections.dx.fleet.plugins.plugin_utils.cli.dispatch_options import DispatchOptions
+from ansible_collections.dx.fleet.plugins.plugin_utils.cli.targets import Targets, targets_of
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.fleet import VM, Fleet
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.next_action import (
     advise,
@@ -24,6 +20,8 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.domain.next_action import
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Outcome, State
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.request import Request
 
+from tests.unit.plugin_utils.cli.typed import typed
+
 FLEET = Fleet((VM("epyc6", "http://epyc6:4105"), VM("macmini", "http://macmini:4105")), default_vm="macmini")
 REQUEST = Request(dispatch="d1", task="Run make test", vm="epyc6", repo="affordabot")
 OUTCOME = Outcome(
@@ -31,12 +29,12 @@ OUTCOME = Outcome(
 )
 
 
-def pasted(command: str) -> tuple[Arguments, Targets]:
+def pasted(command: str) -> tuple[DispatchOptions, Targets]:
     """What dx-dispatch makes of a command line that a shell has read."""
     assert "\n" not in command
     script = f"dx-dispatch() {{ printf '%s\\0' \"$@\"; }}; {command}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, check=True, timeout=30)
-    arguments = parse([word.decode() for word in done.stdout.split(b"\0")[:-1]])
+    arguments = typed(*(word.decode() for word in done.stdout.split(b"\0")[:-1]))
     return arguments, targets_of(arguments, FLEET)
 
 

@@ -90,10 +90,10 @@ def test_what_is_no_end_is_not_told_as_one(state: State) -> None:
 
 def test_what_to_do_next_is_said() -> None:
     told = wording.ended(
-        outcome(State.FAILED, "epyc6: no").with_(next_action="dx-dispatch --status epyc6"), SUBJECT
+        outcome(State.FAILED, "epyc6: no").with_(next_action="dx-fleet status epyc6"), SUBJECT
     )
     assert told is not None
-    assert told.text == "[epyc6] Failed: no. Next: dx-dispatch --status epyc6"
+    assert told.text == "[epyc6] Failed: no. Next: dx-fleet status epyc6"
 
 
 def test_a_secret_is_taken_out_before_the_text_is_cut() -> None:

@@ -366,7 +366,7 @@ def test_what_is_not_delivered_is_never_dropped(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path / "outbox.db", max_bytes=200_000)
     error = refused(lambda: [outbox.append(event(number), "C1") for number in range(5000)])
     assert error.reason_code == "outbox_full"
-    assert "--flush-audit" in (error.next_action or "")
+    assert "dx-fleet audit flush" in (error.next_action or "")
     assert outbox.counts().pending == len(outbox.undelivered(10_000)) > 100
 
 

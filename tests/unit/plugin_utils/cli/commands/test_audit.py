@@ -1,7 +1,7 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What dx-dispatch --audit and --flush-audit say, and what --slack and --no-slack decide."""
+"""What dx-fleet audit shows, and what --slack and --no-slack decide."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import wording
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import Subject
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox, outbox_path
-from ansible_collections.dx.fleet.plugins.plugin_utils.cli.app import run
-from ansible_collections.dx.fleet.plugins.plugin_utils.cli.commands.auditing import CALLBACK, Audit
-from ansible_collections.dx.fleet.plugins.plugin_utils.cli.parser import parse
+from ansible_collections.dx.fleet.plugins.plugin_utils.cli.app import run_fleet
+from ansible_collections.dx.fleet.plugins.plugin_utils.cli.slack_audit import CALLBACK, Audit
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.fleet import VM, Fleet
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Outcome, State
 
 from tests.unit.plugin_utils.audit.slack_server import SlackServer, raw, serving
+from tests.unit.plugin_utils.cli.typed import typed
 from tests.unit.test_schemas import RESULT
 
 TOKEN = "xoxb-" + "1234567890abcdef"
@@ -66,16 +66,16 @@ def document(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
 
 
 def test_the_trail_of_all_dispatches(outbox: Outbox, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["--audit"]) == 0
+    assert run_fleet(["audit"]) == 0
     told = capsys.readouterr().out
     assert "Dispatching to epyc6: Run make test" in told
     assert "[macmini] Session created: ses_1" in told
     assert "0 told in Slack, 2 to be told, 0 held" in told
-    assert "next: dx-dispatch --flush-audit" in told
+    assert "next: dx-fleet audit flush" in told
 
 
 def test_the_trail_of_one_dispatch_as_a_document(outbox: Outbox, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["--audit", "other", "--json"]) == 0
+    assert run_fleet(["audit", "show", "other", "--json"]) == 0
     audit = document(capsys)["trail"]
     assert (audit["delivered"], audit["pending"], audit["held"]) == (0, 1, 0)
     (record,) = audit["records"]
@@ -83,7 +83,7 @@ def test_the_trail_of_one_dispatch_as_a_document(outbox: Outbox, capsys: pytest.
 
 
 def test_a_dispatch_that_nobody_knows_is_said(outbox: Outbox, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["--audit", "nosuch", "--json"]) == 3
+    assert run_fleet(["audit", "show", "nosuch", "--json"]) == 3
     assert document(capsys)["error"]["reason_code"] == "unknown_dispatch"
 
 
@@ -91,7 +91,7 @@ def test_a_broken_outbox_is_said(environment: Path, capsys: pytest.CaptureFixtur
     path = outbox_path({"XDG_STATE_HOME": str(environment)})
     path.parent.mkdir()
     path.write_bytes(b"broken " * 1000)
-    assert run(["--audit", "--json"]) == 3
+    assert run_fleet(["audit", "--json"]) == 3
     assert document(capsys)["error"]["reason_code"] == "outbox_corrupt"
 
 
@@ -99,7 +99,7 @@ def test_what_waits_is_told_now(
     outbox: Outbox, server: SlackServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     connect(monkeypatch, server)
-    assert run(["--flush-audit"]) == 0
+    assert run_fleet(["audit", "flush"]) == 0
     assert "2 delivered now; 2 told in Slack, 0 to be told, 0 held" in capsys.readouterr().out
     assert outbox.counts().delivered == 2
 
@@ -109,20 +109,20 @@ def test_what_slack_does_not_take_is_named(
 ) -> None:
     connect(monkeypatch, server)
     server.answer(*[raw(200, {"ok": False, "error": "not_in_channel"})] * 20)
-    assert run(["--flush-audit", "--json"]) == 3
+    assert run_fleet(["audit", "flush", "--json"]) == 3
     audit = document(capsys)["trail"]
     assert (audit["pending"], audit["held"], len(audit["records"])) == (0, 2, 2)
 
 
 def test_without_a_token_what_is_missing_is_said(outbox: Outbox, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["--flush-audit", "--json"]) == 2
+    assert run_fleet(["audit", "flush", "--json"]) == 2
     error = document(capsys)["error"]
     assert error["reason_code"] == "slack_unconfigured"
     assert "SLACK_BOT_TOKEN" in error["next_action"]
 
 
 def test_without_anything_to_tell_no_token_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["--flush-audit"]) == 0
+    assert run_fleet(["audit", "flush"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -145,19 +145,19 @@ def test_a_run_is_told_where_it_is_configured_and_wanted(
 ) -> None:
     for name, value in env.items():
         monkeypatch.setenv(name, value)
-    audit = Audit(parse(["affordabot", "Run", *words]), FLEET)
+    audit = Audit(typed("affordabot", "Run", *words), FLEET)
     assert audit.callbacks == ((CALLBACK,) if on else ())
     assert capsys.readouterr().err == ""
 
 
 def test_a_wish_that_cannot_be_met_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    Audit(parse(["affordabot", "Run", "--slack"]), FLEET)
+    Audit(typed("affordabot", "Run", "--slack"), FLEET)
     assert "SLACK_BOT_TOKEN is not set" in capsys.readouterr().err
 
 
 def test_the_result_says_how_much_is_told(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLACK_BOT_TOKEN", TOKEN)
-    audit = Audit(parse(["affordabot", "Run"]), FLEET)
+    audit = Audit(typed("affordabot", "Run"), FLEET)
     known = Outcome(State.COMPLETED, "completed", "x", dispatch=SUBJECT.dispatch)
     first, second = audit.counted([known, known.with_(dispatch=None)])
     assert first.audit == {"delivered": 0, "pending": 1, "held": 0}

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.cli.commands import dispatch as dispatching
-from ansible_collections.dx.fleet.plugins.plugin_utils.cli.parser import parse
+from ansible_collections.dx.fleet.plugins.plugin_utils.cli.report import outcomes_of
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain import identity
 from ansible_collections.dx.fleet.plugins.plugin_utils.launch.run import Collected
+
+from tests.unit.plugin_utils.cli.typed import typed
 
 
 @pytest.mark.parametrize(
@@ -24,7 +26,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.launch.run import Collect
 def test_a_run_that_broke_off_names_what_it_may_have_begun(
     words: list[str], name: str | None, dispatch: str | None, session: str | None
 ) -> None:
-    (outcome,) = dispatching.outcomes_of(["epyc6"], Collected(faults={"epyc6": "no memory"}), "again")
-    found = dispatching._finished(outcome, parse(words), name, "again")
+    (outcome,) = outcomes_of(["epyc6"], Collected(faults={"epyc6": "no memory"}), "again")
+    found = dispatching._finished(outcome, typed(*words), name, "again")
     assert (found.reason_code, found.dispatch, found.session) == ("own_fault", dispatch, session)
     assert found.message == (None if dispatch is None else identity.message_id(dispatch))

@@ -17,7 +17,7 @@ description:
   - Everything is recorded in an outbox on the controller's disk first
     (C($XDG_STATE_HOME/dx-fleet/outbox.db)), without secrets. A thread of the controller's own process delivers it; no
     task waits for Slack, and none fails because of it. What could not be delivered is told by the next run, or by
-    C(dx-dispatch --flush-audit).
+    C(dx-fleet audit flush).
   - C(dx-dispatch) enables it by itself where a channel and a token are configured.
 requirements:
   - slack-sdk >= 3.27 (Python library on the controller)

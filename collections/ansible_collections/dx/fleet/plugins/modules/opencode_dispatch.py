@@ -207,7 +207,7 @@ next_action:
   description: What to do, or the command to run, next.
   returned: failure
   type: str
-  sample: dx-dispatch --status epyc6
+  sample: dx-fleet status epyc6
 outcome:
   description:
     - What became of the dispatch so far. The state is V(running), V(planned) in check mode, else why nothing was

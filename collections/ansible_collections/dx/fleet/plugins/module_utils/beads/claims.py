@@ -236,7 +236,7 @@ class Claims:
             f"{first['orchestrator'] or 'an unknown orchestrator'} has been at work since"
             f" {first['claimed_at']} ({', '.join(claim['bead'] for claim in active)}), and the fleet allows"
             " one orchestrator at a time",
-            "dx-dispatch --status; to go on all the same, add --takeover",
+            "dx-fleet status; to go on all the same, add --takeover",
             holder=first["orchestrator"],
             since=first["claimed_at"],
             others=active,

@@ -1,52 +1,63 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command dx-dispatch, from its arguments to its exit code."""
+"""The programs dx-dispatch and dx-fleet, from their words to their exit code."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from ..domain.errors import FleetError, UsageError
-from ..domain.fleet import Fleet
 from ..domain.outcome import ExitCode
-from .commands.dispatch import OWN_FAULT, dispatch
-from .commands.status import list_vms, reap, status
-from .document import document, encoded
-from .parser import Arguments, parse
-from .terminal import printable
+from .command import Command
+from .command_names import DISPATCH, FLEET, command_called, command_names
+from .options import Options, takes_a_value
+from .parser import check_words, did_you_mean, fill, parse, plain_parser, split_at_dashes
+from .report import OWN_FAULT, Report, show, show_error
 
-__all__ = ["run"]
+__all__ = ["completed", "run_dispatch", "run_fleet"]
+
+ABOUT = "See and look after the fleet of VMs to which dx-dispatch hands tasks."
 
 
-def run(argv: Sequence[str]) -> int:
-    """Run the command.
+def run_dispatch(argv: Sequence[str]) -> int:
+    """Run dx-dispatch.
 
     Args:
         argv: The words after its name.
 
     Returns:
-        The exit code; see :class:`~..outcome.ExitCode`.
+        The exit code; see :class:`~..domain.outcome.ExitCode`.
     """
-    as_json = "--json" in argv
+    return _run(DISPATCH, argv, lambda: _do(command_called("dispatch"), DISPATCH, argv))
+
+
+def run_fleet(argv: Sequence[str]) -> int:
+    """Run dx-fleet; see :func:`run_dispatch`."""
+    return _run(FLEET, argv, lambda: _fleet_command(argv))
+
+
+def _run(program: str, argv: Sequence[str], do: Callable[[], int]) -> int:
+    as_json = "--json" in split_at_dashes(argv)[0]
     try:
-        return int(_command(parse(argv), argv))
+        return do()
     except UsageError as error:
-        return _fail(error, as_json, ExitCode.USAGE)
+        return show_error(error, as_json, ExitCode.USAGE, program)
     except FleetError as error:
-        return _fail(error, as_json, ExitCode.of(error.state))
+        return show_error(error, as_json, ExitCode.of(error.state), program)
     except KeyboardInterrupt:  # while a playbook runs, it is dealt with where that is started
-        return _fail(_Interrupted(), as_json, ExitCode.DETACHED)
+        return show_error(_Interrupted(), as_json, ExitCode.DETACHED, program)
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the interpreter flushes it at its end
         return int(ExitCode.OWN_FAULT)
-    except Exception as error:  # whatever it is, it is told as every other error is
+    except Exception as error:  # whatever it is, it is shown as every other error is
         if "-vvv" in argv:
             raise
-        return _fail(_OwnFault(error), as_json, ExitCode.OWN_FAULT)
+        return show_error(_OwnFault(error), as_json, ExitCode.OWN_FAULT, program)
 
 
 class _OwnFault(FleetError):
@@ -68,42 +79,59 @@ class _Interrupted(FleetError):
         super().__init__("interrupted before anything was sent", reason_code="interrupted")
 
 
-def _command(arguments: Arguments, argv: Sequence[str]) -> ExitCode:
-    if arguments.audit or arguments.flush_audit:
-        from .commands.audit import flush_audit, show_audit
-
-        return show_audit(arguments) if arguments.audit else flush_audit(arguments)
-    fleet, inventory = _fleet(arguments)
-    if arguments.list:
-        return list_vms(fleet, arguments)
-    if arguments.status:
-        return status(fleet, inventory, arguments)
-    if arguments.reap:
-        return reap(fleet, inventory, arguments)
-    return dispatch(fleet, inventory, arguments, argv)
+def _do(command: Command[Any], prog: str, argv: Sequence[str]) -> int:
+    usage = " ".join(filter(None, (prog, command.usage, "[options]")))
+    options = parse(command.options, prog, argv, usage, command.examples)
+    check_words(argv)
+    report: Report = command.run(options)
+    return show(report, options.json)
 
 
-def _fleet(arguments: Arguments) -> tuple[Fleet, Path]:
-    """The fleet, and the inventory source from which Ansible makes the same one.
+def _fleet_command(argv: Sequence[str]) -> int:
+    """Options that every command has may also stand before its name."""
+    names = command_names()
+    at = _command_at(argv)
+    if at is None:
+        fill(_fleet_parser(), Options).parse_args(argv)
+        raise UsageError(
+            f"a command is missing: {', '.join(names)}",
+            reason_code="command_missing",
+            next_action=f"{FLEET} --help",
+        )
+    if (word := argv[at]) not in names:
+        like = did_you_mean(word, names, lambda name: f"{FLEET} {name}")
+        raise UsageError(
+            f"there is no command {word!r}{like or ': ' + ', '.join(names)}",
+            reason_code="unknown_command",
+            next_action=f"{FLEET} --help",
+        )
+    return _do(command_called(word), f"{FLEET} {word}", [*argv[:at], *argv[at + 1 :]])
 
-    Raises:
-        ConfigError: There is none, or it is wrong.
-    """
-    from ..config.endpoints import endpoints_of, find_endpoints, load_fleet
 
-    if arguments.inventory is not None:
-        endpoints = endpoints_of(arguments.inventory, os.environ)
-        return load_fleet(endpoints), arguments.inventory
-    checkout = Path(__file__).parents[7] / "inventory" / "vm-endpoints.json"
-    endpoints = find_endpoints(os.environ, checkout)
-    return load_fleet(endpoints), endpoints
+def _command_at(argv: Sequence[str]) -> int | None:
+    """Where the first word stands that is neither an option nor the value of one."""
+    after = ""
+    for at, word in enumerate(argv):
+        if not word.startswith("-") and not takes_a_value(Options, after):
+            return at
+        after = word
+    return None
 
 
-def _fail(error: FleetError, as_json: bool, code: ExitCode) -> int:
-    if as_json:
-        print(encoded(document(code, error=error)))
-        return int(code)
-    print(printable(f"dx-dispatch: {error.message} ({error.reason_code})", sys.stderr), file=sys.stderr)
-    if error.next_action:
-        print(printable(f"next: {error.next_action}", sys.stderr), file=sys.stderr)
-    return int(code)
+def _fleet_parser() -> argparse.ArgumentParser:
+    names = command_names()
+    width = max(map(len, names))
+    lines = [f"  {name:<{width}}  {command_called(name).summary}" for name in names]
+    told = "\n".join(["commands:", *lines, "", f"{FLEET} COMMAND --help tells more of one."])
+    return plain_parser(FLEET, f"{FLEET} COMMAND [options]", ABOUT, told)
+
+
+def completed(program: str) -> argparse.ArgumentParser:
+    """The whole parser of a program, from which argcomplete completes a line in a shell."""
+    if program == DISPATCH:
+        return fill(plain_parser(DISPATCH, DISPATCH, ""), command_called("dispatch").options)
+    parser = _fleet_parser()
+    commands = parser.add_subparsers()
+    for name in command_names():
+        fill(commands.add_parser(name), command_called(name).options)
+    return parser

@@ -89,7 +89,7 @@ async def _plan(server: OpenCode, request: Request, version: str) -> Plan:
         raise PreflightError(
             f"{request.vm} has no trace of dispatch {request.dispatch}, and there is no task to send",
             reason_code="unknown_dispatch",
-            next_action="give repo and task as well, or look with: dx-dispatch --status",
+            next_action="give repo and task as well, or look with: dx-fleet status",
             state=State.FAILED,
         )
     directory = await _directory(server, request, resumed)
@@ -181,7 +181,7 @@ async def _session_to_resume(server: OpenCode, request: Request) -> Session:
         raise PreflightError(
             f"{request.vm} has no session {request.session!r}",
             reason_code="unknown_session",
-            next_action=f"dx-dispatch --status {request.vm}",
+            next_action=f"dx-fleet status {request.vm}",
             state=State.FAILED,
         ) from error
 
@@ -201,7 +201,7 @@ async def _check_resumable(server: OpenCode, request: Request, session: Session,
             f"session {session.id} on {request.vm} is busy; OpenCode would merge a second task into its"
             " running turn",
             reason_code="session_busy",
-            next_action=f"dx-dispatch --status {request.vm}",
+            next_action=f"dx-fleet status {request.vm}",
             state=State.REFUSED,
         )
 
@@ -221,7 +221,7 @@ async def _check_capacity(server: OpenCode, request: Request) -> None:
             f"{request.vm} is at its capacity: {len(busy)} busy session(s), max_concurrent is"
             f" {request.max_concurrent}",
             reason_code="at_capacity",
-            next_action=f"dx-dispatch --status {request.vm}",
+            next_action=f"dx-fleet status {request.vm}",
             state=State.REFUSED,
         )
 

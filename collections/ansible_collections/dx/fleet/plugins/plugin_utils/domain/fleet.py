@@ -109,7 +109,7 @@ class Fleet:
             raise UsageError(
                 f"unknown VM {name!r}; {self.source} has {self._valid_names()}",
                 reason_code="unknown_vm",
-                next_action="dx-dispatch --list",
+                next_action="dx-fleet list",
             )
         raise UsageError(
             f"{name!r} is ambiguous: {' and '.join(vm.name for vm in found)} in {self.source} answer to it",

@@ -447,7 +447,7 @@ class Delivery:
             self._said.add(code)
             self._say(
                 f"Slack takes nothing for the channel {channel}: {code}. Everything is kept."
-                f" Next: {_MENDING.get(code, 'see docs/slack.md')}, then dx-dispatch --flush-audit"
+                f" Next: {_MENDING.get(code, 'see docs/slack.md')}, then dx-fleet audit flush"
             )
 
 

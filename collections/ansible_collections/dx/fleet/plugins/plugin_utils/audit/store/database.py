@@ -235,7 +235,7 @@ def _code(error: sqlite3.Error) -> int:
 def _of_sqlite(error: Exception, path: str) -> tuple[str, str, str]:
     code = _code(error) if isinstance(error, sqlite3.Error) else 0
     if code in _BUSY:
-        return "outbox_busy", "other processes have been writing it for too long", "dx-dispatch --audit"
+        return "outbox_busy", "other processes have been writing it for too long", "dx-fleet audit"
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return "outbox_corrupt", f"is no outbox, or a broken one ({error})", f"mv {path} {path}.broken"
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):

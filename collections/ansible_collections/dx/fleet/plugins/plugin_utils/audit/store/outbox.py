@@ -165,7 +165,7 @@ class Outbox:
                 raise AuditError(
                     f"{self.path}: full: {waiting} records wait to be delivered to Slack",
                     reason_code="outbox_full",
-                    next_action="dx-dispatch --flush-audit",
+                    next_action="dx-fleet audit flush",
                 )
 
 

@@ -1,27 +1,29 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``dx-dispatch --audit`` and ``--flush-audit``: what was recorded for Slack, and telling it now."""
+"""``dx-fleet audit``: what was recorded for Slack, and delivering it now."""
 
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ...audit.store.outbox import Outbox, outbox_path
 from ...audit.store.records import Counts, DeliveryState, Record
 from ...config.slack import AuditConfig
-from ...domain.errors import AuditError, ConfigError
+from ...domain.errors import AuditError, ConfigError, UsageError
 from ...domain.outcome import ExitCode
-from ..document import document, encoded
-from ..parser import Arguments
-from ..terminal import printable
+from ..command import Command
+from ..options import Options, words
+from ..parser import did_you_mean
+from ..report import Report, warn
 
-__all__ = ["flush_audit", "show_audit"]
+__all__ = ["COMMAND", "AuditOptions", "audit"]
 
 FLUSH_ALL_S = 600.0
+SHOWN_AFTER_FLUSH = 20
 
 _MARKS = {
     DeliveryState.DELIVERED: " ",
@@ -31,16 +33,46 @@ _MARKS = {
 }
 
 
-def flush_audit(arguments: Arguments) -> ExitCode:
-    """``--flush-audit``: deliver all that waits in the outbox.
+@dataclass(frozen=True)
+class AuditOptions(Options):
+    """Show what was recorded for Slack, or deliver it."""
+
+    words: tuple[str, ...] = words(
+        "show|flush [ID]",
+        help="show (default): what was recorded, of the dispatch or bead ID alone where it is given;"
+        " flush: deliver now what is not delivered yet",
+        most=2,
+        complete=lambda **_typed: _VERBS,
+    )
+
+
+def audit(options: AuditOptions) -> Report:
+    """Do what the first word says.
 
     Raises:
+        UsageError: It says nothing that there is.
         ConfigError: ``slack_unconfigured``.
         AuditError: The outbox can't be used.
     """
+    verb, *named = options.words or ("show",)
+    if verb not in _VERBS:
+        raise UsageError(
+            f"audit can't {verb!r}{did_you_mean(verb, _VERBS) or ': ' + ' or '.join(_VERBS)}",
+            reason_code="usage",
+            next_action="dx-fleet audit --help",
+        )
+    return _VERBS[verb](Outbox(outbox_path(os.environ)), named)
+
+
+def _flush(outbox: Outbox, named: Sequence[str]) -> Report:
+    if named:
+        raise UsageError(
+            f"audit flush delivers all, not {named[0]!r} alone",
+            reason_code="usage",
+            next_action="dx-fleet audit flush",
+        )
     from ...audit.slack.deliverer import deliver_now
 
-    outbox = Outbox(outbox_path(os.environ))
     before = outbox.counts()
     if before.pending or before.held:
         config = AuditConfig.for_delivery(os.environ)
@@ -48,45 +80,34 @@ def flush_audit(arguments: Arguments) -> ExitCode:
             raise ConfigError(
                 f"{before.pending + before.held} records wait to be told in Slack, but {config.why_off}",
                 reason_code="slack_unconfigured",
-                next_action="export SLACK_BOT_TOKEN, then dx-dispatch --flush-audit",
+                next_action="export SLACK_BOT_TOKEN, then dx-fleet audit flush",
             )
-        deliver_now(config, outbox, _warn, timeout_s=FLUSH_ALL_S)
+        deliver_now(config, outbox, lambda line: warn(line, "dx-fleet"), timeout_s=FLUSH_ALL_S)
     after = outbox.counts()
+    undelivered = outbox.undelivered()
+    lines = [f"{after.delivered - before.delivered} delivered now; {_counted(after)}"]
+    lines += map(_line, undelivered[:SHOWN_AFTER_FLUSH])
     code = ExitCode.FAILED if after.pending or after.held else ExitCode.DONE
-    if arguments.json:
-        print(encoded(document(code, trail=_as_dict(outbox, after, outbox.undelivered()))))
-        return code
-    _say(f"{after.delivered - before.delivered} delivered now; {_counted(after)}")
-    for record in outbox.undelivered(20):
-        _say(_line(record))
-    return code
+    return Report(code, lines=lines, sections={"trail": _as_dict(outbox, after, undelivered)})
 
 
-def show_audit(arguments: Arguments) -> ExitCode:
-    """``--audit [DISPATCH|BEAD]``: the trail as it is on this machine, and what is not told yet.
-
-    Raises:
-        AuditError: The outbox can't be used.
-    """
-    outbox = Outbox(outbox_path(os.environ))
-    name = arguments.words[0] if arguments.words else None
+def _show(outbox: Outbox, named: Sequence[str]) -> Report:
+    """The trail as it is on this machine, and what is not delivered yet."""
+    name = named[0] if named else None
     records = outbox.trail(name)
     counts = _counts_of(records) if name else outbox.counts()
     if name and not records:
         raise AuditError(
             f"nothing is recorded of a dispatch or bead {name!r} in {outbox.path}",
             reason_code="unknown_dispatch",
-            next_action="dx-dispatch --audit",
+            next_action="dx-fleet audit",
         )
-    if arguments.json:
-        print(encoded(document(ExitCode.DONE, trail=_as_dict(outbox, counts, records))))
-        return ExitCode.DONE
-    for record in records:
-        _say(_line(record))
-    _say(f"{outbox.path}: {_counted(counts)}")
-    if counts.pending or counts.held:
-        _say("next: dx-dispatch --flush-audit")
-    return ExitCode.DONE
+    lines = [*map(_line, records), f"{outbox.path}: {_counted(counts)}"]
+    lines += ["next: dx-fleet audit flush"] if counts.pending or counts.held else []
+    return Report(ExitCode.DONE, lines=lines, sections={"trail": _as_dict(outbox, counts, records)})
+
+
+_VERBS: Mapping[str, Callable[[Outbox, Sequence[str]], Report]] = {"show": _show, "flush": _flush}
 
 
 def _counts_of(records: Sequence[Record]) -> Counts:
@@ -130,9 +151,4 @@ def _counted(counts: Counts) -> str:
     return f"{counts.delivered} told in Slack, {counts.pending} to be told, {counts.held} held"
 
 
-def _say(line: str) -> None:
-    print(printable(line, sys.stdout))
-
-
-def _warn(line: str) -> None:
-    print(printable(f"dx-dispatch: {line}", sys.stderr), file=sys.stderr)
+COMMAND = Command(AuditOptions, audit, "[show [ID] | flush]")

@@ -1,93 +1,68 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``dx-dispatch --list``, ``--status`` and ``--reap``."""
+"""``dx-fleet status``: what the VMs are doing, and who holds which bead."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from ...domain.errors import UsageError
-from ...domain.fleet import VM, Fleet
-from ...domain.outcome import ExitCode, Outcome
+from ...domain.fleet import Fleet
 from ...launch import run as playbook_run
 from ...launch.interrupt import leaving_by
-from ..document import document, encoded
-from ..parser import Arguments
-from ..terminal import printable
-from .dispatch import outcomes_of, report
+from ..claims import claim_lines, claims_of
+from ..command import Command
+from ..fleet_source import find_fleet, vm_names
+from ..options import Options, words
+from ..report import Report, graded, left, outcomes_of
 
-__all__ = ["list_vms", "reap", "status"]
-
-
-def list_vms(fleet: Fleet, arguments: Arguments) -> ExitCode:
-    """Print the VMs and what they answer to."""
-    vms = [_vm_as_dict(fleet, vm) for vm in fleet.vms]
-    if arguments.json:
-        print(encoded(document(ExitCode.DONE, vms=vms)))
-        return ExitCode.DONE
-    _say(f"{fleet.source}:")
-    width = max(len(vm.name) for vm in fleet.vms)
-    for vm in vms:
-        notes = [note for note, true in (("default", vm["default"]), ("disabled", not vm["enabled"])) if true]
-        names = f"  also {', '.join(vm['aliases'])}" if vm["aliases"] else ""
-        _say(f"  {vm['vm']:<{width}}  {vm['url']}{''.join(f'  ({note})' for note in notes)}{names}")
-    return ExitCode.DONE
+__all__ = ["COMMAND", "StatusOptions", "status"]
 
 
-def status(fleet: Fleet, inventory: Path, arguments: Arguments) -> ExitCode:
-    """Ask the VMs what they are doing, and print it.
+@dataclass(frozen=True)
+class StatusOptions(Options):
+    """Ask the VMs what they are doing, and Beads who holds which bead."""
+
+    words: tuple[str, ...] = words(
+        "VM", help="the VMs to ask (default: every enabled one)", complete=vm_names
+    )
+
+
+def status(options: StatusOptions) -> Report:
+    """What the VMs are doing.
 
     Raises:
         UsageError: There is no such VM, or none to ask.
     """
-    vms = [fleet.find(name) for name in arguments.words] or [vm for vm in fleet.vms if vm.enabled]
-    if not vms:
-        raise UsageError(
-            f"no VM in {fleet.source} is enabled", reason_code="no_vm", next_action="dx-dispatch --list"
-        )
-    names = [vm.name for vm in vms]
-    with leaving_by(_interrupted):
+    fleet, inventory = find_fleet(options.inventory)
+    names = _asked(fleet, options.words)
+    with leaving_by(left):
         collected = playbook_run.run_playbook(
             "status",
             inventory=inventory,
             variables={"target": ":".join(names), **_beads_found(fleet)},
-            hosts=len(vms),
-            verbosity=0 if arguments.json else arguments.verbose,
+            hosts=len(names),
+            verbosity=0 if options.json else options.verbose,
         )
     surveys = [{"vm": name, **collected.surveys[name]} for name in names if name in collected.surveys]
-    for survey in [] if arguments.json else surveys:
-        _say_survey(survey)
     silent = [name for name in names if name not in collected.surveys]
-    outcomes = outcomes_of(silent, collected, "dx-dispatch --status -vvv")
-    claims, trouble = _claims(collected)
-    for claim in [] if arguments.json else claims or ():
-        _say(f"[{claim['vm']}] {claim['summary']}")
-    return report(arguments, outcomes + trouble, vms=surveys, claims=claims)
+    claims, trouble = claims_of(collected)
+    outcomes = outcomes_of(silent, collected, "dx-fleet status -vvv") + trouble
+    sections = {"vms": surveys} | ({} if claims is None else {"claims": claims})
+    lines = [line for survey in surveys for line in _survey_lines(survey)] + claim_lines(claims)
+    return Report(graded(outcomes, len(surveys) + (claims is not None)), outcomes, lines, sections)
 
 
-def reap(fleet: Fleet, inventory: Path, arguments: Arguments) -> ExitCode:
-    """End the claims that nobody works on, and print what became of each."""
-    variables = {"ttl": arguments.ttl} if arguments.ttl is not None else {}
-    with leaving_by(_interrupted):
-        collected = playbook_run.run_playbook(
-            "reap",
-            inventory=inventory,
-            variables=variables,
-            hosts=len(fleet.vms),
-            check=arguments.dry_run,
-            verbosity=0 if arguments.json else arguments.verbose,
+def _asked(fleet: Fleet, named: tuple[str, ...]) -> list[str]:
+    vms = [fleet.find(name) for name in named] or [vm for vm in fleet.vms if vm.enabled]
+    if not vms:
+        raise UsageError(
+            f"no VM in {fleet.source} is enabled", reason_code="no_vm", next_action="dx-fleet list"
         )
-    claims, trouble = _claims(collected)
-    if claims is None and not trouble:
-        trouble = outcomes_of(list(collected.faults)[:1] or ["tracker"], collected, "dx-dispatch --reap -vvv")
-    for claim in [] if arguments.json else claims or ():
-        _say(f"[{claim['vm']}] {claim['summary']}")
-    if claims == [] and not arguments.json:
-        _say("no bead is claimed")
-    return report(arguments, trouble, claims=claims)
+    return list(dict.fromkeys(vm.name for vm in vms))
 
 
 def _beads_found(fleet: Fleet) -> dict[str, str]:
@@ -103,42 +78,13 @@ def _beads_found(fleet: Fleet) -> dict[str, str]:
         return {}
 
 
-def _claims(collected: playbook_run.Collected) -> tuple[list[dict[str, Any]] | None, list[Outcome]]:
-    """The claims that the tracker told of (None: it was not asked, or could not say), and what went wrong."""
-    told = collected.tracker
-    if told is None:
-        return None, []
-    failed = [Outcome.from_dict(told["outcome"])] if "outcome" in told else []
-    if not failed and "claims" not in told:
-        raise RuntimeError(str(told.get("msg") or "the tracker told nothing"))
-    return told.get("claims"), failed
-
-
-def _vm_as_dict(fleet: Fleet, vm: VM) -> dict[str, Any]:
-    return {
-        "vm": vm.name,
-        "aliases": list(fleet.unambiguous_aliases(vm)),
-        "url": vm.url,
-        "enabled": vm.enabled,
-        "default": fleet.default_vm is not None and fleet.default() is vm,
-        "description": vm.description,
-    }
-
-
-def _interrupted() -> int:
-    """Nothing was begun, so nothing is to be said."""
-    return int(ExitCode.DETACHED)
-
-
-def _say_survey(survey: dict[str, Any]) -> None:
+def _survey_lines(survey: dict[str, Any]) -> Iterator[str]:
     counts = ", ".join(f"{count} {state}" for state, count in survey["session_counts"].items() if count)
-    _say(f"[{survey['vm']}] OpenCode {survey['version']} at {survey['url']}: {counts or 'no session'}")
+    yield f"[{survey['vm']}] OpenCode {survey['version']} at {survey['url']}: {counts or 'no session'}"
     for session in survey["sessions"]:
         if session["state"] != "idle":
-            _say(
-                f"    {session['state']:<12} {session['session']}  {session['title']}  {session['directory']}"
-            )
+            shown = (f"{session['state']:<12} {session['session']}", session["title"], session["directory"])
+            yield "    " + "  ".join(shown)
 
 
-def _say(line: str) -> None:
-    print(printable(line, sys.stdout))
+COMMAND = Command(StatusOptions, status, "[VM ...]")

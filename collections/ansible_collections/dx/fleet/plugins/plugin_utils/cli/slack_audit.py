@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 
-from ...config.slack import AuditConfig
-from ...domain.fleet import Fleet
-from ...domain.outcome import Outcome
-from ..parser import Arguments
-from ..terminal import printable
+from ..config.slack import AuditConfig
+from ..domain.fleet import Fleet
+from ..domain.outcome import Outcome
+from .dispatch_options import DispatchOptions
+from .report import warn
 
 __all__ = ["CALLBACK", "Audit"]
 
@@ -23,15 +22,15 @@ CALLBACK = "dx.fleet.slack_audit"
 class Audit:
     """Whether a run is told in Slack, and where. That is in the environment then, for the run's workers."""
 
-    def __init__(self, arguments: Arguments, fleet: Fleet) -> None:
-        if arguments.slack is not None:
-            os.environ["SLACK_AUDIT"] = "true" if arguments.slack else "false"
+    def __init__(self, options: DispatchOptions, fleet: Fleet) -> None:
+        if options.slack is not None:
+            os.environ["SLACK_AUDIT"] = "true" if options.slack else "false"
         self._config = AuditConfig.read(os.environ, fleet.slack_audit_channel)
         if self._config.on and self._config.channel:
             os.environ["SLACK_AUDIT_CHANNEL"] = self._config.channel
         elif self._config.wanted or "DX_SLACK_API_URL" in (self._config.why_off or ""):
             _warn(f"not told in Slack: {self._config.why_off}; see docs/slack.md")
-        self._on = self._config.on and not arguments.dry_run
+        self._on = self._config.on and not options.dry_run
 
     @property
     def callbacks(self) -> Sequence[str]:
@@ -42,7 +41,7 @@ class Audit:
         """The outcomes, each with how much of it is told."""
         if not self._on:
             return list(outcomes)
-        from ...audit.store.recorder import recorder_of
+        from ..audit.store.recorder import recorder_of
 
         recorder = recorder_of(self._config.channel, _warn)
         found = [recorder.counts(outcome.dispatch) if outcome.dispatch else None for outcome in outcomes]
@@ -53,4 +52,4 @@ class Audit:
 
 
 def _warn(line: str) -> None:
-    print(printable(f"dx-dispatch: {line}", sys.stderr), file=sys.stderr)
+    warn(line, "dx-dispatch")

@@ -1,21 +1,19 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the words of a command line mean, and which can't be meant."""
+"""What the words after dx-dispatch mean, and which can't be meant."""
 
 from __future__ import annotations
 
 import pytest
-from ansible_collections.dx.fleet.plugins.plugin_utils.cli.parser import (
-    Targets,
-    check_words,
-    parse,
-    targets_of,
-)
+from ansible_collections.dx.fleet.plugins.plugin_utils.cli.parser import check_words
+from ansible_collections.dx.fleet.plugins.plugin_utils.cli.targets import Targets, targets_of
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import UsageError
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.fleet import VM, Fleet
 from hypothesis import given
 from hypothesis import strategies as st
+
+from tests.unit.plugin_utils.cli.typed import typed
 
 FLEET = Fleet(
     (
@@ -28,7 +26,7 @@ FLEET = Fleet(
 
 
 def meant(*words: str, fleet: Fleet = FLEET) -> Targets:
-    return targets_of(parse(words), fleet)
+    return targets_of(typed(*words), fleet)
 
 
 def refused(*words: str, fleet: Fleet = FLEET) -> UsageError:
@@ -94,17 +92,15 @@ def test_all_is_every_enabled_vm() -> None:
             "session_and_all",
             "--session belongs to one VM",
         ),
-        (("--list", "--status"), "usage", "don't go together"),
-        (("--list", "epyc6"), "usage", "takes no task"),
-        (("--status", "epyc6", "affordabot"), "usage", "takes no task"),
-        (("--status", "--id", "d1"), "usage", "takes no task"),
-        (("epyc6", "affordabot", "Run", "--nosuch"), "usage", "--nosuch"),
-        (("epyc6", "affordabot", "Run", "--sess", "ses_1"), "usage", "--sess"),
+        (("epyc6", "affordabot", "Run", "--nosuch"), "usage", "there is no option '--nosuch'"),
+        (("epyc6", "affordabot", "Run", "--sess", "ses_1"), "usage", "did you mean --session?"),
+        (("epyc6", "affordabot", "Run", "--time-out=3"), "usage", "did you mean --timeout?"),
+        (("--status",), "usage", "there is no option '--status'"),
         (("epyc6", "affordabot", "Run", "--session"), "usage", "expected one argument"),
-        (("epyc6", "affordabot", "Run", "--timeout", "soon"), "usage", "'soon' is not seconds"),
-        (("epyc6", "affordabot", "Run", "--timeout", "-1"), "usage", "not seconds"),
-        (("epyc6", "affordabot", "Run", "--timeout", "nan"), "usage", "not seconds"),
-        (("epyc6", "affordabot", "Run", "--timeout", "inf"), "usage", "not seconds"),
+        (("epyc6", "affordabot", "Run", "--timeout", "soon"), "usage", "'soon' is not a time"),
+        (("epyc6", "affordabot", "Run", "--timeout", "-1"), "usage", "not a time"),
+        (("epyc6", "affordabot", "Run", "--timeout", "nan"), "usage", "not a time"),
+        (("epyc6", "affordabot", "Run", "--timeout", "inf"), "usage", "'inf' is too much"),
         (("epyc6", "affordabot", "Run", "--max-cost", "cheap"), "usage", "not an amount"),
         (("epyc6", "affordabot", "Run", "--max-steps", "1.5"), "usage", "not a number"),
     ],
@@ -127,7 +123,7 @@ def test_without_a_default_a_vm_must_be_named() -> None:
 
 
 def test_options_that_are_not_given_are_left_to_the_playbook() -> None:
-    arguments = parse(["epyc6", "affordabot", "Run"])
+    arguments = typed("epyc6", "affordabot", "Run")
     assert (arguments.timeout, arguments.stall_timeout, arguments.max_steps, arguments.max_cost) == (
         None,
     ) * 4
@@ -137,7 +133,7 @@ def test_options_that_are_not_given_are_left_to_the_playbook() -> None:
 
 def test_options_are_read() -> None:
     words = "epyc6 r t --timeout 1.5 --stall-timeout 0 --max-cost 2.5 --max-steps 7 -i f.yml -vv"
-    arguments = parse([*words.split(), "--preflight-timeout", "3"])
+    arguments = typed(*words.split(), "--preflight-timeout", "3")
     assert (arguments.timeout, arguments.stall_timeout, arguments.max_cost) == (1.5, 0, 2.5)
     assert (arguments.max_steps, arguments.preflight_timeout, arguments.verbose) == (7, 3, 2)
     assert str(arguments.inventory) == "f.yml"
@@ -145,7 +141,7 @@ def test_options_are_read() -> None:
 
 def test_every_option_has_a_word_of_help(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        parse(["--help"])
+        typed("--help")
     assert ended.value.code == 0
     told = capsys.readouterr().out
     for option in (
@@ -153,8 +149,6 @@ def test_every_option_has_a_word_of_help(capsys: pytest.CaptureFixture[str]) -> 
         "--session",
         "--id",
         "--json",
-        "--status",
-        "--list",
         "--dry-run",
         "--preflight-timeout",
     ):
@@ -208,7 +202,7 @@ def test_with_a_bead_its_text_is_the_task_and_its_claim_may_say_where(
     option: str, words: tuple[str, ...], vm: str, repo: str | None, task: str | None, named: bool
 ) -> None:
     assert meant(option, "bd-a1.2", *words) == Targets(vm, (vm,), repo, task, named)
-    assert parse([option, "bd-a1.2", *words]).any_bead == "bd-a1.2"
+    assert typed(option, "bd-a1.2", *words).any_bead == "bd-a1.2"
 
 
 @pytest.mark.parametrize(
@@ -226,11 +220,6 @@ def test_with_a_bead_its_text_is_the_task_and_its_claim_may_say_where(
         (("--bead", "bd-1", "--all", "affordabot"), "bead_and_all"),
         (("epyc6", "affordabot", "Do", "--takeover"), "usage"),
         (("epyc6", "affordabot", "Do", "--branch", "b"), "usage"),
-        (("--reap", "--bead", "bd-1"), "usage"),
-        (("--status", "--retry", "bd-1"), "usage"),
-        (("--reap", "epyc6"), "usage"),
-        (("--reap", "--status"), "usage"),
-        (("--reap", "--ttl", "soon"), "usage"),
         (("desk", "--bead", "bd-1"), "ambiguous_vm"),
         (("a", "b", "c", "d", "--bead", "bd-1"), "too_many_words"),
         ((" ", "--bead", "bd-1"), "repo_missing"),

@@ -1,0 +1,54 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``dx-fleet reap``: end the claims that nobody works on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...launch import run as playbook_run
+from ...launch.interrupt import leaving_by
+from ..claims import claim_lines, claims_of
+from ..command import Command
+from ..fleet_source import find_fleet
+from ..options import Options, flag, option, seconds
+from ..report import Report, graded, left, outcomes_of
+
+__all__ = ["COMMAND", "ReapOptions", "reap"]
+
+
+@dataclass(frozen=True)
+class ReapOptions(Options):
+    """End the claims that nobody works on any more."""
+
+    ttl: float | None = option(
+        "--ttl",
+        type=seconds,
+        metavar="TIME",
+        help="leave claims alone that are younger than this, such as 90s or 10m (default 1h)",
+    )
+    dry_run: bool = flag("--dry-run", help="show what would become of each claim, change nothing")
+
+
+def reap(options: ReapOptions) -> Report:
+    """What became of each claim."""
+    fleet, inventory = find_fleet(options.inventory)
+    with leaving_by(left):
+        collected = playbook_run.run_playbook(
+            "reap",
+            inventory=inventory,
+            variables={"ttl": options.ttl} if options.ttl is not None else {},
+            hosts=len(fleet.vms),
+            check=options.dry_run,
+            verbosity=0 if options.json else options.verbose,
+        )
+    claims, trouble = claims_of(collected)
+    if claims is None and not trouble:
+        trouble = outcomes_of(list(collected.faults)[:1] or ["tracker"], collected, "dx-fleet reap -vvv")
+    lines = claim_lines(claims) if claims != [] else ["no bead is claimed"]
+    sections = {} if claims is None else {"claims": claims}
+    return Report(graded(trouble, int(claims is not None)), trouble, lines, sections)
+
+
+COMMAND = Command(ReapOptions, reap)
