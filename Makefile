@@ -20,12 +20,15 @@ TYPED := -p ansible_collections.dx.fleet.plugins.plugin_utils -p ansible_collect
 
 ELSEWHERE := -p ansible_collections.dx.fleet.plugins.modules -p ansible_collections.dx.fleet.plugins.module_utils
 
-.PHONY: help setup demo test test-lowest soak lint format bench lock clean
+.PHONY: help setup demo test test-lowest soak lint format bench lock clean sshd
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
-setup: $(VENV)/.ready $(NPM)/.ready $(SLACK)/.ready  ## Set up what the other targets need
+setup: $(VENV)/.ready $(NPM)/.ready $(SLACK)/.ready sshd  ## Set up what the other targets need
+
+sshd:
+	@tools/sshd
 
 demo: setup  ## Run one task on three real OpenCode servers
 	@$(PY) -m tests.lab.demo

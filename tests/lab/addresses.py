@@ -15,6 +15,7 @@ from pathlib import Path
 __all__ = ["PORT", "Addresses"]
 
 PORT = 4105
+SSH_PORT = 2222
 _FIRST = 11
 _PLACES = 100
 _FIRST_PORT = 15000
@@ -46,6 +47,12 @@ class Addresses:
             if _can_bind("127.0.0.1", port):
                 return port
         raise OSError("no free port of 127.0.0.1")
+
+    def beside(self, host: str) -> tuple[str, int]:
+        """Host and port for another server of the VM that has that host."""
+        if host != "127.0.0.1" and _can_bind(host, SSH_PORT):
+            return host, SSH_PORT
+        return "127.0.0.1", self.port()
 
     def release(self) -> None:
         """Let another lab have the addresses."""

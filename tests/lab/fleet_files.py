@@ -20,7 +20,7 @@ _SLACK_AUDIT_CHANNEL = "C09MQGMFKDE"
 
 
 def write_endpoints(root: Path, vms: Sequence[VMState]) -> Path:
-    """``vm-endpoints.json`` in which every VM is local, since all of them are this machine."""
+    """``vm-endpoints.json``; a VM without an sshd of its own is local, as all of them are this machine."""
     names = [vm.name for vm in vms]
     document = {
         "vms": {vm.name: _endpoint(vm) for vm in vms},
@@ -43,7 +43,7 @@ def write_inventory(root: Path, endpoints: Path) -> Path:
 
 
 def _endpoint(vm: VMState) -> dict[str, object]:
-    entry: dict[str, object] = {"opencode": vm.url, "ssh": None, "tailscale": None, "local": True}
+    entry: dict[str, object] = {"opencode": vm.url, "ssh": vm.ssh, "tailscale": None, "local": vm.ssh is None}
     if vm.name in _ALIASES:
         entry["aliases"] = _ALIASES[vm.name]
     if vm.password is not None:

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import getpass
 import json
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,11 @@ from .fleet_files import write_endpoints, write_inventory
 from .model_server import ModelServer
 from .opencode_home import make_tools, prepare_home, server_environment
 from .opencode_server import OpenCodeServer, ServerStartError
-from .plan import LabPlan, LabState, VMState
+from .plan import LOCAL_VM, LabPlan, LabState, VMState
 from .processes import adopt_orphans, kill_lab, reap_adopted, remove_tree
 from .sample_repos import clone, make_remotes
 from .slack.server import SlackServer
+from .ssh_server import SshFiles, SshServer
 
 __all__ = ["main"]
 
@@ -48,6 +50,7 @@ class Keeper:
         self._plan = plan
         self._root = Path(plan.root)
         self._servers: dict[str, OpenCodeServer] = {}
+        self._sshds: list[SshServer] = []
         self._addresses = Addresses()
         self._slack = SlackServer(self._root, plan.lab_id, self._addresses) if plan.slack else None
         self._stopping = asyncio.Event()
@@ -88,13 +91,17 @@ class Keeper:
         origin = f"http://{host}:{port}"
         chosen = self._addresses.choose(self._plan.vms)
         tools = make_tools(self._root / "bin")
-        states = tuple(self._vm_state(name, *chosen[name]) for name in self._plan.vms)
+        ssh = self._ssh_addresses(chosen)
+        states = tuple(self._vm_state(name, chosen[name], ssh.get(name)) for name in self._plan.vms)
         for state in states:
             prepare_home(Path(state.home), state.name, f"{origin}/v1")
             self._servers[state.name] = self._server(state, tools)
+        self._prepare_sshds(ssh, tools)
         async with asyncio.TaskGroup() as tasks:
             for server in self._servers.values():
                 tasks.create_task(server.start())
+            for sshd in self._sshds:
+                tasks.create_task(sshd.start())
             slack = None if self._slack is None else tasks.create_task(self._slack.start(origin))
             # A thread can't be cancelled; what ends the lab has to wait for it.
             if self._plan.vms:
@@ -117,10 +124,24 @@ class Keeper:
         path.touch(mode=0o600)
         path.write_text(json.dumps(self._state.to_dict(), indent=2) + "\n")
 
-    def _vm_state(self, name: str, host: str, port: int) -> VMState:
+    def _ssh_addresses(self, chosen: Mapping[str, tuple[str, int]]) -> dict[str, tuple[str, int]]:
+        remote = [name for name in self._plan.vms if name != LOCAL_VM and self._plan.sshd is not None]
+        return {name: self._addresses.beside(chosen[name][0]) for name in remote}
+
+    def _vm_state(self, name: str, address: tuple[str, int], ssh: tuple[str, int] | None) -> VMState:
         home = self._root / "homes" / name
         home.mkdir(parents=True)
-        return VMState(name, host, port, str(home), self._plan.passwords.get(name))
+        reached = None if ssh is None else f"{getpass.getuser()}@{ssh[0]}:{ssh[1]}"
+        return VMState(name, *address, str(home), self._plan.passwords.get(name), reached)
+
+    def _prepare_sshds(self, addresses: Mapping[str, tuple[str, int]], tools: Path) -> None:
+        files = SshFiles(self._root / "ssh")
+        if addresses:
+            files.make()
+        for name, address in addresses.items():
+            home = self._root / "homes" / name
+            environment = server_environment(home, self._plan.lab_id, name, None, tools)
+            self._sshds.append(SshServer(name, address, Path(str(self._plan.sshd)), files, environment))
 
     def _server(self, state: VMState, tools: Path) -> OpenCodeServer:
         environment = server_environment(
@@ -180,7 +201,8 @@ class Keeper:
             child.notice_exit()
         # Not before it is up: till then git's processes are children too, and somebody waits for them.
         if self._state is not None:
-            reap_adopted({child.pid for child in children if child.pid is not None})
+            own = [child.pid for child in (*children, *self._sshds)]
+            reap_adopted({pid for pid in own if pid is not None})
 
     def _application(self) -> web.Application:
         application = web.Application(client_max_size=_MAX_PROMPT_BYTES)

@@ -25,6 +25,7 @@ from .processes import kill_lab, lab_processes, remove_tree
 from .scripted_model import ScriptedModel
 from .slack.binaries import find_emulator, find_node
 from .slack.workspace import SlackWorkspace
+from .ssh_server import SshFiles, find_sshd
 
 __all__ = ["Lab", "LabError", "LabVM"]
 
@@ -40,7 +41,8 @@ class LabError(RuntimeError):
 class LabVM:
     """One VM of a running lab: a real OpenCode server with a home of its own.
 
-    ``url`` is like ``http://127.0.0.11:4105``; ``home`` its home directory; ``log`` the server's log.
+    ``url`` is like ``http://127.0.0.11:4105``; ``home`` its home directory; ``log`` the server's log; ``ssh`` is
+    user@host:port of its sshd, None where it is local.
     """
 
     def __init__(self, state: VMState, lab_id: str, root: Path, control: httpx.Client) -> None:
@@ -50,6 +52,7 @@ class LabVM:
         self.url = state.url
         self.home = Path(state.home)
         self.password = state.password
+        self.ssh = state.ssh
         self.log = root / "logs" / f"{state.name}.log"
         self._lab_id = lab_id
         self._control = control
@@ -168,8 +171,16 @@ class Lab:
         lab_id = secrets.token_hex(8)
         root = _new_root(self._root, lab_id)
         try:
+            sshd = find_sshd() if self._names else None
             plan = LabPlan(
-                lab_id, str(root), self._names, binary, self._passwords, detached, self._with_slack
+                lab_id,
+                str(root),
+                self._names,
+                binary,
+                self._passwords,
+                detached,
+                self._with_slack,
+                None if sshd is None else str(sshd),
             )
             self._keeper = _spawn_keeper(plan)
             self._become(_first_answer(self._keeper, root))
@@ -254,6 +265,16 @@ class Lab:
         return self._slack is not None
 
     @property
+    def has_ssh(self) -> bool:
+        """Whether the VMs that are not local have an sshd each: not where this machine has none."""
+        return any(vm.ssh is not None for vm in self.vms.values())
+
+    @property
+    def ssh_files(self) -> SshFiles:
+        """The keys with which they are reached, if :attr:`has_ssh`."""
+        return SshFiles(self.root / "ssh")
+
+    @property
     def env(self) -> dict[str, str]:
         """What to add to the environment of a child that uses this lab: a home of its own, no real Slack."""
         return self.env_with(self._slack)
@@ -262,6 +283,10 @@ class Lab:
         """:attr:`env` with that workspace, maybe another lab's; with None Slack is off."""
         home = self.root / "controller"
         home.mkdir(exist_ok=True)
+        runtime = self.root / "run"
+        runtime.mkdir(mode=0o700, exist_ok=True)
+        # OpenSSH takes its own files from the home that the system knows, whatever HOME says.
+        ssh = {"ANSIBLE_SSH_COMMON_ARGS": f"-F {self.ssh_files.config}"} if self.has_ssh else {}
         passwords = {password_variable(vm.name): vm.password for vm in self.vms.values() if vm.password}
         directories = {
             "XDG_CONFIG_HOME": ".config",
@@ -272,6 +297,8 @@ class Lab:
         return {
             "DX_VM_ENDPOINTS": str(self.endpoints),
             "HOME": str(home),
+            "XDG_RUNTIME_DIR": str(runtime),
+            **ssh,
             **{name: str(home / path) for name, path in directories.items()},
             **({"SLACK_AUDIT": "false"} if slack is None else slack.env),
             **passwords,

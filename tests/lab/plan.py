@@ -14,6 +14,7 @@ from typing import Any
 __all__ = [
     "DEFAULT_VMS",
     "LAB_ID_VARIABLE",
+    "LOCAL_VM",
     "VM_VARIABLE",
     "LabPlan",
     "LabState",
@@ -24,6 +25,9 @@ __all__ = [
 
 DEFAULT_VMS = ("homedesktop", "macmini", "epyc6")
 """The fleet, in the order of its addresses: 127.0.0.11, .12, .13."""
+
+LOCAL_VM = "homedesktop"
+"""The VM that is the machine of the person who dispatches; the others are reached by SSH."""
 
 LAB_ID_VARIABLE = "DX_LAB_ID"
 """Every process of a lab has this in its environment, so that all of them can be found."""
@@ -37,6 +41,7 @@ class LabPlan:
     """What is asked for.
 
     ``passwords``: VM -> its server's. ``detached``: it lives on without its parent. ``slack``: with a workspace.
+    ``sshd``: OpenSSH's server; without it every VM is local.
     """
 
     lab_id: str
@@ -46,6 +51,7 @@ class LabPlan:
     passwords: Mapping[str, str] = field(default_factory=dict)
     detached: bool = False
     slack: bool = False
+    sshd: str | None = None
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -60,13 +66,14 @@ class LabPlan:
 
 @dataclass(frozen=True)
 class VMState:
-    """Where a VM's server is."""
+    """Where a VM's server is; ``ssh`` is user@host:port of its sshd, None for a local VM."""
 
     name: str
     host: str
     port: int
     home: str
     password: str | None = None
+    ssh: str | None = None
 
     @property
     def url(self) -> str:

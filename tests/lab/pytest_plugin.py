@@ -14,7 +14,7 @@ from .lab import Lab
 from .scripted_model import ScriptedModel
 from .slack import SlackWorkspace
 
-__all__ = ["lab", "model", "slack", "workspace"]
+__all__ = ["lab", "model", "slack", "ssh_lab", "workspace"]
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +22,14 @@ def lab() -> Iterator[Lab]:
     """The running fleet."""
     with Lab() as running:
         yield running
+
+
+@pytest.fixture
+def ssh_lab(lab: Lab) -> Lab:
+    """The running fleet, if all of it but the local VM is reached by SSH."""
+    if not lab.has_ssh:
+        pytest.skip("needs OpenSSH's sshd, which this machine has not: apt-get install openssh-server")
+    return lab
 
 
 @pytest.fixture
