@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import wording
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import kinds
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import AuditEvent, Subject
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import (
     BEFORE_A_STEP,
@@ -116,13 +116,13 @@ def _story(dispatch: str) -> list[AuditEvent]:
         f"ses_dx-{dispatch}",
         "claude-code@macmini",
     )
-    outcome = Outcome(State.COMPLETED, "completed", "epyc6: the agent finished: tests passed", vm="epyc6")
-    ended = wording.ended(outcome, subject)
+    outcome = Outcome(State.COMPLETED, "completed", "the agent finished: tests passed", vm="epyc6")
+    ended = kinds.ended(outcome, subject)
     assert ended is not None
     return [
-        wording.claimed(subject),
-        wording.dispatching(subject, TASK),
-        wording.session_created(subject),
+        kinds.claimed(subject),
+        kinds.dispatching(subject, TASK),
+        kinds.session_created(subject),
         ended,
     ]
 

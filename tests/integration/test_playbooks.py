@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def _shown(completed: Completed, name: str) -> Any:
 def test_the_playbook_runs_by_path(fleet: Fleet) -> None:
     completed = fleet.playbook("playbooks/dispatch.yml", repo=fleet.repo, task=ANY)
     assert completed.code == 0, completed
-    assert f"completed: {fleet.default}: the agent finished" in completed.out
+    assert "completed: the agent finished" in completed.out
 
 
 def test_the_playbook_runs_by_its_name_from_anywhere(fleet: Fleet, tmp_path: Path) -> None:
@@ -44,7 +45,7 @@ def test_the_playbook_runs_by_its_name_from_anywhere(fleet: Fleet, tmp_path: Pat
     words = ("-i", str(fleet.inventory), "dx.fleet.dispatch", "-e", variables)
     completed = run_ansible("ansible-playbook", *words, env=fleet.env, cwd=tmp_path)
     assert completed.code == 0, completed
-    assert f"completed: {fleet.default}: the agent finished" in completed.out
+    assert "completed: the agent finished" in completed.out
 
 
 def test_the_command_looks_once_where_no_claim_stands_between(
@@ -92,7 +93,7 @@ def test_a_group_gives_every_vm_the_task_and_each_its_own_outcome(
         lab.vms["macmini"].start()
     assert completed.code == 2, completed
     for vm, state in {"homedesktop": "completed", "epyc6": "completed", "macmini": "unreachable"}.items():
-        assert f"{state}: {vm}: " in completed.out
+        assert re.search(rf'\[{vm}\] => {{\s*"msg": "{state}: ', completed.out)
     assert sorted(call.vm for call in model.prompts("to the group")) == ["epyc6", "homedesktop"]
 
 
@@ -100,7 +101,7 @@ def test_a_failed_dispatch_fails_the_play_with_its_reason(fleet: Fleet, model: S
     completed = fleet.playbook("dx.fleet.dispatch", repo="affordabot", task="@status 401")
     assert completed.code == 2
     assert "reason_code: model_unauthorized" in completed.out or '"model_unauthorized"' in completed.out
-    assert "failed: epyc6: the model failed" in completed.out
+    assert "failed: the model failed" in completed.out
 
 
 def test_running_it_again_with_its_id_changes_nothing(fleet: Fleet) -> None:

@@ -13,14 +13,14 @@ import threading
 from pathlib import Path
 
 import pytest
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import wording
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import kinds, wording
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import AuditEvent, Subject
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.deliverer import deliver_now
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.delivery import Pace
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox, outbox_path
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.recorder import Recorder
 from ansible_collections.dx.fleet.plugins.plugin_utils.config.slack import AuditConfig
-from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Outcome, State
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Evidence, Outcome, State
 
 from tests.command import COLLECTIONS, run_fleet
 from tests.lab.slack import SlackWorkspace, Thread
@@ -74,14 +74,15 @@ def controller(tmp_path: Path, slack: SlackWorkspace) -> Controller:
 
 
 def ended(state: State, words: str, subject: Subject = SUBJECT) -> AuditEvent | None:
-    return wording.ended(Outcome(state, state.value, f"{subject.vm}: {words}", vm=subject.vm), subject)
+    said = Evidence(text=words)
+    return kinds.ended(Outcome(state, state.value, words, vm=subject.vm, evidence=said), subject)
 
 
 def story(subject: Subject = SUBJECT) -> list[AuditEvent | None]:
     return [
-        wording.dispatching(subject, "Run make test"),
-        wording.session_created(subject),
-        ended(State.COMPLETED, "the agent finished: tests passed", subject),
+        kinds.dispatching(subject, "Run make test"),
+        kinds.session_created(subject),
+        ended(State.COMPLETED, "tests passed", subject),
     ]
 
 
@@ -150,7 +151,7 @@ def test_a_dispatch_that_another_controller_takes_over_stays_one_thread(
     one.record(*events[:2])
     assert one.deliver()
     two.record(
-        wording.taken_over(SUBJECT.with_(orchestrator="codex@epyc6"), "claude-code@macmini"), *events[1:]
+        kinds.taken_over(SUBJECT.with_(orchestrator="codex@epyc6"), "claude-code@macmini"), *events[1:]
     )
     assert two.deliver()
     assert lines(only(slack)) == [
@@ -168,7 +169,9 @@ def test_three_vms_are_one_thread_with_a_table(controller: Controller, slack: Sl
         controller.record(*(told[step] for told in stories))
         assert controller.deliver()
     thread = only(slack)
-    assert sorted(lines(thread)) == sorted(event.text for told in stories for event in told if event)
+    assert sorted(lines(thread)) == sorted(
+        wording.words_of(event) for told in stories for event in told if event
+    )
     assert thread.root.text == "[macmini] Dispatching bd-xyz to 3 VMs: Run make test (3 completed)"
     assert all(f"{vm}: completed" in str(thread.root.blocks) for vm in vms)
 
@@ -252,7 +255,7 @@ def test_what_somebody_must_mend_is_said_and_all_is_kept(
 
 
 def test_a_channel_in_which_the_bot_is_not(controller: Controller, slack: SlackWorkspace) -> None:
-    controller.outbox.append(wording.stopped(SUBJECT), slack.other_channel)
+    controller.outbox.append(kinds.stopped(SUBJECT), slack.other_channel)
     assert controller.deliver() is False
     assert "not_in_channel" in " ".join(controller.said)
 
@@ -357,7 +360,7 @@ def test_the_commands_words(controller: Controller, slack: SlackWorkspace) -> No
 def test_no_secret_reaches_slack(controller: Controller, slack: SlackWorkspace) -> None:
     for number, (text, _) in enumerate(LEAKS):
         controller.record(
-            wording.dispatching(SUBJECT.with_(dispatch=f"bd-xyz@1.{number}", vm=str(number)), text)
+            kinds.dispatching(SUBJECT.with_(dispatch=f"bd-xyz@1.{number}", vm=str(number)), text)
         )
     assert controller.deliver()
     said = str([request.arguments for request in slack.requests()])
@@ -366,7 +369,7 @@ def test_no_secret_reaches_slack(controller: Controller, slack: SlackWorkspace) 
 
 def test_text_of_others_calls_nobody(controller: Controller, slack: SlackWorkspace) -> None:
     task = "<!channel> <@U1> <https://evil.example|ok> *b* \u202e & `x`"
-    controller.record(wording.dispatching(SUBJECT, task))
+    controller.record(kinds.dispatching(SUBJECT, task))
     assert controller.deliver()
     for message in only(slack).messages:
         assert "<" not in str(message.text) + str(message.blocks)

@@ -87,7 +87,7 @@ def sample(state: State, evidence: Evidence = FULL) -> Outcome:
     return Outcome(
         state=state,
         reason_code=state.value,
-        message_to_human=f"epyc6: {state.value}",
+        message_to_human=state.value,
         next_action=None if state.good else "dx-fleet status epyc6",
         vm="epyc6",
         repo="affordabot",

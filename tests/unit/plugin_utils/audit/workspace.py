@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.delivery import Clock, Delivery, Pace
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.errors import Ambiguous, SlackError
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.message import SlackMessage, headline_of
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.message import SlackMessage
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.port import Found, Page, Posted
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox
 
@@ -147,9 +147,7 @@ def _found(kept: Kept) -> Found | None:
         return None
     payload = kept.message.metadata["event_payload"]
     records = tuple(str(payload.get("records", "")).split())
-    return Found(
-        kept.ts, str(payload["thread_key"]), records, kept.thread is None, headline_of(kept.message.text)
-    )
+    return Found(kept.ts, str(payload["thread_key"]), records, kept.thread is None, payload.get("headline"))
 
 
 class Deliverer:

@@ -22,7 +22,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import (
 OUTCOME = Outcome(
     State.FAILED,
     "model_error",
-    "epyc6: the model failed",
+    "the model failed",
     evidence=Evidence(tools=(ToolRun("bash", "make test", "completed", 2),), dirty_files=("a",)),
 )
 
@@ -62,7 +62,7 @@ def test_an_outcome_comes_through_a_tasks_result_unchanged() -> None:
 
 
 def test_an_error_is_an_outcome_of_its_phase() -> None:
-    error = PreflightError("epyc6: no", reason_code="connection_refused", next_action="start it")
+    error = PreflightError("no", reason_code="connection_refused", next_action="start it")
     outcome = error.as_outcome()
     assert (outcome.state, outcome.reason_code, outcome.next_action) == (
         State.UNREACHABLE,

@@ -22,7 +22,7 @@ EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\r\n[macmini] ok: done\u202e [red]x[/red] 
 OUTCOME = Outcome(
     State.FAILED,
     "model_error",
-    "epyc6: the model failed",
+    "the model failed",
     next_action="dx-dispatch epyc6 affordabot 'Continue work' --session ses_1",
     vm="epyc6",
     session="ses_1",
@@ -81,7 +81,7 @@ def test_the_end_says_what_became_of_it_with_the_evidence_and_what_to_do_next() 
 
 
 def test_a_good_end_needs_no_reason() -> None:
-    outcome = Outcome(State.COMPLETED, "completed", "epyc6: the agent finished: 3 passed", vm="epyc6")
+    outcome = Outcome(State.COMPLETED, "completed", "the agent finished: 3 passed", vm="epyc6")
     assert summary_lines(outcome, Screen()) == ["[epyc6] ok: the agent finished: 3 passed"]
 
 
@@ -97,7 +97,7 @@ def test_on_a_terminal_only_the_mark_is_coloured(state: State) -> None:
 def test_whatever_an_agent_or_a_server_says_stays_in_its_line(tty: bool) -> None:
     outcome = replace(
         OUTCOME,
-        message_to_human=f"epyc6: {EVIL}",
+        message_to_human=EVIL,
         reason_code="x",
         next_action=EVIL,
         session=EVIL,

@@ -32,7 +32,6 @@ async def refused(fake: FakeOpenCode, request: Request = REQUEST) -> PreflightEr
         await planned(fake, request)
     assert {method for method, _ in fake.requests} <= {"GET"}
     error = caught.value
-    assert error.message.startswith(("epyc6", "session"))
     assert "\n" not in error.message
     assert error.next_action
     return error

@@ -25,7 +25,7 @@ from tests.unit.plugin_utils.cli.typed import typed
 FLEET = Fleet((VM("epyc6", "http://epyc6:4105"), VM("macmini", "http://macmini:4105")), default_vm="macmini")
 REQUEST = Request(dispatch="d1", task="Run make test", vm="epyc6", repo="affordabot")
 OUTCOME = Outcome(
-    State.FAILED, "model_error", "epyc6: no", vm="epyc6", repo="affordabot", dispatch="d1", session="ses_1"
+    State.FAILED, "model_error", "no", vm="epyc6", repo="affordabot", dispatch="d1", session="ses_1"
 )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.play import PlayWatch
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.wording import words_of
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.recorder import Recorder
 from ansible_collections.dx.fleet.plugins.plugin_utils.config.slack import AuditConfig
@@ -39,7 +40,7 @@ class Watched:
 
     @property
     def told(self) -> list[tuple[str, str]]:
-        return [(record.event.subject.dispatch, record.event.text) for record in self.outbox.trail()]
+        return [(record.event.subject.dispatch, words_of(record.event)) for record in self.outbox.trail()]
 
 
 @pytest.fixture
@@ -100,3 +101,17 @@ def test_a_result_that_is_not_what_it_should_be_breaks_nothing(run: Watched, out
     run.watch.took("epyc6", {"outcome": "text", "rc": True}, failed=True, own=True, task="x", action=OWN)
     run.watch.ended()
     assert all(dispatch == "d1" for dispatch, _ in run.told)
+
+
+def test_a_task_that_fails_again_is_told_again(tmp_path: Path) -> None:
+    first = Watched(tmp_path)
+    assert first.other()
+    assert first.other(), "in a loop of the play, say"
+    assert Watched(tmp_path).other(), "in another run on the same dispatch"
+    assert len(first.told) == 3
+    assert len(set(first.told)) == 1
+
+
+def test_a_host_that_two_runs_do_not_reach_is_told_twice(tmp_path: Path) -> None:
+    assert Watched(tmp_path).watch.unreachable("macmini", "no route")
+    assert Watched(tmp_path).watch.unreachable("macmini", "no route")

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import wording
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import kinds
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import Subject
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack import deliverer as background
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack import web_api as slack
@@ -62,7 +62,7 @@ def started(outbox: Outbox, server: SlackServer) -> Iterator[Started]:
 
 
 def record(outbox: Outbox, *steps: int) -> None:
-    events = [wording.dispatching(SUBJECT, "Run"), wording.session_created(SUBJECT), wording.stopped(SUBJECT)]
+    events = [kinds.dispatching(SUBJECT, "Run"), kinds.session_created(SUBJECT), kinds.stopped(SUBJECT)]
     for step in steps or range(3):
         assert outbox.append(events[step], "C1")
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import wording
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import kinds, wording
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import AuditEvent, Subject
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.delivery import Pace
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.errors import (
@@ -22,7 +22,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.errors import
 )
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.records import Counts
-from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Outcome, State
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Evidence, Outcome, State
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -37,15 +37,25 @@ TRAIL = [
 ]
 
 
+SAID = Evidence(text="tests passed")
+
+
+def needs_input(subject: Subject, question: str, request_id: str) -> AuditEvent:
+    asked = Outcome(State.NEEDS_INPUT, "needs_input", question, evidence=Evidence(request={"id": request_id}))
+    event = kinds.ended(asked, subject)
+    assert event is not None
+    return event
+
+
 def story(subject: Subject = SUBJECT) -> list[AuditEvent]:
-    ended = wording.ended(
+    ended = kinds.ended(
         Outcome(
-            State.COMPLETED, "completed", f"{subject.vm}: the agent finished: tests passed", vm=subject.vm
+            State.COMPLETED, "completed", "the agent finished: tests passed", vm=subject.vm, evidence=SAID
         ),
         subject,
     )
     assert ended is not None
-    return [wording.dispatching(subject, "Run make test"), wording.session_created(subject), ended]
+    return [kinds.dispatching(subject, "Run make test"), kinds.session_created(subject), ended]
 
 
 class Office:
@@ -137,9 +147,7 @@ def test_a_root_is_not_updated_more_often_than_every_three_seconds(office: Offic
     office.record(story()[0])
     office.deliver()
     for number in range(40):
-        office.record(
-            wording.retrying(SUBJECT, "429", number), wording.needs_input(SUBJECT, "?", f"p{number}")
-        )
+        office.record(kinds.retrying(SUBJECT, "429", number), needs_input(SUBJECT, "?", f"p{number}"))
         office.deliver(for_s=0.5)
     office.deliver()
     times = [when for method, when in office.slack.calls if method == "update"]
@@ -162,7 +170,9 @@ def test_a_fan_out_of_a_hundred_vms_takes_at_most_twenty_posts(office: Office, o
     office.deliver()
     assert len(office.slack.roots()) == 1
     assert office.slack.posts() <= 20
-    assert sorted(office.slack.thread()) == sorted(event.text for told in stories for event in told)
+    assert sorted(office.slack.thread()) == sorted(
+        wording.words_of(event) for told in stories for event in told
+    )
     root = office.slack.roots()[0].message
     assert root.text == "[macmini] Dispatching to 100 VMs: Run make test (100 completed)"
     assert len(root.text) <= 4000
@@ -172,12 +182,12 @@ def test_a_fan_out_of_a_hundred_vms_takes_at_most_twenty_posts(office: Office, o
 def test_a_question_in_a_large_fan_out_does_not_wait_long(office: Office) -> None:
     subjects = [SUBJECT.with_(dispatch=f"{NEW}.vm{number}", vm=f"vm{number}") for number in range(20)]
     for number, subject in enumerate(subjects):
-        office.record(wording.dispatching(subject, "Run"), wording.session_created(subject))
+        office.record(kinds.dispatching(subject, "Run"), kinds.session_created(subject))
         office.deliver(for_s=60 if number < 19 else 3600)
-    office.record(wording.session_created(subjects[0].with_(session="ses_2")))
+    office.record(kinds.session_created(subjects[0].with_(session="ses_2")))
     office.deliver(for_s=1)
     asked_at = office.clock.now
-    office.record(wording.needs_input(subjects[3], "bash: rm?", "per_1"))
+    office.record(needs_input(subjects[3], "bash: rm?", "per_1"))
     office.deliver(for_s=20)
     assert office.slack.thread()[-1] == "[vm3] Needs input: bash: rm?"
     assert office.slack.kept[-1].posted_at - asked_at <= 16
@@ -186,9 +196,9 @@ def test_a_question_in_a_large_fan_out_does_not_wait_long(office: Office) -> Non
 def test_at_the_end_a_fan_out_is_told_without_waiting(office: Office) -> None:
     for number in range(20):
         subject = SUBJECT.with_(dispatch=f"{NEW}.vm{number}", vm=f"vm{number}")
-        office.record(wording.dispatching(subject, "Run"))
+        office.record(kinds.dispatching(subject, "Run"))
         office.deliver(for_s=60)
-    office.record(wording.stopped(SUBJECT.with_(dispatch=f"{NEW}.vm1", vm="vm1")))
+    office.record(kinds.stopped(SUBJECT.with_(dispatch=f"{NEW}.vm1", vm="vm1")))
     office.deliverer.settle(for_s=3, closing=True)
     assert office.counts()[1] == 0
 
@@ -286,7 +296,7 @@ def test_whatever_happens_all_is_told_once_and_in_order(
     roots = {root.message.text: office.slack.thread(root) for root in office.slack.roots()}
     assert len(roots) == len(office.slack.roots()) == 2
     assert sorted(roots.values()) == sorted(
-        [[event.text for event in story()], [event.text for event in story(other)]]
+        [[wording.words_of(event) for event in story()], [wording.words_of(event) for event in story(other)]]
     )
     assert office.counts() == (6, 0, 0)
 
@@ -430,7 +440,7 @@ def test_the_thread_that_another_controller_began_is_gone_on_with(office: Office
     Deliverer(here, office.slack).settle()
     assert len(office.slack.roots()) == before
     (root,) = (one for one in office.slack.roots() if "bd-xyz" in one.message.text)
-    assert office.slack.thread(root) == [event.text for event in story(subject)]
+    assert office.slack.thread(root) == [wording.words_of(event) for event in story(subject)]
     assert here.ledger.thread("bd-xyz@1", CHANNEL).ts == root.ts
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import wording
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import Subject
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.kinds import dispatching, retrying
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.status import status_of
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.errors import (
     Ambiguous,
@@ -29,7 +30,6 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.message impor
     EVENT_TYPE,
     SlackMessage,
     escaped,
-    headline_of,
     reply,
     root,
 )
@@ -120,7 +120,9 @@ def test_messages_of_ours_are_found_by_their_metadata(server: SlackServer) -> No
         return {"ts": ts, "metadata": {"event_type": EVENT_TYPE, "event_payload": payload}, **more}
 
     messages = [
-        message("1.1", {"thread_key": "d1"}, text="Dispatching &lt;x&gt; (running)"),
+        message(
+            "1.1", {"thread_key": "d1", "headline": "Dispatching <x>"}, text="Dispatching &lt;x&gt; (run)"
+        ),
         message("1.2", {"thread_key": "d1", "records": "a b"}, thread_ts="1.1"),
         {"ts": "1.3", "text": "a person"},
         message(None, {"thread_key": "d1"}),
@@ -128,6 +130,7 @@ def test_messages_of_ours_are_found_by_their_metadata(server: SlackServer) -> No
         {"ts": "1.5", "metadata": {"event_type": "another", "event_payload": {"thread_key": "d1"}}},
         {"ts": "1.6", "metadata": "x"},
         message("1.7", None),
+        message("1.8", {"thread_key": "d2", "headline": 5}),
         None,
     ]
     server.answer(ok(messages=messages, response_metadata={"next_cursor": "more"}))
@@ -135,6 +138,7 @@ def test_messages_of_ours_are_found_by_their_metadata(server: SlackServer) -> No
     assert page.found == (
         Found("1.1", "d1", (), True, "Dispatching <x>"),
         Found("1.2", "d1", ("a", "b"), False, None),
+        Found("1.8", "d2", (), True, None),
     )
     assert page.cursor == "more"
     (request,) = server.requests
@@ -275,8 +279,7 @@ HOSTILE = "<!channel> <@U1> <https://evil.example|ok> *b* `c` @here \u202egnp.ex
 def records(*texts: str, directory: Path) -> list[Record]:
     outbox = Outbox(directory / "o" / "outbox.db")
     for number, text in enumerate(texts):
-        event = wording.retrying(Subject("d1", vm="epyc6"), "x", number)
-        outbox.append(type(event)(event.kind, text, event.subject, once=str(number)), "C1")
+        outbox.append(retrying(Subject("d1", vm=text), text, number), "C1")
     return outbox.ledger.thread_records("d1")
 
 
@@ -298,7 +301,7 @@ def kinds(data: Any) -> set[str]:
 def test_text_of_others_can_neither_call_anybody_nor_link_nor_hide(tmp_path: Path) -> None:
     kept = records(HOSTILE, directory=tmp_path)
     subject = Subject("d1", vm=HOSTILE, repo=HOSTILE, bead=HOSTILE, session=HOSTILE, orchestrator=HOSTILE)
-    status = status_of([type(kept[0].event)(kept[0].event.kind, HOSTILE, subject)])
+    status = status_of([dispatching(subject, HOSTILE)])
     for fallback_level in range(3):
         for message in (reply("d1", kept, fallback_level)[0], root("d1", status, fallback_level)):
             assert kinds(list(message.blocks or ())) <= {"section", "plain_text"}
@@ -316,12 +319,11 @@ def test_escaped_text_keeps_its_limit_and_breaks_no_entity(text: str, limit: int
 
 @given(st.lists(st.text(max_size=4000) | st.just("&" * 2000), min_size=1, max_size=150))
 def test_every_message_keeps_the_limits_of_slack_and_none_is_left_out(texts: list[str]) -> None:
-    event = wording.retrying(Subject("d1"), "x", 1)
     rest = [
         Record(
             number,
             f"{number:020d}",
-            type(event)(event.kind, text, event.subject),
+            retrying(Subject("d1", vm=text), text, number),
             "pending",
             0,
             0,
@@ -354,7 +356,15 @@ def test_a_plainer_form_is_one_record_and_short(tmp_path: Path) -> None:
     assert reply("d1", kept, 2)[0].metadata is None
 
 
-def test_what_a_root_begins_with_is_read_back() -> None:
-    status = status_of([wording.dispatching(Subject("d1", vm="epyc6"), "a < b (c)")])
-    assert headline_of(root("d1", status).text) == "Dispatching to epyc6: a < b (c)"
-    assert headline_of("no state") is None
+@pytest.mark.parametrize("fallback_level", [0, 1])
+def test_a_root_carries_what_it_begins_with(fallback_level: int) -> None:
+    status = status_of([dispatching(Subject("d1", vm="epyc6"), "a < b (c)")])
+    assert wording.headline_of(status) == "Dispatching to epyc6: a < b (c)"
+    metadata = root("d1", status, fallback_level).metadata
+    assert metadata is not None
+    assert metadata["event_payload"]["headline"] == "Dispatching to epyc6: a < b (c)"
+
+
+def test_the_headline_of_another_controller_is_kept() -> None:
+    status = status_of([dispatching(Subject("d1", vm="epyc6"), "ours")])
+    assert root("d1", status, headline="theirs").text == "theirs (dispatching)"

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import wording
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import kinds
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import AuditEvent, Subject
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store import database
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.lease import Lease
@@ -34,7 +34,7 @@ def outbox(tmp_path: Path) -> Outbox:
 
 
 def event(number: int = 0, dispatch: str = "d1") -> AuditEvent:
-    return wording.retrying(Subject(dispatch, vm="epyc6"), "429", number)
+    return kinds.retrying(Subject(dispatch, vm="epyc6"), "429", number)
 
 
 def in_child(work: Callable[[], None], *, uid: int | None = None) -> int:
@@ -357,7 +357,7 @@ def test_what_is_delivered_makes_room_oldest_first(tmp_path: Path) -> None:
         if number % 100 == 99:
             outbox.ledger.mark(outbox.undelivered(), DeliveryState.DELIVERED, ts="1.2")
     trail = outbox.trail()
-    assert trail[-1].event.once == "1499"
+    assert trail[-1].event.occurrence == "1499"
     assert 0 < len(trail) < 1400
     assert [record.seq for record in trail] == sorted(record.seq for record in trail)
 
@@ -393,5 +393,5 @@ def test_an_outbox_of_the_first_version_is_carried_over(outbox: Outbox) -> None:
             (event().id, data),
         )
     assert outbox.append(event(1), "C1")
-    assert [record.event.once for record in outbox.ledger.thread_records("d1")] == ["0", "1"]
+    assert [record.event.occurrence for record in outbox.ledger.thread_records("d1")] == ["0", "1"]
     assert outbox.counts() == Counts(0, 2, 0)

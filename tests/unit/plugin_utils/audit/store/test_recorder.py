@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import wording
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import AuditEvent, Kind, Subject
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import kinds
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import AuditEvent, Subject
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.recorder import Recorder, recorder_of
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.recorder import KEPT, Recorder, recorder_of
 from ansible_collections.dx.fleet.plugins.plugin_utils.config.slack import AuditConfig
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.event_kind import EventKind
 
 from tests.unit.plugin_utils.audit.secrets_corpus import LEAKS
 
@@ -37,8 +38,8 @@ class Kept:
 
 def test_a_fact_is_kept(tmp_path: Path) -> None:
     kept = Kept(tmp_path)
-    assert kept.recorder.record(wording.dispatching(SUBJECT, "Run make test")) is True
-    assert kept.recorder.record(wording.dispatching(SUBJECT, "Run make test")) is False
+    assert kept.recorder.record(kinds.dispatching(SUBJECT, "Run make test")) is True
+    assert kept.recorder.record(kinds.dispatching(SUBJECT, "Run make test")) is False
     assert kept.recorder.counts("d1").as_dict() == {"delivered": 0, "pending": 1, "held": 0}  # type: ignore[union-attr]
     assert kept.said == []
 
@@ -46,14 +47,22 @@ def test_a_fact_is_kept(tmp_path: Path) -> None:
 def test_no_secret_reaches_the_disk(tmp_path: Path) -> None:
     kept = Kept(tmp_path)
     for number, (text, _) in enumerate(LEAKS):
-        facts: dict[str, Any] = {"said": text, "deep": [{"log": text, "token": "tok-en-value"}]}
+        fields: dict[str, Any] = {"said": text, "deep": [{"log": text, "token": "tok-en-value"}]}
         subject = SUBJECT.with_(repo=text, bead=text, session=text, orchestrator=text)
-        assert kept.recorder.record(AuditEvent(Kind.FAILED, text, subject, once=str(number), facts=facts))
-        kept.recorder.record(wording.dispatching(SUBJECT.with_(dispatch=f"t{number}"), text))
+        assert kept.recorder.record(AuditEvent(EventKind.FAILED, subject, fields, str(number)))
+        kept.recorder.record(kinds.dispatching(SUBJECT.with_(dispatch=f"t{number}"), text))
     written = kept.bytes().decode("utf-8", "replace")
     assert "tok-en-value" not in written
     assert [secret for _, secret in LEAKS if secret in written or secret.replace('"', '\\"') in written] == []
     assert kept.said == []
+
+
+def test_a_secret_is_taken_out_before_a_text_is_cut(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    kept.recorder.record(kinds.dispatching(SUBJECT, "x" * (KEPT - 9) + " " + TOKEN))
+    assert b"xoxb" not in kept.bytes()
+    (record,) = kept.recorder.outbox.trail()
+    assert len(record.event.fields["task"]) == KEPT
 
 
 def test_values_of_the_environment_do_not_reach_the_disk(
@@ -61,7 +70,7 @@ def test_values_of_the_environment_do_not_reach_the_disk(
 ) -> None:
     monkeypatch.setenv("EPYC6_OPENCODE_PASSWORD", "correct-horse-battery")
     kept = Kept(tmp_path)
-    kept.recorder.record(wording.dispatching(SUBJECT, "log in with correct-horse-battery"))
+    kept.recorder.record(kinds.dispatching(SUBJECT, "log in with correct-horse-battery"))
     assert b"correct-horse" not in kept.bytes()
 
 
@@ -70,7 +79,7 @@ def test_a_file_that_cannot_be_used_is_said_once_and_nothing_is_raised(tmp_path:
     kept.path.parent.mkdir()
     kept.path.write_bytes(b"no database " * 500)
     for number in range(3):
-        assert kept.recorder.record(wording.retrying(SUBJECT, "x", number)) is False
+        assert kept.recorder.record(kinds.retrying(SUBJECT, "x", number)) is False
     assert kept.recorder.counts("d1") is None
     assert len(kept.said) == 1
     assert "is no outbox" in kept.said[0]
@@ -79,13 +88,15 @@ def test_a_file_that_cannot_be_used_is_said_once_and_nothing_is_raised(tmp_path:
 
 def test_whatever_an_event_is_nothing_is_raised(tmp_path: Path) -> None:
     kept = Kept(tmp_path)
-    assert kept.recorder.record(AuditEvent(Kind.FAILED, "x", SUBJECT, facts={"a": object()})) is False
-    assert kept.recorder.record(AuditEvent(Kind.FAILED, "\ud800 \0", Subject("\udfff", vm="\0"))) in (
+    assert kept.recorder.record(AuditEvent(EventKind.FAILED, SUBJECT, {"a": object()})) is False
+    assert kept.recorder.record(
+        AuditEvent(EventKind.FAILED, Subject("\udfff", vm="\0"), {"message": "\ud800 \0"})
+    ) in (
         True,
         False,
     )
     assert kept.recorder.record(None) is False
-    assert kept.recorder.record(wording.dispatching(SUBJECT, "x" * 1_000_000)) is True
+    assert kept.recorder.record(kinds.dispatching(SUBJECT, "x" * 1_000_000)) is True
 
 
 @pytest.mark.parametrize(
@@ -114,7 +125,7 @@ def test_it_is_off_unless_all_is_configured(
     assert not config.on
     assert why in (config.why_off or "")
     kept = Kept(tmp_path, config)
-    assert kept.recorder.record(wording.stopped(SUBJECT)) is False
+    assert kept.recorder.record(kinds.stopped(SUBJECT)) is False
     assert not kept.path.exists()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import wording
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import kinds
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import Subject
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox, outbox_path
 from ansible_collections.dx.fleet.plugins.plugin_utils.cli.app import run_fleet
@@ -48,8 +48,8 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def outbox(environment: Path) -> Outbox:
     outbox = Outbox(outbox_path({"XDG_STATE_HOME": str(environment)}))
-    outbox.append(wording.dispatching(SUBJECT, "Run make test"), "C1")
-    outbox.append(wording.session_created(Subject("other", vm="macmini", session="ses_1")), "C1")
+    outbox.append(kinds.dispatching(SUBJECT, "Run make test"), "C1")
+    outbox.append(kinds.session_created(Subject("other", vm="macmini", session="ses_1")), "C1")
     return outbox
 
 

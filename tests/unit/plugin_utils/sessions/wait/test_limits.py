@@ -37,7 +37,7 @@ async def test_a_session_that_takes_too_long_is_stopped_and_what_was_learned_is_
     deaf.session.step("a", tool("c", exit=1), finish="tool-calls", cost=0.5)
     outcome = await limited(deaf, 100, limits(timeout_s=100))
     assert (outcome.state, outcome.reason_code) == (State.TIMED_OUT, "timeout")
-    assert outcome.message_to_human == "epyc6: not finished after 100 s"
+    assert outcome.message_to_human == "not finished after 100 s"
     assert deaf.fake.aborted == ["ses_1"]
     assert (outcome.evidence.cost, outcome.evidence.tool_count) == (0.5, 1)
 

@@ -18,7 +18,7 @@ async def test_a_pending_permission_ends_the_wait_by_its_event(watched: Watched)
     watched.fake.tell("permission.asked", watched.ask())
     outcome = await watched.outcome()
     assert (outcome.state, outcome.reason_code) == (State.NEEDS_INPUT, "permission_pending")
-    assert outcome.message_to_human == "epyc6: the agent waits for permission bash: rm *"
+    assert outcome.message_to_human == "the agent waits for permission bash: rm *"
     assert outcome.evidence.request == {
         "id": "per_1",
         "session": "ses_1",

@@ -26,7 +26,7 @@ async def test_the_end_is_noticed_by_its_event(watched: Watched) -> None:
     watched.finish()
     outcome = await watched.outcome()
     assert (outcome.state, outcome.reason_code) == (State.COMPLETED, "completed")
-    assert outcome.message_to_human == "epyc6: the agent finished: 3 passed"
+    assert outcome.message_to_human == "the agent finished: 3 passed"
     assert (outcome.vm, outcome.repo, outcome.dispatch) == ("epyc6", "affordabot", "d1")
     assert (outcome.session, outcome.message) == ("ses_1", "msg_ses_1")
     assert (outcome.evidence.directory, outcome.evidence.cost) == (DIRECTORY, 0.5)
@@ -277,7 +277,7 @@ async def test_the_servers_reason_for_never_beginning_is_told(
     watched.clock.leap(server_watch.SETTLE_S)
     outcome = await watched.outcome()
     assert outcome.reason_code == "no_answer"
-    assert outcome.message_to_human == 'epyc6: the agent never began: Agent not found: "nosuch".'
+    assert outcome.message_to_human == 'the agent never began: Agent not found: "nosuch".'
 
 
 async def test_a_restarted_server_has_lost_the_session(deaf: Watched) -> None:

@@ -57,14 +57,14 @@ class ActionModule(FleetAction):
 
 def _planned(request: Request, plan: Plan) -> Outcome:
     would = "would report the task sent before" if plan.replay else "would send the task"
-    words = f"{request.vm}: {would} to session {plan.session} in {plan.directory}"
+    words = f"{would} to session {plan.session} in {plan.directory}"
     return _outcome(request, plan, State.PLANNED, "check_mode", words)
 
 
 def _running(request: Request, plan: Plan, *, sent: bool) -> Outcome:
     words = "the task was sent" if sent else "the task had been sent before; nothing was sent now"
     reason = "sent" if sent else "already_sent"
-    return _outcome(request, plan, State.RUNNING, reason, f"{request.vm}: {words}")
+    return _outcome(request, plan, State.RUNNING, reason, words)
 
 
 def _outcome(request: Request, plan: Plan, state: State, reason: str, words: str) -> Outcome:

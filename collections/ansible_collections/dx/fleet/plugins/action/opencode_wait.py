@@ -40,7 +40,7 @@ class ActionModule(FleetAction):
             if self.telling is not None:
                 known = {"vm": each["vm"], "repo": each["repo"], "bead": each["bead"]}
                 self.telling.about(each["id"], each["session"], **known)
-        found = await wait_for(targets, servers, _limits(args, self.vm), emit=self.emit)
+        found = await wait_for(targets, servers, _limits(args), emit=self.emit)
         outcomes = [
             advise(outcome, url, secrets[url]).with_(bead=bead)
             for url, members in found.items()
@@ -52,6 +52,7 @@ class ActionModule(FleetAction):
         bad = [outcome for outcome in outcomes if not outcome.state.good]
         result = self.failed(bad[0]) if bad else {"msg": outcomes[0].message_to_human}
         if args["sessions"]:
+            result["msg"] = f"{(bad or outcomes)[0].vm}: {result['msg']}"  # the task's host may be another
             return {"changed": False, **result, "outcomes": [outcome.as_dict() for outcome in outcomes]}
         return {"changed": False, **result, "outcome": outcomes[0].as_dict()}
 
@@ -84,7 +85,7 @@ def _wanted(args: Mapping[str, Any], vm: str) -> list[Mapping[str, Any]]:
     return [{**args, "vm": vm}]
 
 
-def _limits(args: Mapping[str, Any], vm: str) -> Limits:
+def _limits(args: Mapping[str, Any]) -> Limits:
     """A time or a number of steps of 0 is no limit.
 
     Raises:
@@ -94,7 +95,7 @@ def _limits(args: Mapping[str, Any], vm: str) -> Limits:
         value = args[name]
         if value is not None and not (math.isfinite(value) and value >= 0):
             raise UsageError(
-                f"{vm}: {name} is {value}", reason_code="bad_limit", next_action=f"set {name} to 0 or more"
+                f"{name} is {value}", reason_code="bad_limit", next_action=f"set {name} to 0 or more"
             )
     return Limits(
         timeout_s=args["timeout"] or None,

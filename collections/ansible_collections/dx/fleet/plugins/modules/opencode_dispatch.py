@@ -218,7 +218,7 @@ outcome:
   sample:
     state: running
     reason_code: sent
-    message_to_human: "epyc6: the task was sent"
+    message_to_human: "the task was sent"
     next_action: null
     vm: epyc6
     repo: affordabot

@@ -175,7 +175,7 @@ outcome:
   sample:
     state: completed
     reason_code: completed
-    message_to_human: "epyc6: the agent finished: 3 passed"
+    message_to_human: "the agent finished: 3 passed"
     next_action: null
     vm: epyc6
     repo: affordabot

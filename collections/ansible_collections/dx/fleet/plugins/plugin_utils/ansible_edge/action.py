@@ -33,7 +33,7 @@ except ImportError as error:  # raised here, it would end the whole run instead 
     MISSING_LIBRARY = error
 
 if TYPE_CHECKING:
-    from ..audit.facts.trail import Telling
+    from ..audit.facts.trail import DispatchTrail
 
 __all__ = ["FleetAction"]
 
@@ -126,12 +126,12 @@ class FleetAction(ActionBase):  # type: ignore[misc]
                 reason_code="url_missing",
                 next_action="use the inventory plugin dx.fleet.vm_endpoints, or set url",
             )
-        password = _password(self.vm, args)
+        password = _password(args)
         try:
             return OpenCode(check_url(url), password=password, username=args.get("username") or "opencode")
         except ValueError as error:
             raise ConfigError(
-                f"{self.vm}: the server's URL {error}",
+                f"the server's URL {error}",
                 reason_code="bad_url",
                 next_action="write it as http://host:4105",
             ) from error
@@ -158,15 +158,15 @@ class FleetAction(ActionBase):  # type: ignore[misc]
             "outcome": outcome.as_dict(),
         }
 
-    def _telling(self) -> Telling | None:
+    def _telling(self) -> DispatchTrail | None:
         """Where facts are told; None where nothing is to be told, as in a run in check mode."""
         if not os.environ.get("SLACK_BOT_TOKEN") or context.CLIARGS.get("check"):
             return None
-        from ..audit.facts.trail import Telling
+        from ..audit.facts.trail import DispatchTrail
         from ..audit.store.recorder import recorder_of
 
         recorder = recorder_of(self._task_vars.get("slack_audit_channel"), display.warning)
-        return Telling(recorder, _orchestrator()) if recorder.config.on else None
+        return DispatchTrail(recorder, _orchestrator()) if recorder.config.on else None
 
     def _fill_from_host_variables(self) -> None:
         for option, variable in _HOST_VARIABLES.items():
@@ -211,7 +211,7 @@ async def _attended(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]
     return await work
 
 
-def _password(vm: str, args: Mapping[str, Any]) -> str | None:
+def _password(args: Mapping[str, Any]) -> str | None:
     if args.get("password"):
         return str(args["password"])
     variable = args.get("password_env")
@@ -220,7 +220,7 @@ def _password(vm: str, args: Mapping[str, Any]) -> str | None:
     password = os.environ.get(variable)
     if not password:
         raise ConfigError(
-            f"{vm}: the environment variable {variable}, which password_env names, is not set",
+            f"the environment variable {variable}, which password_env names, is not set",
             reason_code="password_missing",
             next_action=f"export {variable}",
         )

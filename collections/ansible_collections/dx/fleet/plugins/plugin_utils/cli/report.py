@@ -83,7 +83,7 @@ def outcomes_of(vms: Sequence[str], collected: playbook_run.Collected, again: st
 
 def own_fault(vm: str, why: str, again: str) -> Outcome:
     """The outcome of a VM's run that broke off; ``again`` is the command that looks closer."""
-    return Outcome(State.FAILED, OWN_FAULT, f"{vm}: our own fault: {why}", next_action=again, vm=vm)
+    return Outcome(State.FAILED, OWN_FAULT, f"our own fault: {why}", next_action=again, vm=vm)
 
 
 def left() -> int:

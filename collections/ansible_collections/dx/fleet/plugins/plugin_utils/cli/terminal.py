@@ -162,8 +162,7 @@ def summary_lines(outcome: Outcome, out: TextIO) -> list[str]:
     """
     mark = _MARKS.get(outcome.state, outcome.state.value)
     shown = f"\033[{_COLOURS.get(mark, '31')}m{mark}\033[0m" if out.isatty() else mark
-    said = outcome.message_to_human.removeprefix(f"{outcome.vm}: ")
-    lines = [f"[{outcome.vm}] {shown}: {printable(said, out)}"]
+    lines = [f"[{outcome.vm}] {shown}: {printable(outcome.message_to_human, out)}"]
     if facts := ", ".join(_facts(outcome)):
         lines.append(printable(f"    {facts}", out))
     if outcome.reason_code not in (outcome.state.value, "sent"):

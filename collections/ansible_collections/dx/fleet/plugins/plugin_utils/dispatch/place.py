@@ -69,7 +69,7 @@ async def _ensure_session(server: OpenCode, request: Request, plan: Plan) -> Non
     if directory.rstrip("/") != plan.directory.rstrip("/"):
         # Only a session of an earlier try can differ: it is not ours to delete.
         raise DispatchError(
-            f"{request.vm}: session {plan.session} works in {directory}, not in {plan.directory}",
+            f"session {plan.session} works in {directory}, not in {plan.directory}",
             reason_code="wrong_directory",
             next_action="leave --id out to get a new dispatch",
         )
@@ -90,7 +90,7 @@ async def _label(server: OpenCode, request: Request, plan: Plan) -> None:
     session = await _repeated(lambda: server.update_session(plan.session, changes))
     if session.metadata.get("dx_dispatch") != request.dispatch:
         raise DispatchError(
-            f"{request.vm}: the server did not keep the mark of session {plan.session}",
+            f"the server did not keep the mark of session {plan.session}",
             reason_code="session_not_labelled",
             next_action=f"check the version of OpenCode on {request.vm}: it must be 1.18 or later",
         )
@@ -132,7 +132,7 @@ async def _send_prompt(server: OpenCode, request: Request, plan: Plan) -> None:
             break
     if not await _is_stored(server, plan, within_s=CONFIRM_S):
         raise DispatchError(
-            f"{request.vm}: the server accepted the prompt (204) but never stored it: usually a default"
+            "the server accepted the prompt (204) but never stored it: usually a default"
             " agent that does not exist, or a directory that vanished",
             reason_code="prompt_not_stored",
             next_action=f"look into ~/.local/share/opencode/log on {request.vm}",
@@ -180,7 +180,7 @@ async def _not_placed(server: OpenCode, request: Request, error: OpenCodeError) 
         await _delete_empty(server, request)
     state = State.UNREACHABLE if isinstance(error, NotSent) else State.FAILED
     return DispatchError(
-        f"{request.vm}: {error.message}",
+        error.message,
         reason_code=error.reason_code,
         next_action=dispatch_command(request),
         state=state,
@@ -189,7 +189,7 @@ async def _not_placed(server: OpenCode, request: Request, error: OpenCodeError) 
 
 def _unknown(request: Request, words: str) -> DispatchError:
     return DispatchError(
-        f"{request.vm}: {words}; whether the task arrived can't be told (the same id sends nothing twice)",
+        f"{words}; whether the task arrived can't be told (the same id sends nothing twice)",
         reason_code="effect_unknown",
         next_action=dispatch_command(request),
         state=State.UNREACHABLE,

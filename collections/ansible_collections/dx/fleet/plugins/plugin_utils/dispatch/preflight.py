@@ -119,7 +119,7 @@ async def _check_same_request(server: OpenCode, request: Request, session: Sessi
     if differs:
         what = " and ".join(differs)
         raise PreflightError(
-            f"{request.vm}: dispatch {request.dispatch} was already used with another {what}",
+            f"dispatch {request.dispatch} was already used with another {what}",
             reason_code="dispatch_id_in_use",
             next_action="leave --id out to get a new one",
             state=State.REFUSED,
@@ -250,9 +250,7 @@ def _check_known(vm: str, kind: str, name: str, known: Iterable[str]) -> None:
 
 
 def _unusable(vm: str, error: OpenCodeError) -> PreflightError:
-    return PreflightError(
-        f"{vm}: {error.message}", reason_code=error.reason_code, next_action=_remedy(vm, error)
-    )
+    return PreflightError(error.message, reason_code=error.reason_code, next_action=_remedy(vm, error))
 
 
 def _remedy(vm: str, error: OpenCodeError) -> str:

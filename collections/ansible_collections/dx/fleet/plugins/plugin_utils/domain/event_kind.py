@@ -41,7 +41,7 @@ class EventKind(StrEnum):
     ABORTING = "aborting"  # why, by: who asked for it
     STOPPED = "stopped"
 
-    VERIFIED = "verified"  # of this and every other end: message
+    VERIFIED = "verified"  # of this and every other end: message; see audit/facts/kinds
     COMPLETED = "completed"
     NO_OP = "no_op"
     FAILED = "failed"
@@ -54,7 +54,7 @@ class EventKind(StrEnum):
     UNREACHABLE = "unreachable"
 
     TASK_FAILED = "task_failed"  # task, action, rc: its exit code or None
-    PLAY_ENDED = "play_ended"  # states: by VM
+    PLAY_ENDED = "play_ended"  # states: by VM, interrupted
     UNREADABLE = "unreadable"  # record: its number in the outbox
 
     @classmethod

@@ -74,7 +74,7 @@ async def survey(server: OpenCode, vm: str, *, patience_s: float = PATIENCE_S) -
         states, permissions, questions = await live_state(server, sessions)
     except OpenCodeError as error:
         raise PreflightError(
-            f"{vm}: {error.message}", reason_code=error.reason_code, next_action=f"look at the server of {vm}"
+            error.message, reason_code=error.reason_code, next_action=f"look at the server of {vm}"
         ) from error
     return Survey(
         url=server.url,

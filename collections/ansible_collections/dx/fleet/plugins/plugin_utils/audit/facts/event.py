@@ -9,40 +9,12 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any, Protocol
 
+from ...domain.event_kind import EventKind
 from ...domain.identity import given_id_of
 
-__all__ = ["AuditEvent", "FactLog", "Kind", "Subject", "thread_key_of"]
-
-
-class Kind(StrEnum):
-    """What happened. Those that are the state of an outcome have its name."""
-
-    CLAIMED = "claimed"
-    DISPATCHING = "dispatching"
-    SESSION_CREATED = "session_created"
-    RETRYING = "retrying"
-    ABORTING = "aborting"
-    STOPPED = "stopped"
-    RELEASED = "released"
-    TAKEN_OVER = "taken_over"
-
-    VERIFIED = "verified"
-    COMPLETED = "completed"
-    NO_OP = "no_op"
-    FAILED = "failed"
-    NEEDS_INPUT = "needs_input"
-    ABORTED = "aborted"
-    STALLED = "stalled"
-    TIMED_OUT = "timed_out"
-    LOST = "lost"
-    REFUSED = "refused"
-    UNREACHABLE = "unreachable"
-
-    TASK_FAILED = "task_failed"
-    PLAY_ENDED = "play_ended"
+__all__ = ["AuditEvent", "FactLog", "Subject", "thread_key_of"]
 
 
 @dataclass(frozen=True)
@@ -63,39 +35,39 @@ class Subject:
 
 @dataclass(frozen=True)
 class AuditEvent:
-    """One fact, told in ``text``.
+    """One fact. It carries no sentence: its words are made by :mod:`.wording` where they are shown.
 
-    ``once`` tells facts of one kind apart: the number of a retry, the id of a question. Without it a
-    dispatch has one fact of a kind on each VM, however often it is recorded. ``facts`` is JSON-ready.
+    ``fields`` are JSON-ready and belong to the kind, see :mod:`.kinds`. ``occurrence`` tells what happens
+    again from what is recorded again: the number of a retry, the turn that ended, the run that saw a VM
+    unreachable. A dispatch has one fact of a kind and an occurrence on each VM, however often it is recorded.
     """
 
-    kind: Kind
-    text: str
+    kind: EventKind
     subject: Subject
-    once: str = ""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    occurrence: str = ""
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
-        """Name of the fact, the same whoever records it, and whenever: a replay tells nothing twice."""
-        said = "\0".join((self.subject.dispatch, self.subject.vm or "", self.kind.value, self.once))
-        return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()[:20]
+        """Name of the fact, the same whoever records it, and whenever."""
+        about = self.subject
+        named = "\0".join((about.dispatch, about.vm or "", self.kind.value, self.occurrence))
+        return hashlib.sha256(named.encode("utf-8", "surrogatepass")).hexdigest()[:20]
 
     @property
     def thread_key(self) -> str:
-        """Name of the thread in which it is told; see :func:`thread_key_of`."""
+        """Name of the thread in which it is posted; see :func:`thread_key_of`."""
         return thread_key_of(self.subject.dispatch, self.subject.vm)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
         return {
             "kind": self.kind.value,
-            "text": self.text,
             "subject": asdict(self.subject),
-            "once": self.once,
+            "fields": dict(self.fields),
+            "occurrence": self.occurrence,
             "at": self.at.astimezone(UTC).isoformat(timespec="milliseconds"),
-            "facts": dict(self.facts),
         }
 
     @classmethod
@@ -106,12 +78,11 @@ class AuditEvent:
             ValueError, KeyError, TypeError: It is none.
         """
         return cls(
-            kind=Kind(data["kind"]),
-            text=str(data["text"]),
+            kind=EventKind(data["kind"]),
             subject=Subject(**data["subject"]),
-            once=str(data["once"]),
+            fields=dict(data["fields"]),
+            occurrence=str(data["occurrence"]),
             at=datetime.fromisoformat(data["at"]),
-            facts=dict(data["facts"]),
         )
 
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from ...domain.identity import new_dispatch_id
 from ...domain.outcome import State
-from . import wording
+from . import kinds
 from .event import FactLog, Subject, thread_key_of
 
 __all__ = ["PlayWatch"]
@@ -41,6 +42,7 @@ class PlayWatch:
         self._run = new_dispatch_id()
         self._dispatch = dispatch
         self._seen: dict[str, _Seen] = {}
+        self._numbers = count(1)
 
     def took(
         self, host: str, result: Mapping[str, Any], *, failed: bool, own: bool, task: str, action: str
@@ -66,28 +68,35 @@ class PlayWatch:
             return False
         rc = result.get("rc")
         known_rc = rc if isinstance(rc, int) and not isinstance(rc, bool) else None
-        event = wording.task_failed(self._subject(host), task, action, known_rc)
+        event = kinds.task_failed(self._subject(host), task, action, known_rc, occurrence=self._occurrence())
         return self._facts.record(event)
 
     def unreachable(self, host: str, why: str) -> bool:
         """Ansible does not reach a host. True where that was recorded."""
         seen = self._seen.setdefault(host, _Seen(self._subject(host)))
         seen.state = State.UNREACHABLE.value
-        return self._facts.record(wording.host_unreachable(seen.subject, why))
+        return self._facts.record(kinds.host_unreachable(seen.subject, why, occurrence=self._occurrence()))
 
     def ended(self, *, interrupted: bool = False) -> bool:
-        """The run is over. Said where the end of a dispatch was not told. True where that was recorded."""
-        threads: dict[str, dict[str, str]] = {}
+        """The run is over: record which dispatches have no recorded end. True where there are some."""
+        threads: dict[str, dict[str, str | None]] = {}
         for host, seen in self._seen.items():
             if seen.state is None or seen.state in _UNFINISHED:
                 thread_key = thread_key_of(seen.subject.dispatch, host)
-                words = "not followed to its end" if seen.state == State.RUNNING.value else "end unknown"
-                threads.setdefault(thread_key, {})[host] = f"interrupted, {words}" if interrupted else words
+                threads.setdefault(thread_key, {})[host] = seen.state
         recorded = [
-            self._facts.record(wording.play_ended(Subject(thread_key), states, self._run))
+            self._facts.record(
+                kinds.play_ended(
+                    Subject(thread_key), states, interrupted=interrupted, occurrence=self._occurrence()
+                )
+            )
             for thread_key, states in threads.items()
         ]
         return any(recorded)
+
+    def _occurrence(self) -> str:
+        """What this run sees once more."""
+        return f"{self._run} {next(self._numbers)}"
 
     def _note(self, host: str, outcome: Mapping[str, Any]) -> None:
         named = {

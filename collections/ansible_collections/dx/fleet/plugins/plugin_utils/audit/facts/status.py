@@ -5,63 +5,49 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from .event import AuditEvent, Kind, Subject
+from ...domain.event_kind import EventKind
+from .event import AuditEvent, Subject
 
 __all__ = ["Status", "VMStatus", "status_of"]
 
-_STATES: Mapping[Kind, str] = {
-    Kind.CLAIMED: "claimed",
-    Kind.DISPATCHING: "dispatching",
-    Kind.SESSION_CREATED: "running",
-    Kind.RETRYING: "running, the model is asked again",
-    Kind.ABORTING: "stopping",
-    Kind.STOPPED: "stopped",
-    Kind.TAKEN_OVER: "taken over",
-    Kind.VERIFIED: "verified",
-    Kind.COMPLETED: "completed",
-    Kind.NO_OP: "nothing changed",
-    Kind.FAILED: "failed",
-    Kind.NEEDS_INPUT: "needs input",
-    Kind.ABORTED: "aborted",
-    Kind.STALLED: "stalled",
-    Kind.TIMED_OUT: "timed out",
-    Kind.LOST: "lost",
-    Kind.REFUSED: "refused",
-    Kind.UNREACHABLE: "unreachable",
-    Kind.TASK_FAILED: "a task of the play failed",
-}
-"""Kinds that are not in it change no state."""
-
-_FINAL = frozenset(
+_STEPS = frozenset(
     (
-        Kind.STOPPED,
-        Kind.VERIFIED,
-        Kind.COMPLETED,
-        Kind.NO_OP,
-        Kind.FAILED,
-        Kind.ABORTED,
-        Kind.TIMED_OUT,
-        Kind.LOST,
-        Kind.REFUSED,
-        Kind.UNREACHABLE,
+        EventKind.CLAIMED,
+        EventKind.TAKEN_OVER,
+        EventKind.DISPATCHING,
+        EventKind.SESSION_CREATED,
+        EventKind.RETRYING,
+        EventKind.ABORTING,
+        EventKind.STOPPED,
+        EventKind.TASK_FAILED,
     )
 )
+"""Beside the ends, the kinds that change how a VM stands."""
+
+_NOT_FINAL = frozenset((EventKind.NEEDS_INPUT, EventKind.STALLED))
 
 
 @dataclass(frozen=True)
 class VMStatus:
-    """One VM's part of a dispatch. Times are those of its first fact and of the last change of its state."""
+    """One VM's part of a dispatch: the kind of the last fact that changed how it stands, None where none did.
+
+    Times are those of its first fact and of that one.
+    """
 
     subject: Subject
-    state: str
-    final: bool
+    kind: EventKind | None
     since: datetime
     changed: datetime
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing is expected to happen any more."""
+        kind = self.kind
+        return kind is EventKind.STOPPED or (kind is not None and kind.is_end and kind not in _NOT_FINAL)
 
     @property
     def elapsed_s(self) -> float:
@@ -71,23 +57,15 @@ class VMStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """A thread: the words it began with, and its VMs in the order in which they came."""
+    """A thread: the fact that says what it is about, and its VMs in the order in which they came."""
 
-    headline: str
+    opening: AuditEvent | None
     vms: tuple[VMStatus, ...]
 
     @property
     def final(self) -> bool:
         """Whether nothing is expected to happen any more."""
         return bool(self.vms) and all(vm.final for vm in self.vms)
-
-    @property
-    def states(self) -> str:
-        """One VM's state, or how many VMs are in each."""
-        if len(self.vms) == 1:
-            return self.vms[0].state
-        counts = Counter(vm.state for vm in self.vms)
-        return ", ".join(f"{count} {state}" for state, count in counts.items()) or "begun"
 
 
 def status_of(events: Iterable[AuditEvent]) -> Status:
@@ -96,29 +74,21 @@ def status_of(events: Iterable[AuditEvent]) -> Status:
     opening: AuditEvent | None = None
     sent = 0
     for event in events:
-        if event.kind is Kind.DISPATCHING:
+        if event.kind is EventKind.DISPATCHING:
             sent += 1
-        if opening is None or (event.kind is Kind.DISPATCHING and sent == 1):
+        if opening is None or (event.kind is EventKind.DISPATCHING and sent == 1):
             opening = event
         if event.subject.vm is not None:
             vms[event.subject.vm] = _after(vms.get(event.subject.vm), event)
-    return Status(_headline(opening, len(vms)), tuple(vms.values()))
+    return Status(opening, tuple(vms.values()))
 
 
 def _after(before: VMStatus | None, event: AuditEvent) -> VMStatus:
-    state = _STATES.get(event.kind)
+    kind = event.kind if event.kind in _STEPS or event.kind.is_end else None
     if before is None:
-        return VMStatus(event.subject, state or "begun", event.kind in _FINAL, event.at, event.at)
+        return VMStatus(event.subject, kind, event.at, event.at)
     known = {name: value for name, value in vars(event.subject).items() if value is not None}
     subject = before.subject.with_(**known)
-    if state is None or (event.kind is Kind.TASK_FAILED and before.final):
-        return VMStatus(subject, before.state, before.final, before.since, before.changed)
-    return VMStatus(subject, state, event.kind in _FINAL, before.since, event.at)
-
-
-def _headline(opening: AuditEvent | None, vms: int) -> str:
-    if opening is None:
-        return "Dispatch"
-    if vms <= 1 or opening.kind is not Kind.DISPATCHING:
-        return opening.text
-    return opening.text.replace(f" to {opening.subject.vm}: ", f" to {vms} VMs: ", 1)
+    if kind is None or (kind is EventKind.TASK_FAILED and before.final):
+        return VMStatus(subject, before.kind, before.since, before.changed)
+    return VMStatus(subject, kind, before.since, event.at)

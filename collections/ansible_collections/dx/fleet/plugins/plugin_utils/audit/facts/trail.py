@@ -1,23 +1,25 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an action tells of the dispatches that it works on, at the moment at which it learns it."""
+"""Records what an action learns of the dispatches that it works on, at that moment."""
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 from ...domain.event_kind import EventKind
+from ...domain.identity import new_dispatch_id
 from ...domain.outcome import Outcome
 from ...domain.progress import ProgressEvent
-from . import wording
+from . import kinds
 from .event import AuditEvent, FactLog, Subject
 
-__all__ = ["Telling"]
+__all__ = ["DispatchTrail"]
 
 
-class Telling:
-    """Records facts about the dispatches of one task.
+class DispatchTrail:
+    """Records facts about the dispatches of one task, in one run of it.
 
     Args:
         facts: Where they are recorded.
@@ -28,9 +30,11 @@ class Telling:
         self._facts = facts
         self._orchestrator = orchestrator
         self._subjects: dict[str, Subject] = {}
+        self._run = new_dispatch_id()
+        self._numbers = count(1)
 
     def about(self, dispatch: str | None, session: str | None, **known: Any) -> Subject | None:
-        """What is told of a session from now on; None where it belongs to no dispatch."""
+        """The subject of a session's facts from now on; None where it belongs to no dispatch."""
         if dispatch is None:
             return None
         subject = Subject(dispatch, session=session, orchestrator=self._orchestrator, **known)
@@ -41,25 +45,27 @@ class Telling:
     def dispatching(self, subject: Subject | None, task: str) -> None:
         """The task is about to be sent."""
         if subject is not None:
-            self._facts.record(wording.dispatching(subject, task))
+            self._facts.record(kinds.dispatching(subject, task))
 
     def claimed(self, subject: Subject | None, *, before: str | None = None) -> None:
         """The bead is this dispatch's; ``before`` is the orchestrator from whom it was taken over."""
-        if subject is not None:
-            taken = before is not None and before != subject.orchestrator
-            event = wording.taken_over(subject, before or "") if taken else wording.claimed(subject)
-            self._facts.record(event)
+        if subject is None:
+            return
+        if before is not None and before != subject.orchestrator:
+            self._facts.record(kinds.taken_over(subject, before, occurrence=self._occurrence()))
+        else:
+            self._facts.record(kinds.claimed(subject))
 
     def released(self, subject: Subject | None, why: str) -> None:
         """The bead is nobody's any more."""
         if subject is not None:
-            self._facts.record(wording.released(subject, why))
+            self._facts.record(kinds.released(subject, why, occurrence=self._occurrence()))
 
     def progress(self, progress: ProgressEvent) -> None:
-        """A change worth a line; of those, the ones that are worth a person's attention later."""
+        """Record a change, if it is one that matters to a person later."""
         subject = self._subjects.get(progress.session or "")
         if subject is not None:
-            self._facts.record(_event_of(progress, subject))
+            self._facts.record(self._event_of(progress, subject))
 
     def ended(self, outcome: Outcome) -> None:
         """What became of a dispatch."""
@@ -77,18 +83,20 @@ class Telling:
                 orchestrator=self._orchestrator,
             )
         if known is not None:
-            self._facts.record(wording.ended(outcome, known))
+            self._facts.record(kinds.ended(outcome, known, seen_by=self._run))
 
+    def _event_of(self, progress: ProgressEvent, subject: Subject) -> AuditEvent | None:
+        fields = progress.fields
+        if progress.kind is EventKind.SESSION_CREATED:
+            return kinds.session_created(subject)
+        if progress.kind is EventKind.RETRYING:
+            return kinds.retrying(subject, fields["why"], fields["attempt"], fields["next_try"])
+        if progress.kind is EventKind.ABORTING:
+            return kinds.aborting(subject, fields["why"], occurrence=self._occurrence())
+        if progress.kind is EventKind.STOPPED:
+            return kinds.stopped(subject, occurrence=self._occurrence())
+        return None
 
-def _event_of(progress: ProgressEvent, subject: Subject) -> AuditEvent | None:
-    if progress.kind is EventKind.SESSION_CREATED:
-        return wording.session_created(subject)
-    if progress.kind is EventKind.RETRYING:
-        retry = progress.fields
-        words = f"Model retry {retry['attempt']}: {retry['why']}"
-        return wording.retrying(subject, words, f"{retry['attempt']} {retry['next_try']}")
-    if progress.kind is EventKind.ABORTING:
-        return wording.aborting(subject, progress.fields["why"])
-    if progress.kind is EventKind.STOPPED:
-        return wording.stopped(subject)
-    return None
+    def _occurrence(self) -> str:
+        """What this run sees once more."""
+        return f"{self._run} {next(self._numbers)}"

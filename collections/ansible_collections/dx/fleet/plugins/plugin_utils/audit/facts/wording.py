@@ -1,193 +1,206 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The words in which each fact is told. Text of others is redacted before it is shortened: half a token is
-no longer seen to be one."""
+"""The words in which a person reads the facts about a dispatch, in Slack and in the trail.
+
+Much of a fact's fields is others' text, from which the recorder has taken the secrets. Here it becomes one
+printable line.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ...domain.outcome import Outcome, State
+from ...domain.event_kind import EventKind
+from ...domain.outcome import State
 from ...text.printable import shortened
-from ...text.redact import redact
-from .event import AuditEvent, Kind, Subject
+from .event import AuditEvent
+from .status import Status
 
-__all__ = [
-    "aborting",
-    "claimed",
-    "dispatching",
-    "ended",
-    "host_unreachable",
-    "needs_input",
-    "play_ended",
-    "released",
-    "retrying",
-    "session_created",
-    "stalled",
-    "stopped",
-    "taken_over",
-    "task_failed",
-]
+__all__ = ["headline_of", "state_of", "states_of", "words_of"]
 
 TASK_WIDTH = 300
 WIDTH = 500
+SAID_WIDTH = 160
+NAME_WIDTH = 80
+VMS_SHOWN = 20
 
-_ENDS = {
-    State.VERIFIED: "Verified",
-    State.COMPLETED: "Completed",
-    State.NO_OP: "Nothing changed",
-    State.FAILED: "Failed",
-    State.NEEDS_INPUT: "Needs input",
-    State.ABORTED: "Aborted",
-    State.STALLED: "Stalled",
-    State.TIMED_OUT: "Timed out",
-    State.LOST: "Lost",
-    State.REFUSED: "Refused",
-    State.UNREACHABLE: "Unreachable",
+_STATES = {
+    EventKind.SESSION_CREATED: "running",
+    EventKind.RETRYING: "running, the model is asked again",
+    EventKind.ABORTING: "stopping",
+    EventKind.NO_OP: "nothing changed",
+    EventKind.TASK_FAILED: "a task of the play failed",
 }
+"""Of the other kinds, the value says how a VM stands."""
 
 
-def dispatching(subject: Subject, task: str) -> AuditEvent:
-    """The task is about to be sent: ``[macmini] Dispatching bd-xyz to epyc6: Run make test``."""
-    what = f" {subject.bead}" if subject.bead else ""
-    words = f"Dispatching{what} to {subject.vm}: {_clean(task, TASK_WIDTH)}"
-    return _event(Kind.DISPATCHING, subject, _said_by_host(subject, words))
+_UNFINISHED = {State.RUNNING.value: "not followed to its end"}
 
 
-def claimed(subject: Subject) -> AuditEvent:
-    """The bead is this dispatch's."""
-    return _event(
-        Kind.CLAIMED, subject, f"Claimed {subject.bead} for {subject.orchestrator or 'this dispatch'}"
-    )
+def words_of(event: AuditEvent) -> str:
+    """The fact in one line: ``[epyc6] Session created: ses_abc``."""
+    words = _WORDS.get(event.kind, _end)(event)
+    if event.kind in _BARE or event.subject.vm is None:
+        return words
+    return f"[{event.subject.vm}] {words}"
 
 
-def session_created(subject: Subject) -> AuditEvent:
-    """``[epyc6] Session created: ses_abc``."""
-    return _event(
-        Kind.SESSION_CREATED, subject, f"Session created: {subject.session}", once=subject.session or ""
-    )
+def headline_of(status: Status) -> str:
+    """What a thread is about: ``[macmini] Dispatching bd-xyz to 3 VMs: Run make test``."""
+    opening = status.opening
+    if opening is None:
+        return "Dispatch"
+    if opening.kind is EventKind.DISPATCHING and len(status.vms) > 1:
+        return _dispatching_to(f"{len(status.vms)} VMs", opening)
+    return words_of(opening)
 
 
-def needs_input(subject: Subject, question: str, request_id: str) -> AuditEvent:
-    """The agent waits for a person. ``request_id`` is the permission's or question's id."""
-    return _event(Kind.NEEDS_INPUT, subject, f"Needs input: {_clean(question)}", once=request_id)
+def states_of(status: Status) -> str:
+    """One VM's state, or how many VMs are in each: ``2 completed, 1 failed``."""
+    if len(status.vms) == 1:
+        return state_of(status.vms[0].kind)
+    counts = Counter(state_of(vm.kind) for vm in status.vms)
+    return ", ".join(f"{count} {state}" for state, count in counts.items()) or "begun"
 
 
-def retrying(subject: Subject, why: str, attempt: int | str) -> AuditEvent:
-    """The server tries the model again."""
-    number = f" ({attempt})" if isinstance(attempt, int) else ""
-    return _event(Kind.RETRYING, subject, f"Retrying{number}: {_clean(why)}", once=str(attempt))
+def state_of(kind: EventKind | None) -> str:
+    """How a VM stands after a fact of this kind; None is a kind that changes nothing."""
+    return "begun" if kind is None else _STATES.get(kind, kind.value.replace("_", " "))
 
 
-def stalled(subject: Subject, why: str, once: str = "") -> AuditEvent:
-    """Nothing moves; what is done about it is told by what follows."""
-    return _event(Kind.STALLED, subject, f"Stalled: {_clean(why)}", once=once)
+def _dispatching(event: AuditEvent) -> str:
+    return _dispatching_to(str(event.subject.vm), event)
 
 
-def aborting(subject: Subject, why: str = "", by: str = "") -> AuditEvent:
-    """``Aborting epyc6 session ses_abc``, before the server is told."""
-    asked = f" (asked by {_clean(by, 80)})" if by else ""
-    reason = f": {_clean(why)}" if why else ""
-    words = f"Aborting {subject.vm} session {subject.session}{reason}{asked}"
-    return AuditEvent(Kind.ABORTING, words, subject, once=subject.session or "")
-
-
-def stopped(subject: Subject) -> AuditEvent:
-    """The stop is proven: ``Stopped. What next?``."""
-    return AuditEvent(Kind.STOPPED, "Stopped. What next?", subject, once=subject.session or "")
-
-
-def released(subject: Subject, why: str = "") -> AuditEvent:
-    """The bead is nobody's any more."""
-    return _event(Kind.RELEASED, subject, f"Released {subject.bead}{f': {_clean(why)}' if why else ''}")
-
-
-def taken_over(subject: Subject, before: str) -> AuditEvent:
-    """Another orchestrator goes on with the dispatch."""
-    words = f"Taken over by {subject.orchestrator} from {_clean(before, 80)}"
-    return _event(Kind.TAKEN_OVER, subject, words, once=subject.orchestrator or "")
-
-
-def ended(outcome: Outcome, subject: Subject) -> AuditEvent | None:
-    """What became of a dispatch, with the evidence in a line; None where its end is not known yet.
-
-    ``[epyc6] Completed: tests passed (make test -> exit 0, 240 tokens, 4.6 s)``
-    """
-    if outcome.state not in _ENDS:
-        return None
-    said = outcome.message_to_human.removeprefix(f"{outcome.vm}: ").removeprefix("the agent finished: ")
-    evidence = ", ".join(_evidence(outcome))
-    next_action = f". Next: {_clean(outcome.next_action)}" if outcome.next_action else ""
-    words = f"{_ENDS[outcome.state]}: {_clean(said)}{f' ({evidence})' if evidence else ''}{next_action}"
-    known = {"session": outcome.session, "repo": outcome.repo, "bead": outcome.bead}
-    about = subject.with_(**{key: value for key, value in known.items() if value})
-    return _event(Kind(outcome.state.value), about, words, once=_asked(outcome), facts=_facts(outcome))
-
-
-def host_unreachable(subject: Subject, why: str) -> AuditEvent:
-    """Ansible does not reach the host."""
-    return _event(Kind.UNREACHABLE, subject, f"Unreachable: {_clean(why)}", once="host")
-
-
-def task_failed(subject: Subject, task: str, action: str, rc: int | None = None) -> AuditEvent:
-    """A task of the play that tells nothing by itself failed. What it said may hold secrets."""
-    ended = f", exit {rc}" if rc is not None else ""
-    words = f"Task failed: {_clean(task, 120)} ({_clean(action, 80)}{ended})"
-    return _event(Kind.TASK_FAILED, subject, words, once=shortened(task, 120))
-
-
-def play_ended(subject: Subject, states: Mapping[str, str], once: str) -> AuditEvent:
-    """A run of a playbook is over before the end of each VM's dispatch was told; ``states`` are by VM."""
-    told = ", ".join(f"{vm} {state}" for vm, state in list(states.items())[:20])
-    more = f" and {len(states) - 20} more" if len(states) > 20 else ""
-    return _event(Kind.PLAY_ENDED, subject, f"Play ended: {_clean(told)}{more}", once=once)
-
-
-def _event(
-    kind: Kind, subject: Subject, words: str, *, once: str = "", facts: Mapping[str, Any] | None = None
-) -> AuditEvent:
-    text = words if kind is Kind.DISPATCHING or subject.vm is None else f"[{subject.vm}] {words}"
-    return AuditEvent(kind, text, subject, once=once, facts=facts or {})
-
-
-def _said_by_host(subject: Subject, words: str) -> str:
-    host = (subject.orchestrator or "").rpartition("@")[2]
+def _dispatching_to(target: str, event: AuditEvent) -> str:
+    bead = f" {event.subject.bead}" if event.subject.bead else ""
+    words = f"Dispatching{bead} to {target}: {_short(event, 'task', TASK_WIDTH)}"
+    host = (event.subject.orchestrator or "").rpartition("@")[2]
     return f"[{host}] {words}" if host else words
 
 
-def _clean(text: str, width: int = WIDTH) -> str:
-    return shortened(redact(text), width)
+def _claimed(event: AuditEvent) -> str:
+    return f"Claimed {event.subject.bead} for {event.subject.orchestrator or 'this dispatch'}"
 
 
-def _evidence(outcome: Outcome) -> Iterator[str]:
-    evidence = outcome.evidence
-    if evidence.verify_rc is not None:
-        yield f"verify -> exit {evidence.verify_rc}"
-    if evidence.tests:
-        yield ", ".join(f"{count} {name}" for name, count in evidence.tests.items())
-    for tool in (evidence.tools or ())[-2:]:
-        came_of_it = f"exit {tool.exit}" if tool.exit is not None else tool.status
-        yield f"{_clean(tool.title or tool.tool, 60)} -> {came_of_it}"
-    if evidence.head_after and evidence.head_after != evidence.head_before:
-        yield f"commit {evidence.head_after[:10]}"
-    if evidence.dirty_files:
-        yield f"{len(evidence.dirty_files)} uncommitted"
-    if evidence.tokens is not None:
-        yield f"{evidence.tokens.get('input', 0) + evidence.tokens.get('output', 0)} tokens"
-    if evidence.cost:
-        yield f"${evidence.cost:.4f}"
-    if evidence.duration_s is not None:
-        yield f"{evidence.duration_s:.1f} s"
+def _released(event: AuditEvent) -> str:
+    return f"Released {event.subject.bead}{_because(event)}"
 
 
-def _facts(outcome: Outcome) -> dict[str, Any]:
-    return {"reason_code": outcome.reason_code, "duration_s": outcome.evidence.duration_s}
+def _taken_over(event: AuditEvent) -> str:
+    return f"Taken over by {event.subject.orchestrator} from {_short(event, 'orchestrator', NAME_WIDTH)}"
 
 
-def _asked(outcome: Outcome) -> str:
-    """A dispatch needs input once for each question."""
-    if outcome.state is not State.NEEDS_INPUT:
-        return ""
-    return str((outcome.evidence.request or {}).get("id") or "")
+def _session_created(event: AuditEvent) -> str:
+    return f"Session created: {event.subject.session}"
+
+
+def _retrying(event: AuditEvent) -> str:
+    return f"Retrying ({_short(event, 'attempt', NAME_WIDTH)}): {_short(event, 'why')}"
+
+
+def _aborting(event: AuditEvent) -> str:
+    by = _short(event, "by", NAME_WIDTH)
+    asked = f" (asked by {by})" if by else ""
+    return f"Aborting {event.subject.vm} session {event.subject.session}{_because(event)}{asked}"
+
+
+def _stopped(_: AuditEvent) -> str:
+    return "Stopped. What next?"
+
+
+def _task_failed(event: AuditEvent) -> str:
+    rc = event.fields.get("rc")
+    code = f", exit {rc}" if isinstance(rc, int) else ""
+    return f"Task failed: {_short(event, 'task', 120)} ({_short(event, 'action', NAME_WIDTH)}{code})"
+
+
+def _play_ended(event: AuditEvent) -> str:
+    states = _mapping(event, "states")
+    interrupted = "interrupted, " if event.fields.get("interrupted") else ""
+    ends = [
+        f"{shortened(vm)} {interrupted}{_UNFINISHED.get(state, 'end unknown')}"
+        for vm, state in list(states.items())[:VMS_SHOWN]
+    ]
+    more = f" and {len(states) - VMS_SHOWN} more" if len(states) > VMS_SHOWN else ""
+    return f"Play ended: {', '.join(ends)}{more}"
+
+
+def _unreadable(event: AuditEvent) -> str:
+    return f"(record {_short(event, 'record')} can't be read)"
+
+
+def _end(event: AuditEvent) -> str:
+    state = state_of(event.kind).capitalize()
+    said = _short(event, "said", SAID_WIDTH) or _short(event, "message")
+    evidence = ", ".join(_evidence(event))
+    in_brackets = f" ({evidence})" if evidence else ""
+    next_action = _short(event, "next_action")
+    return f"{state}: {said}{in_brackets}{f'. Next: {next_action}' if next_action else ''}"
+
+
+def _evidence(event: AuditEvent) -> Iterator[str]:
+    if (code := _number(event.fields, "verify_rc")) is not None:
+        yield f"verify -> exit {code}"
+    yield from (f"{count} {shortened(name)}" for name, count in _mapping(event, "tests").items())
+    for tool in _tools(event):
+        code = _number(tool, "exit")
+        end = f"exit {code}" if code is not None else shortened(str(tool.get("status")))
+        yield f"{shortened(str(tool.get('title')), 60)} -> {end}"
+    if commit := _short(event, "commit")[:10]:
+        yield f"commit {commit}"
+    if (files := _number(event.fields, "uncommitted")) is not None:
+        yield f"{files} uncommitted"
+    if (tokens := _number(event.fields, "tokens")) is not None:
+        yield f"{tokens} tokens"
+    if (cost := _number(event.fields, "cost")) is not None:
+        yield f"${cost:.4f}"
+    if (duration_s := _number(event.fields, "duration_s")) is not None:
+        yield f"{duration_s:.1f} s"
+
+
+_WORDS: Mapping[EventKind, Callable[[AuditEvent], str]] = {
+    EventKind.DISPATCHING: _dispatching,
+    EventKind.CLAIMED: _claimed,
+    EventKind.RELEASED: _released,
+    EventKind.TAKEN_OVER: _taken_over,
+    EventKind.SESSION_CREATED: _session_created,
+    EventKind.RETRYING: _retrying,
+    EventKind.ABORTING: _aborting,
+    EventKind.STOPPED: _stopped,
+    EventKind.TASK_FAILED: _task_failed,
+    EventKind.PLAY_ENDED: _play_ended,
+    EventKind.UNREADABLE: _unreadable,
+}
+"""Of the other kinds, which are ends, see :func:`_end`."""
+
+_BARE = frozenset((EventKind.DISPATCHING, EventKind.ABORTING, EventKind.STOPPED))
+"""Those that name no VM before their words: they say by themselves where they are."""
+
+
+def _because(event: AuditEvent) -> str:
+    why = _short(event, "why")
+    return f": {why}" if why else ""
+
+
+def _mapping(event: AuditEvent, name: str) -> Mapping[str, Any]:
+    value = event.fields.get(name)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _tools(event: AuditEvent) -> Iterator[Mapping[str, Any]]:
+    value = event.fields.get("tools")
+    yield from (tool for tool in value if isinstance(tool, Mapping)) if isinstance(value, list) else ()
+
+
+def _number(fields: Mapping[str, Any], name: str) -> int | float | None:
+    value = fields.get(name)
+    return value if isinstance(value, int | float) else None
+
+
+def _short(event: AuditEvent, name: str, width: int = WIDTH) -> str:
+    value = event.fields.get(name)
+    return "" if value is None else shortened(str(value), width)

@@ -13,10 +13,10 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
-from ..facts.event import Kind
+from ...domain.event_kind import EventKind
 from ..facts.status import status_of
 from ..store.outbox import Outbox
 from ..store.records import Channel, DeliveryState, Record, Thread
@@ -26,7 +26,7 @@ from .port import Found, Page, Slack
 
 __all__ = ["Clock", "Delivery", "Pace"]
 
-_URGENT = frozenset((Kind.NEEDS_INPUT,))
+_URGENT = frozenset((EventKind.NEEDS_INPUT,))
 _ULID_LENGTH = 26
 MAX_ROOTS = 3  # under which the same record is tried
 
@@ -233,7 +233,7 @@ class Delivery:
         if thread.born_at is not None:  # it was looked for
             return False
         first = self._ledger.thread_records(thread.thread_key, thread.channel)[:1]
-        is_new = bool(first) and first[0].event.kind in (Kind.DISPATCHING, Kind.REFUSED)
+        is_new = bool(first) and first[0].event.kind in (EventKind.DISPATCHING, EventKind.REFUSED)
         return not (is_new and len(thread.thread_key) == _ULID_LENGTH and thread.thread_key.isalnum())
 
     def _find_root(self, thread: Thread) -> None:
@@ -369,7 +369,7 @@ class Delivery:
     def _began(self, thread: Thread) -> bool:
         """Whether the words that the root begins with are known here."""
         records = self._ledger.thread_records(thread.thread_key, thread.channel)
-        return any(record.event.kind is Kind.DISPATCHING for record in records)
+        return any(record.event.kind is EventKind.DISPATCHING for record in records)
 
     def _thread_messages(self, thread: Thread) -> list[Found]:
         assert thread.ts is not None
@@ -403,9 +403,7 @@ class Delivery:
 
     def _root(self, thread: Thread, records: Iterable[Record]) -> SlackMessage:
         status = status_of(record.event for record in records)
-        if thread.headline:
-            status = replace(status, headline=thread.headline)
-        return root(thread.thread_key, status, thread.fallback_level)
+        return root(thread.thread_key, status, thread.fallback_level, headline=thread.headline)
 
     def _show_wait(self, thread: Thread, state: _State, now: float) -> float:
         wait = max(0.0, state.next_update_at - now)

@@ -15,16 +15,18 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
+from ..facts import wording
 from ..facts.status import Status, VMStatus
 from ..store.records import Record
 
-__all__ = ["EVENT_TYPE", "SlackMessage", "escaped", "headline_of", "reply", "root"]
+__all__ = ["EVENT_TYPE", "SlackMessage", "escaped", "reply", "root"]
 
 EVENT_TYPE = "dx_fleet_audit"
 
 MAX_TEXT = 3900  # longer ones are split; an update takes 4000
 MAX_SECTION = 2900
 MAX_FIELD = 400
+MAX_HEADLINE = 500
 MAX_RECORDS = 100  # their ids are in the metadata, the size of which is limited
 MAX_BATCH = 9000  # of about 13000 in all blocks
 PLAIN_TEXT = (1000, 200)
@@ -66,48 +68,50 @@ def reply(thread_key: str, records: Sequence[Record], fallback_level: int = 0) -
     if fallback_level:
         width = PLAIN_TEXT[min(fallback_level, len(PLAIN_TEXT)) - 1]
         metadata = _metadata(thread_key, records[:1]) if fallback_level < len(PLAIN_TEXT) else None
-        return SlackMessage(escaped(records[0].event.text, width), None, metadata, (records[0].id,)), 1
+        return SlackMessage(
+            escaped(wording.words_of(records[0].event), width), None, metadata, (records[0].id,)
+        ), 1
     lines: list[str] = []
     size = 0
-    for record in records[:MAX_RECORDS]:
-        line = escaped(record.event.text, MAX_SECTION)
+    words = [wording.words_of(record.event) for record in records[:MAX_RECORDS]]
+    for each in words:
+        line = escaped(each, MAX_SECTION)
         if lines and size + len(line) > MAX_BATCH:
             break
         lines.append(line)
         size += len(line) + 1
     told = records[: len(lines)]
-    text = escaped("\n".join(record.event.text for record in told), MAX_TEXT)
+    text = escaped("\n".join(words[: len(lines)]), MAX_TEXT)
     message = SlackMessage(
         text, _sections(lines), _metadata(thread_key, told), tuple(record.id for record in told)
     )
     return message, len(lines)
 
 
-def root(thread_key: str, status: Status, fallback_level: int = 0) -> SlackMessage:
-    """The message at the head of a thread: what the dispatch is, and how it stands."""
-    text = escaped(f"{status.headline} ({status.states})", MAX_TEXT)
+def root(
+    thread_key: str, status: Status, fallback_level: int = 0, *, headline: str | None = None
+) -> SlackMessage:
+    """The message at the head of a thread: what the dispatch is, and how it stands.
+
+    ``headline`` is what another controller's root begins with, where there is one.
+    """
+    headline = headline or wording.headline_of(status)
+    states = wording.states_of(status)
+    text = escaped(f"{headline} ({states})", MAX_TEXT)
     if fallback_level:
         width = PLAIN_TEXT[min(fallback_level, len(PLAIN_TEXT)) - 1]
-        metadata = _metadata(thread_key, ()) if fallback_level < len(PLAIN_TEXT) else None
-        return SlackMessage(escaped(f"Dispatch {thread_key}: {status.states}", width), None, metadata)
+        metadata = _metadata(thread_key, (), headline) if fallback_level < len(PLAIN_TEXT) else None
+        return SlackMessage(escaped(f"Dispatch {thread_key}: {states}", width), None, metadata)
     fields = [
         _plain(f"{name}\n{escaped(value, MAX_FIELD)}") for name, value in _fields(thread_key, status) if value
     ]
     blocks: list[Mapping[str, Any]] = [
-        {"type": "section", "text": _plain(escaped(status.headline, MAX_SECTION))},
+        {"type": "section", "text": _plain(escaped(headline, MAX_SECTION))},
         {"type": "section", "fields": fields[:10]},
     ]
     if len(status.vms) > 1:
         blocks += _sections(_vm_lines(status.vms))
-    return SlackMessage(text, blocks, _metadata(thread_key, ()))
-
-
-def headline_of(text: str) -> str | None:
-    """What a root's text begins with, before its state."""
-    told, sign, state = text.rpartition(" (")
-    if not sign or not state.endswith(")"):
-        return None
-    return told.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    return SlackMessage(text, blocks, _metadata(thread_key, (), headline))
 
 
 def _is_visible(character: str) -> bool:
@@ -115,8 +119,11 @@ def _is_visible(character: str) -> bool:
     return character == "\n" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 
 
-def _metadata(thread_key: str, records: Sequence[Record]) -> Mapping[str, Any]:
+def _metadata(thread_key: str, records: Sequence[Record], headline: str | None = None) -> Mapping[str, Any]:
+    """What another controller reads of a message. Slack limits its size."""
     payload = {"thread_key": thread_key}
+    if headline is not None:
+        payload["headline"] = headline[:MAX_HEADLINE]
     if records:
         payload["records"] = " ".join(record.id for record in records)
     return {"event_type": EVENT_TYPE, "event_payload": payload}
@@ -145,7 +152,7 @@ def _fields(thread_key: str, status: Status) -> list[tuple[str, str]]:
     elapsed_s = max(0.0, (max(vm.changed for vm in status.vms) - since).total_seconds())
     alone = len(status.vms) == 1
     return [
-        ("State", status.states),
+        ("State", wording.states_of(status)),
         ("VM" if alone else "VMs", first.subject.vm or "" if alone else str(len(status.vms))),
         ("Repo", first.subject.repo or ""),
         ("Bead", first.subject.bead or ""),
@@ -160,7 +167,7 @@ def _fields(thread_key: str, status: Status) -> list[tuple[str, str]]:
 def _vm_lines(vms: Sequence[VMStatus]) -> list[str]:
     lines = [
         escaped(
-            f"{vm.subject.vm}: {vm.state}, {_duration(vm.elapsed_s)}"
+            f"{vm.subject.vm}: {wording.state_of(vm.kind)}, {_duration(vm.elapsed_s)}"
             f"{f', {vm.subject.session}' if vm.subject.session and len(vms) <= 10 else ''}",
             120,
         )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from .errors import Ambiguous, RetryLater, SlackError, of_answer, of_connection
-from .message import EVENT_TYPE, SlackMessage, headline_of
+from .message import EVENT_TYPE, SlackMessage
 from .port import Found, Page, Posted
 
 __all__ = ["CALL_DEADLINE_S", "WebApi"]
@@ -191,11 +191,11 @@ def _found(message: Any) -> Found | None:
     payload = metadata.get("event_payload")
     if not isinstance(payload, Mapping) or not isinstance(ts, str) or not _TS.fullmatch(ts):
         return None
-    records = payload.get("records")
+    records, headline = payload.get("records"), payload.get("headline")
     return Found(
         ts=ts,
         thread_key=str(payload.get("thread_key")),
         records=tuple(records.split()) if isinstance(records, str) else (),
         is_root=not records and message.get("thread_ts") in (None, ts),
-        headline=headline_of(str(message.get("text") or "")),
+        headline=headline if isinstance(headline, str) else None,
     )

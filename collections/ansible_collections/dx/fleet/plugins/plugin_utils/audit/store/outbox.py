@@ -12,7 +12,8 @@ from pathlib import Path
 
 from ...config.folders import state_folder
 from ...domain.errors import AuditError
-from ..facts.event import AuditEvent, Kind
+from ...domain.event_kind import EventKind
+from ..facts.event import AuditEvent
 from .database import Database
 from .ledger import Ledger
 from .records import RECORD, Counts, DeliveryState, Record, record_of
@@ -23,7 +24,9 @@ __all__ = ["Outbox", "outbox_path"]
 MAX_BYTES = 64 * 1024 * 1024
 PRUNED_AT_ONCE = 500
 
-BEFORE_A_STEP = frozenset((Kind.CLAIMED, Kind.DISPATCHING, Kind.ABORTING, Kind.TAKEN_OVER))
+BEFORE_A_STEP = frozenset(
+    (EventKind.CLAIMED, EventKind.DISPATCHING, EventKind.ABORTING, EventKind.TAKEN_OVER)
+)
 
 
 def outbox_path(environ: Mapping[str, str]) -> Path:

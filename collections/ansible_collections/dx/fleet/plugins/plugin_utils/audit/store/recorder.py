@@ -19,7 +19,8 @@ from .records import Counts
 
 __all__ = ["Recorder", "recorder_of"]
 
-MAX_TEXT = 2000
+READ = 100_000  # characters of each text that are looked through for secrets
+KEPT = 2000  # and those that are recorded: never a half of a secret
 
 
 class Recorder:
@@ -98,8 +99,18 @@ def _without_secrets(event: AuditEvent) -> AuditEvent:
     }
     return replace(
         event,
-        text=redact(event.text[:100_000], secrets)[:MAX_TEXT],
-        once=redact(event.once, secrets),
         subject=replace(event.subject, **subject),
-        facts=redact_all(event.facts, secrets),
+        fields=_bounded(redact_all(_bounded(event.fields, READ), secrets), KEPT),
+        occurrence=redact(event.occurrence, secrets),
     )
+
+
+def _bounded(value: Any, limit: int) -> Any:
+    """JSON-ready data with every string in it cut to so many characters."""
+    if isinstance(value, str):
+        return value[:limit]
+    if isinstance(value, Mapping):
+        return {name: _bounded(inner, limit) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_bounded(inner, limit) for inner in value]
+    return value

@@ -10,7 +10,8 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
-from ..facts.event import AuditEvent, Kind, Subject
+from ...domain.event_kind import EventKind
+from ..facts.event import AuditEvent, Subject
 
 __all__ = [
     "RECORD",
@@ -108,7 +109,7 @@ def record_of(row: tuple[Any, ...]) -> Record:
         read = AuditEvent.from_dict(json.loads(event))
     except (ValueError, KeyError, TypeError):
         # Of a later version, or broken: it is shown as what it is, and holds nothing up.
-        read = AuditEvent(Kind.TASK_FAILED, f"(record {seq} can't be read)", Subject(dispatch=str(name)))
+        read = AuditEvent(EventKind.UNREADABLE, Subject(dispatch=str(name)), {"record": seq})
     return Record(seq, name, read, DeliveryState(state), fallback_level, attempts, trouble, ts)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...audit.facts.wording import words_of
 from ...audit.store.outbox import Outbox, outbox_path
 from ...audit.store.records import Counts, DeliveryState, Record
 from ...config.slack import AuditConfig
@@ -134,7 +135,7 @@ def _record(record: Record) -> dict[str, Any]:
         "vm": subject.vm,
         "session": subject.session,
         "bead": subject.bead,
-        "text": record.event.text,
+        "text": words_of(record.event),
         "progress": record.state.value,
         "attempts": record.attempts,
         "trouble": record.trouble,
@@ -144,7 +145,9 @@ def _record(record: Record) -> dict[str, Any]:
 def _line(record: Record) -> str:
     when = f"{record.event.at.astimezone():%Y-%m-%d %H:%M:%S}"
     trouble = f"  ({record.trouble})" if record.trouble else ""
-    return f"{_MARKS[record.state]} {when}  {record.event.subject.dispatch}  {record.event.text}{trouble}"
+    return (
+        f"{_MARKS[record.state]} {when}  {record.event.subject.dispatch}  {words_of(record.event)}{trouble}"
+    )
 
 
 def _counted(counts: Counts) -> str:

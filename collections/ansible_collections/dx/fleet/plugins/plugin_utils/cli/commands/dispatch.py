@@ -199,7 +199,7 @@ def _detached(
 def _left(vm: str, told: Outcome | None, ids: dict[str, str], again: str) -> Outcome:
     if told is not None and told.state not in (State.PLANNED, State.RUNNING):
         return told
-    words = f"{vm}: not followed to its end"
+    words = "not followed to its end"
     left = told or Outcome(State.RUNNING, "detached", words, vm=vm).with_(**ids)
     return left.with_(state=State.RUNNING, reason_code="detached", message_to_human=words, next_action=again)
 

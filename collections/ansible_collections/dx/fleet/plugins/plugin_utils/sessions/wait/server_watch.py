@@ -474,7 +474,7 @@ class ServerWatch:
         self._outcomes[session] = Outcome(
             state=verdict.state,
             reason_code=verdict.reason_code,
-            message_to_human=f"{target.vm}: {verdict.message}",
+            message_to_human=verdict.message,
             vm=target.vm,
             repo=target.repo,
             dispatch=target.dispatch,

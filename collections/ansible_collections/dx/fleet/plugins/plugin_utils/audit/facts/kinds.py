@@ -1,0 +1,155 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The facts that are recorded of a dispatch: what each kind carries, and what tells its occurrences apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ...domain.event_kind import EventKind
+from ...domain.outcome import Evidence, Outcome, State
+from .event import AuditEvent, Subject
+
+__all__ = [
+    "aborting",
+    "claimed",
+    "dispatching",
+    "ended",
+    "host_unreachable",
+    "play_ended",
+    "released",
+    "retrying",
+    "session_created",
+    "stopped",
+    "taken_over",
+    "task_failed",
+]
+
+_ENDS_OF_A_TURN = frozenset((State.COMPLETED, State.NO_OP, State.FAILED, State.ABORTED, State.LOST))
+TOOLS_SHOWN = 2
+
+
+def dispatching(subject: Subject, task: str) -> AuditEvent:
+    """The task is about to be sent. A dispatch sends it once."""
+    return AuditEvent(EventKind.DISPATCHING, subject, {"task": task})
+
+
+def claimed(subject: Subject) -> AuditEvent:
+    """The bead is this dispatch's. A dispatch has one claim."""
+    return AuditEvent(EventKind.CLAIMED, subject)
+
+
+def session_created(subject: Subject) -> AuditEvent:
+    """The session of the subject is there."""
+    return AuditEvent(EventKind.SESSION_CREATED, subject, occurrence=subject.session or "")
+
+
+def retrying(subject: Subject, why: str, attempt: int, next_try: int | None = None) -> AuditEvent:
+    """The server asks the model again. ``next_try`` is when, in milliseconds since the epoch."""
+    fields = {"why": why, "attempt": attempt}
+    return AuditEvent(EventKind.RETRYING, subject, fields, occurrence=f"{attempt} {next_try or ''}".strip())
+
+
+def aborting(subject: Subject, why: str = "", by: str = "", *, occurrence: str = "") -> AuditEvent:
+    """The session is about to be stopped; ``by`` is who asked for it."""
+    return AuditEvent(EventKind.ABORTING, subject, {"why": why, "by": by}, occurrence)
+
+
+def stopped(subject: Subject, *, occurrence: str = "") -> AuditEvent:
+    """The stop is proven."""
+    return AuditEvent(EventKind.STOPPED, subject, occurrence=occurrence)
+
+
+def released(subject: Subject, why: str = "", *, occurrence: str = "") -> AuditEvent:
+    """The bead is nobody's any more."""
+    return AuditEvent(EventKind.RELEASED, subject, {"why": why}, occurrence)
+
+
+def taken_over(subject: Subject, before: str, *, occurrence: str = "") -> AuditEvent:
+    """The subject's orchestrator goes on with the dispatch of the one ``before``."""
+    return AuditEvent(EventKind.TAKEN_OVER, subject, {"orchestrator": before}, occurrence)
+
+
+def ended(outcome: Outcome, subject: Subject, *, seen_by: str = "") -> AuditEvent | None:
+    """What became of a dispatch; None where its end is not known yet.
+
+    Args:
+        outcome: What became of it.
+        subject: What is known of the dispatch; what the outcome knows is added.
+        seen_by: The run that saw it. A turn ends once, whoever sees it; every other end belongs to its run.
+    """
+    kind = EventKind.of(outcome.state)
+    if kind is None:
+        return None
+    known = {"session": outcome.session, "repo": outcome.repo, "bead": outcome.bead}
+    about = subject.with_(**{name: value for name, value in known.items() if value})
+    fields = {
+        "message": outcome.message_to_human,
+        "reason_code": outcome.reason_code,
+        "next_action": outcome.next_action,
+        **dict(_evidence(outcome.evidence)),
+    }
+    if outcome.state is State.COMPLETED and outcome.evidence.text:
+        fields["said"] = outcome.evidence.text
+    return AuditEvent(kind, about, fields, _occurrence_of(outcome, seen_by))
+
+
+def host_unreachable(subject: Subject, why: str, *, occurrence: str) -> AuditEvent:
+    """Ansible does not reach the host."""
+    return AuditEvent(EventKind.UNREACHABLE, subject, {"message": why}, occurrence)
+
+
+def task_failed(
+    subject: Subject, task: str, action: str, rc: int | None = None, *, occurrence: str
+) -> AuditEvent:
+    """A task of the play that records nothing by itself failed. What it printed may hold secrets."""
+    return AuditEvent(EventKind.TASK_FAILED, subject, {"task": task, "action": action, "rc": rc}, occurrence)
+
+
+def play_ended(
+    subject: Subject, states: Mapping[str, str | None], *, interrupted: bool, occurrence: str
+) -> AuditEvent:
+    """A run of a playbook is over before the end of each VM's dispatch was recorded.
+
+    ``states`` holds the last state of each of those VMs; None where none was seen.
+    """
+    fields = {"states": dict(states), "interrupted": interrupted}
+    return AuditEvent(EventKind.PLAY_ENDED, subject, fields, occurrence)
+
+
+def _occurrence_of(outcome: Outcome, seen_by: str) -> str:
+    evidence = outcome.evidence
+    if outcome.state is State.NEEDS_INPUT and evidence.request and evidence.request.get("id"):
+        return str(evidence.request["id"])
+    turn = outcome.message or evidence.started_at
+    if outcome.state in _ENDS_OF_A_TURN and evidence.verify_rc is None and turn:
+        return f"{turn} {outcome.reason_code}"
+    return f"{seen_by} {outcome.reason_code}"
+
+
+def _evidence(evidence: Evidence) -> Iterator[tuple[str, Any]]:
+    """What of the evidence a line shows; what is unknown is left out."""
+    if evidence.verify_rc is not None:
+        yield "verify_rc", evidence.verify_rc
+    if evidence.tests:
+        yield "tests", dict(evidence.tests)
+    if evidence.tools:
+        yield (
+            "tools",
+            [
+                {"title": tool.title or tool.tool, "status": tool.status, "exit": tool.exit}
+                for tool in evidence.tools[-TOOLS_SHOWN:]
+            ],
+        )
+    if evidence.head_after and evidence.head_after != evidence.head_before:
+        yield "commit", evidence.head_after
+    if evidence.dirty_files:
+        yield "uncommitted", len(evidence.dirty_files)
+    if evidence.tokens is not None:
+        yield "tokens", evidence.tokens.get("input", 0) + evidence.tokens.get("output", 0)
+    if evidence.cost:
+        yield "cost", evidence.cost
+    if evidence.duration_s is not None:
+        yield "duration_s", evidence.duration_s
