@@ -125,3 +125,27 @@ CLAIM_REQUIRED_IF = [
 BEADS_INFO: Spec = {**BEADS, "preflight_timeout": {"type": "float", "default": 5.0}}
 
 REAP: Spec = {**BEADS_INFO, "ttl": {"type": "float", "default": 3600.0}}
+
+GIT_WORKTREE: Spec = {
+    "repo": {"type": "path", "required": True},
+    "state": {"type": "str", "choices": ["present", "absent", "pushed"], "default": "present"},
+    "branch": {"type": "str"},
+    "path": {"type": "path"},
+    "base": {"type": "str"},
+    "remote": {"type": "str"},
+    "worktrees_root": {"type": "path"},
+    "dispatch": {"type": "str"},
+    "ended_dispatches": {"type": "list", "elements": "str", "default": []},
+    "locked": {"type": "bool", "default": True},
+    "fetch": {"type": "bool", "default": True},
+    "submodules": {"type": "bool", "default": False},
+    "delete_branch": {"type": "bool", "default": False},
+    "commit": {"type": "str"},
+    "rescue_limit": {"type": "int", "default": 512},
+    "fetch_timeout": {"type": "float", "default": 120.0},
+    "lock_timeout": {"type": "float", "default": 300.0},
+    "timeout": {"type": "float", "default": 600.0},
+}
+
+GIT_WORKTREE_REQUIRED_IF = [("state", "present", ["branch"])]
+GIT_WORKTREE_REQUIRED_ONE_OF = [("branch", "path")]

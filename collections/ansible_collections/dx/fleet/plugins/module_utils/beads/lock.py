@@ -32,8 +32,7 @@ def bead_lock(workspace: str, bead: str, holder: str, timeout_s: float) -> t.Ite
         timeout_s: Longest wait, in seconds.
 
     Yields:
-        The descriptor that holds it. Who inherits that holds the lock as well: a server that bd starts for its
-        store, say.
+        The descriptor that holds it. Who inherits that (a server that bd starts) holds the lock as well.
 
     Raises:
         LockBusy: It is held by another process, which is named.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 
 from .errors import GitFailed, GitMissing, GitTooOld
 
-__all__ = ["Call", "Git", "shown"]
+__all__ = ["Call", "Git", "command_line", "shown"]
 
 OLDEST = (2, 31)  # says in `worktree list` what is locked, and why
 NUL_IN_WORKTREE_LIST = (2, 36)
@@ -50,8 +51,8 @@ _TERM_GRACE_S = 2.0
 class Call:
     """One finished call. ``code`` is None if it was ended because of its time limit."""
 
-    argv: t.Tuple[str, ...]
-    code: t.Optional[int]
+    argv: tuple[str, ...]
+    code: int | None
     out: str
     err: str
 
@@ -84,17 +85,17 @@ class Git:
         self,
         directory: str,
         timeout_s: float = 600.0,
-        git_dir: t.Optional[str] = None,
-        work_tree: t.Optional[str] = None,
+        git_dir: str | None = None,
+        work_tree: str | None = None,
     ) -> None:
         self.directory = directory
         self.timeout_s = timeout_s
-        self.inherited: t.Tuple[int, ...] = ()
+        self.inherited: tuple[int, ...] = ()
         self._explicit = () if git_dir is None else (f"--git-dir={git_dir}", f"--work-tree={work_tree}")
-        self._version: t.Optional[t.Tuple[int, ...]] = None
+        self._version: tuple[int, ...] | None = None
 
     @property
-    def version(self) -> t.Tuple[int, ...]:
+    def version(self) -> tuple[int, ...]:
         """Such as (2, 39, 5); asked once.
 
         Raises:
@@ -136,9 +137,9 @@ class Git:
     def call(
         self,
         *words: str,
-        timeout_s: t.Optional[float] = None,
-        env: t.Optional[t.Mapping[str, str]] = None,
-        stdin: t.Optional[bytes] = None,
+        timeout_s: float | None = None,
+        env: t.Mapping[str, str] | None = None,
+        stdin: bytes | None = None,
         holds_lock: bool = True,
     ) -> Call:
         """One call; once more where another git was in its way for a moment.
@@ -156,7 +157,9 @@ class Git:
         argv = ("git", *self._settings(), *self._explicit, *words)
         inherited = self.inherited if holds_lock else ()
         for attempt in range(_TRIES):
-            call = self._once(argv, timeout_s or self.timeout_s, {**_environment(), **(env or {})}, stdin, inherited)
+            call = self._once(
+                argv, timeout_s or self.timeout_s, {**_environment(), **(env or {})}, stdin, inherited
+            )
             if call.ok or call.code is None or not _TRANSIENT.search(call.err):
                 break
             time.sleep(0.02 * 2**attempt)  # it holds the lock for milliseconds
@@ -172,11 +175,15 @@ class Git:
         argv: t.Sequence[str],
         timeout_s: float,
         env: t.Mapping[str, str],
-        stdin: t.Optional[bytes],
-        inherited: t.Tuple[int, ...],
+        stdin: bytes | None,
+        inherited: tuple[int, ...],
     ) -> Call:
         # Files, not pipes: a pipe is held open by whatever git leaves behind, an ssh master for one.
-        with tempfile.TemporaryFile() as into, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        with (
+            tempfile.TemporaryFile() as into,
+            tempfile.TemporaryFile() as out,
+            tempfile.TemporaryFile() as err,
+        ):
             into.write(stdin or b"")
             into.seek(0)
             try:
@@ -192,7 +199,9 @@ class Git:
                 )
             except FileNotFoundError as error:
                 if os.path.isdir(self.directory) and shutil.which("git") is None:
-                    raise GitMissing("there is no git on the PATH of this host", "install git on it") from error
+                    raise GitMissing(
+                        "there is no git on the PATH of this host", "install git on it"
+                    ) from error
                 return Call(tuple(argv), 128, "", f"fatal: there is no directory {self.directory}")
             except (NotADirectoryError, PermissionError) as error:
                 return Call(tuple(argv), 128, "", f"fatal: {self.directory}: {error.strerror}")
@@ -206,13 +215,18 @@ def failed(call: Call) -> GitFailed:
     return GitFailed(f"git {verb}: {call.error_text()}", "run the same git command by hand on this host")
 
 
+def command_line(*words: str) -> str:
+    """A command that a person can paste into a shell."""
+    return " ".join(shlex.quote(shown(word)) for word in words)
+
+
 def shown(text: str) -> str:
     """Text of git for a person: no bytes that are no text, no control characters."""
     clean = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in clean)
 
 
-def _ended(process: subprocess.Popen[bytes], timeout_s: float) -> t.Optional[int]:
+def _ended(process: subprocess.Popen[bytes], timeout_s: float) -> int | None:
     """Its exit code; None: its time was over, and it was ended."""
     try:
         return process.wait(timeout_s)
@@ -237,9 +251,16 @@ def _text(file: t.IO[bytes]) -> str:
     return file.read().decode("utf-8", "surrogateescape")
 
 
-def _environment() -> t.Dict[str, str]:
+def _environment() -> dict[str, str]:
     """This process' own without what would lead git elsewhere; it never asks, and speaks English."""
-    kept = ("GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSL_", "GIT_CONFIG_NOSYSTEM", "GIT_CONFIG_GLOBAL", "GIT_EXEC_PATH")
+    kept = (
+        "GIT_SSH",
+        "GIT_SSH_COMMAND",
+        "GIT_SSL_",
+        "GIT_CONFIG_NOSYSTEM",
+        "GIT_CONFIG_GLOBAL",
+        "GIT_EXEC_PATH",
+    )
     environment = {
         name: value
         for name, value in os.environ.items()

@@ -50,7 +50,7 @@ class GitError(Exception):
     reason_code = "git_error"
 
     def __init__(
-        self, message: str, next_action: str, reason_code: t.Optional[str] = None, **details: t.Any
+        self, message: str, next_action: str, reason_code: str | None = None, **details: t.Any
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -99,7 +99,7 @@ class GitFailed(GitError):
     reason_code = "git_failed"
 
 
-def failure(error: GitError) -> t.Dict[str, t.Any]:
+def failure(error: GitError) -> dict[str, t.Any]:
     """The result of a module that failed."""
     return {
         "failed": True,
