@@ -159,11 +159,7 @@ class Repository:
                 "wait for it, or see what that process does",
             ) from None
         except PermissionError as error:
-            raise RepositoryError(
-                f"this user ({account(os.geteuid())}) can't write in {self.common_dir}",
-                "connect as the user that owns the clone",
-                "repository_not_writable",
-            ) from error
+            raise _not_writable(self.common_dir) from error
 
 
 def account(uid: int) -> str:
@@ -176,33 +172,36 @@ def account(uid: int) -> str:
 
 def _check_owner(directory: str, common: str) -> None:
     """What another user owns would get files that its owner, as whom the agent works, can't write."""
-    owner = os.stat(common).st_uid
-    if owner != os.geteuid():
-        raise RepositoryError(
-            f"{directory} belongs to {account(owner)}, and this is {account(os.geteuid())}",
-            f"connect as {account(owner)}; safe.directory alone would not make the files writable",
-            "repository_of_other_owner",
-        )
+    if os.stat(common).st_uid != os.geteuid():
+        raise _of_other_owner(directory, os.stat(common).st_uid)
     if not os.access(common, os.W_OK | os.X_OK):
-        raise RepositoryError(
-            f"this user can't write in {common}",
-            f"make it writable for {account(owner)}",
-            "repository_not_writable",
-        )
+        raise _not_writable(common)
 
 
 def _unusable(directory: str, call: Call) -> Exception:
     if "dubious ownership" in call.err:
-        return RepositoryError(
-            f"git refuses {directory}: it belongs to another user (safe.directory)",
-            "connect as the user that owns it",
-            "repository_of_other_owner",
-        )
+        return _of_other_owner(directory, os.stat(directory).st_uid)
     if "not a git repository" in call.err:
         return RepositoryError(
             f"{directory} is no git repository", f"name the clone, or make one: git clone URL {directory}"
         )
     return failed(call)
+
+
+def _of_other_owner(directory: str, uid: int) -> RepositoryError:
+    return RepositoryError(
+        f"{directory} belongs to {account(uid)}, and this is {account(os.geteuid())}",
+        f"connect as {account(uid)}; safe.directory alone would not make the files writable",
+        "repository_of_other_owner",
+    )
+
+
+def _not_writable(common: str) -> RepositoryError:
+    return RepositoryError(
+        f"this user ({account(os.geteuid())}) can't write in {common}",
+        "connect as the user that owns the clone, or give it back the right to write",
+        "repository_not_writable",
+    )
 
 
 def _pair(line: str) -> tuple[str, str]:
