@@ -30,17 +30,20 @@ SPECS = {
     "beads_info": specs.BEADS_INFO,
     "beads_reap": specs.REAP,
 }
+ON_THE_HOST = {"git_worktree": specs.GIT_WORKTREE}
+"""Modules without an action: all of it runs where the connection leads."""
 ON_THE_TRACKER = ("beads_claim", "beads_info")
 COMPARED = ("type", "elements", "default", "required", "choices")
 
 Options = Mapping[str, Mapping[str, Any]]
-MODULES = pytest.mark.parametrize("name", list(SPECS))
+ALL = {**SPECS, **ON_THE_HOST}
+MODULES = pytest.mark.parametrize("name", list(ALL))
 
 
 @pytest.fixture(scope="module")
 def documented(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What ansible-doc knows of each module."""
-    names = [f"dx.fleet.{name}" for name in SPECS]
+    names = [f"dx.fleet.{name}" for name in ALL]
     home = str(tmp_path_factory.mktemp("home"))
     done = run_ansible("ansible-doc", "--json", *names, env={"HOME": home})
     assert done.code == 0, done.err
@@ -64,7 +67,7 @@ def all_options(options: Options) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 @MODULES
 def test_the_options_are_those_of_the_argument_spec(name: str, documented: dict[str, Any]) -> None:
-    assert as_spec(documented[name]["doc"]["options"]) == as_spec(SPECS[name])
+    assert as_spec(documented[name]["doc"]["options"]) == as_spec(ALL[name])
 
 
 @MODULES
@@ -82,7 +85,8 @@ def test_everything_has_a_description_and_the_attributes_are_there(
     doc = documented[name]["doc"]
     assert all(option.get("description") for _, option in all_options(doc["options"]))
     assert all(found["support"] for found in doc["attributes"].values())
-    assert {"check_mode", "async", "action", "idempotent", "action_group"} <= set(doc["attributes"])
+    of_actions = {"action", "action_group"} if name in SPECS else set()
+    assert {"check_mode", "async", "idempotent"} | of_actions <= set(doc["attributes"])
     assert doc["version_added"] == "0.1.0"
 
 
@@ -115,7 +119,7 @@ def test_every_action_has_a_module_and_is_in_the_action_group() -> None:
     modules = {path.stem for path in (COLLECTION / "plugins" / "modules").glob("[a-z]*.py")}
     runtime = yaml.safe_load((COLLECTION / "meta" / "runtime.yml").read_text())
     assert actions == set(SPECS)
-    assert actions <= modules
+    assert modules == actions | set(ON_THE_HOST)
     assert {name for names in runtime["action_groups"].values() for name in names} == actions
 
 
