@@ -96,12 +96,27 @@ class Tracker:
     def claim(self, *answers: Any, **options: Any) -> dict[str, Any]:
         return self.run(beads_claim, *answers, bead="bd-1", vm="epyc6", **options)
 
-    def settle(self, *answers: Any, state: State = State.COMPLETED, **options: Any) -> dict[str, Any]:
+    def locate(self, *answers: Any, **request: Any) -> dict[str, Any]:
+        return self.run(beads_claim, *answers, state="located", request={"bead": "bd-1", **request})
+
+    def settle(
+        self,
+        *answers: Any,
+        state: State = State.COMPLETED,
+        claim: dict[str, Any] = CLAIMED,
+        sent: bool = True,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """End a claim; the task was sent and followed to its end, or is what failed."""
         outcome = Outcome(
             state, "x", f"the agent said {SECRET}", session="ses_1", evidence=Evidence(text=SECRET)
+        ).as_dict()
+        steps = (
+            {"sent": {"changed": True, "outcome": {"state": "running"}}, "followed": {"outcome": outcome}}
+            if sent
+            else {"sent": {"failed": True, "outcome": outcome}}
         )
-        given = {"outcome": outcome.as_dict(), "dispatch": "bd-1@1", "state": "settled", **options}
-        return self.run(beads_claim, *answers, bead="bd-1", **given)
+        return self.run(beads_claim, *answers, bead="bd-1", state="settled", claim=claim, **steps, **options)
 
 
 @pytest.fixture
@@ -123,7 +138,6 @@ def test_a_claim_says_who_dispatches_and_takes_one_call(tracker: Tracker) -> Non
     (asked,) = tracker.asked
     assert (asked["orchestrator"], asked["dispatcher"]) == ("claude-code@macmini", this_dispatcher())
     assert found["dispatch"] == "bd-1@1"
-    assert "elsewhere" not in found
     assert "invocation" not in found
 
 
@@ -190,23 +204,53 @@ def test_a_host_that_ansible_does_not_know_is_never_asked_for(tracker: Tracker, 
     assert [claim["session_state"] for claim in found["claims"]] == ["unknown", "unknown"]
 
 
-def test_a_claim_on_a_vm_that_is_not_there_any_more_is_not_taken_over(tracker: Tracker) -> None:
-    answer = refused("already_claimed", claim={**CLAIM, "vm": "renamed"})
-    found = tracker.claim(answer, any_vm=True)
+WORKED_ON = {
+    **CLAIMED,
+    "vm": "macmini",
+    "bead": {"id": "bd-1", "status": "in_progress", "assignee": "macmini"},
+}
+
+
+def test_a_bead_is_found_on_the_vm_that_works_on_it(tracker: Tracker) -> None:
+    found = tracker.locate(WORKED_ON)
+    assert (found["elsewhere"], found.get("failed")) == ("macmini", None)
+    assert [asked["state"] for asked in tracker.asked] == ["present"]
+
+
+@pytest.mark.parametrize(
+    ("bead", "request_"),
+    [
+        ({"status": "open", "assignee": None}, {}),
+        ({"status": "in_progress", "assignee": "someone"}, {}),
+        ({"status": "blocked", "assignee": "macmini"}, {}),
+        ({"status": "closed", "assignee": "macmini"}, {"retry": True}),
+    ],
+    ids=["free", "taken by hand", "blocked", "done"],
+)
+def test_a_bead_that_no_vm_works_on_moves_no_run(
+    tracker: Tracker, bead: dict[str, Any], request_: dict[str, Any]
+) -> None:
+    found = tracker.locate({**WORKED_ON, "bead": bead}, **request_)
+    assert "elsewhere" not in found
+    assert not found.get("failed")
+
+
+def test_a_bead_to_try_again_is_found_where_it_was_blocked(tracker: Tracker) -> None:
+    blocked = {**WORKED_ON, "bead": {"status": "blocked", "assignee": "macmini"}}
+    assert tracker.locate(blocked, retry=True)["elsewhere"] == "macmini"
+
+
+def test_a_run_that_names_its_vm_asks_no_tracker(tracker: Tracker) -> None:
+    found = tracker.locate(target="epyc6")
+    assert (found["skipped"], found["changed"], tracker.asked) == (True, False, [])
+
+
+def test_a_bead_on_a_vm_that_is_not_there_any_more_is_refused(tracker: Tracker) -> None:
+    found = tracker.locate(
+        {**WORKED_ON, "vm": "renamed", "bead": {"status": "in_progress", "assignee": "renamed"}}
+    )
     assert (found["reason_code"], found["outcome"]["state"]) == ("unknown_vm", "refused")
     assert "bd update bd-1 -s open -a ''" in found["next_action"]
-
-
-def test_a_new_try_on_a_vm_that_is_not_there_any_more_is_given_back(tracker: Tracker) -> None:
-    found = tracker.claim({**CLAIMED, "vm": "renamed"}, {"changed": True}, any_vm=True, retry=True)
-    assert found["reason_code"] == "unknown_vm"
-    assert (tracker.asked[1]["state"], tracker.asked[1]["dispatch"]) == ("released", "bd-1@1")
-    assert tracker.asked[1]["seen_dispatcher"] == this_dispatcher()
-
-
-def test_a_claim_on_another_vm_of_the_fleet_is_gone_on_with_there(tracker: Tracker) -> None:
-    found = tracker.claim({**CLAIMED, "vm": "macmini", "continued": True, "changed": False}, any_vm=True)
-    assert found["elsewhere"] == "macmini"
 
 
 @pytest.mark.parametrize(
@@ -236,13 +280,30 @@ def test_an_end_is_one_call_and_the_agents_words_stay_here(tracker: Tracker) -> 
     assert (asked["state"], asked["dispatch"]) == ("closed", "bd-1@1")
     assert asked["reason"].startswith("completed: the agent said")
     assert SECRET not in str(asked)
-    assert "outcome" not in asked
+    assert {"claim", "sent", "followed", "request"}.isdisjoint(asked)
     assert (found["ended"], found["outcome"]["state"], found["outcome"]["bead"]) == (
         "closed",
         "completed",
         "bd-1",
     )
     assert not found.get("failed")
+
+
+@pytest.mark.parametrize(
+    ("claim", "check"),
+    [
+        ({}, False),
+        ({"skipped": True}, False),
+        ({"failed": True, "dispatch": "bd-1@1"}, False),
+        (CLAIMED, True),
+    ],
+    ids=["no step", "no bead", "refused", "in check mode"],
+)
+def test_without_a_claim_there_is_nothing_to_end(
+    tracker: Tracker, claim: dict[str, Any], check: bool
+) -> None:
+    found = tracker.settle(claim=claim, check=check)
+    assert (found["skipped"], found["changed"], tracker.asked) == (True, False, [])
 
 
 def test_a_bad_end_is_a_failed_task(tracker: Tracker) -> None:
@@ -259,7 +320,9 @@ def test_only_who_made_the_claim_gives_it_back(tracker: Tracker) -> None:
     assert (asked["state"], asked["seen_dispatcher"]) == ("released", this_dispatcher())
 
 
-@pytest.mark.parametrize("options", [{"sent": False, "begun_now": False}, {"sent": True}])
+@pytest.mark.parametrize(
+    "options", [{"sent": False, "claim": {**CLAIMED, "continued": True}}, {"sent": True}]
+)
 def test_what_may_still_work_is_left_without_a_call(tracker: Tracker, options: dict[str, Any]) -> None:
     found = tracker.settle(state=State.UNREACHABLE, **options)
     assert (found["ended"], found["changed"], tracker.asked) == ("held", False, [])
@@ -385,7 +448,9 @@ def test_whatever_becomes_of_it_there_is_an_outcome(
     assert (outcome["state"], outcome["reason_code"]) == ("failed", "tracker_failed")
     assert words in outcome["message_to_human"]
     done = Outcome(State.COMPLETED, "completed", "done", session="ses_1")
-    settling = {"outcome": done.as_dict(), "dispatch": f"{bead}@1", "state": "settled"}
+    claim = {"dispatch": f"{bead}@1", "changed": True, "continued": False}
+    sent = {"outcome": done.as_dict()}
+    settling = {"claim": claim, "sent": sent, "state": "settled"}
     outcome = tracker.run(beads_claim, bead=bead, **settling)["outcome"]
     assert (outcome["session"], outcome["reason_code"]) == ("ses_1", "bead_not_ended"), (
         "nothing is lost of it"

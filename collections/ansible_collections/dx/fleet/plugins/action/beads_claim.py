@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.dx.fleet.plugins.module_utils.beads.settling import End, end_of
 from ansible_collections.dx.fleet.plugins.module_utils.specs import CLAIM, CLAIM_REQUIRED_IF
 from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.tracker_action import (
     BeadsAction,
@@ -18,39 +17,50 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.beads.dispatcher import i
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import TrackerError
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.event_kind import EventKind
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.orchestrator import orchestrator_of
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.precedence import (
+    claim_options,
+    last_outcome,
+    of_request_for_claim,
+    returned,
+)
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.progress import ProgressEvent
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.settlement import End, end_of, settled
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.targets import may_be_any_vm, vm_of_work
 from ansible_collections.dx.fleet.plugins.plugin_utils.text.redact import redact
 
 with suppress(ImportError):  # FleetAction.run says what is missing
     from ansible_collections.dx.fleet.plugins.plugin_utils.beads.claim_sessions import look_at_all
-    from ansible_collections.dx.fleet.plugins.plugin_utils.domain.settlement import settled
 
 if TYPE_CHECKING:
     from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import Subject
 
 MODULE = "dx.fleet.beads_claim"
+EARLIER_STEPS = ("request", "plan", "claim", "sent", "followed")
 UNSEEN_S = 60.0  # age of a claim from which a dispatcher that can't be seen counts as gone
 
 
 class ActionModule(BeadsAction):
     # The folder is one of the tracker host, and expanded there.
     ARGUMENT_SPEC = {**CLAIM, "beads_dir": {"type": "str"}}
-    REQUIRED_IF = [each for each in CLAIM_REQUIRED_IF if each[1] != "claimed"] + [
-        ("state", "claimed", ["vm"])
-    ]
+    REQUIRED_IF = [each for each in CLAIM_REQUIRED_IF if each[1] != "claimed"]
+
+    def requested(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        return of_request_for_claim(request)
 
     async def act(self, args: dict[str, Any]) -> dict[str, Any]:
+        steps = {name: args[name] for name in EARLIER_STEPS}
+        # Ansible logs a module's options on the tracker host, and the agent's words are in what it returned.
+        args = {name: value for name, value in claim_options(args).items() if name not in EARLIER_STEPS}
         if args["state"] == "settled":
-            return self._settle(args)
+            return self._settle(args, **steps)
+        if args["state"] == "located":
+            return self._locate(args, steps["request"])
         if args["state"] != "claimed":
             return _told(self.on_tracker(MODULE, args))
+        args["vm"] = args["vm"] or self.vm
         args["orchestrator"] = args["orchestrator"] or orchestrator_of(os.environ)
         args["dispatcher"] = args["dispatcher"] or this_dispatcher()
         result = _told(await self._claim(args))
-        if args["any_vm"] and not self._is_known(result["vm"]):
-            if result["changed"] and not result["continued"] and not self._task.check_mode:
-                self.on_tracker(MODULE, self._given_back(args, result))
-            raise _unknown_vm(args["bead"], result["vm"])
         await self._say(args, result)
         return result
 
@@ -58,7 +68,7 @@ class ActionModule(BeadsAction):
         return {"bead": args.get("bead"), "dispatch": args.get("dispatch")}
 
     async def _claim(self, args: dict[str, Any]) -> dict[str, Any]:
-        """The claim; where another is in the way that nobody holds any more, again with that known."""
+        """Claim the bead. If an abandoned claim is in the way, take it over and try again."""
         try:
             return self.on_tracker(MODULE, args)
         except ModuleFailure as failure:
@@ -72,21 +82,24 @@ class ActionModule(BeadsAction):
             known = args["gone_dispatcher"] is not None
             if failure.reason_code != "already_claimed" or known or not claim or not _is_abandoned(claim):
                 raise
-            if args["any_vm"] and not self._is_known(claim["vm"]):
-                raise _unknown_vm(args["bead"], claim["vm"]) from failure
             # Again from the start: a claim of another orchestrator may be in the way as well.
             return await self._claim({**args, "gone_dispatcher": claim["dispatcher"]})
+
+    def _locate(self, args: dict[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:
+        """The VM on which the bead is worked on; the run's own hosts where it names them, or none works."""
+        if args["bead"] is None or not may_be_any_vm(request):
+            return {"changed": False, "skipped": True, "msg": "the run names where it works"}
+        found = _told(self.on_tracker(MODULE, {**args, "state": "present"}))
+        vm = vm_of_work(found, retry=args["retry"])
+        if vm is None or vm == self.vm:
+            return found
+        if not self._is_known(vm):
+            raise _unknown_vm(args["bead"], vm)
+        return {**found, "elsewhere": vm}
 
     def _is_known(self, vm: str | None) -> bool:
         """Whether there is such a host, on which the work could go on."""
         return vm == self.vm or vm in (self._task_vars.get("hostvars") or {})
-
-    def _given_back(self, args: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
-        """Options that release a claim which this task has just made."""
-        where = ("bead", "beads_dir", "beads_executable", "timeout", "lock_timeout")
-        options = {name: args[name] for name in where}
-        seen = {"seen_dispatcher": args["dispatcher"], "dispatch": result["dispatch"]}
-        return {**options, **seen, "state": "released", "reason": f"there is no VM {result['vm']}"}
 
     async def _idle(self, claims: list[dict[str, Any]]) -> list[str]:
         """The beads of those claims whose session is known not to work."""
@@ -95,8 +108,6 @@ class ActionModule(BeadsAction):
 
     async def _say(self, args: Mapping[str, Any], result: dict[str, Any]) -> None:
         bead, held = args["bead"], result["dispatch"]
-        if result["vm"] != self.vm and args["any_vm"]:
-            result["elsewhere"] = result["vm"]
         holder = (result["previous_holder"] or {}).get("orchestrator")
         if self.telling is not None and result["changed"] and not self._task.check_mode:
             subject = self._subject(result["vm"], bead, held, result["session"])
@@ -119,26 +130,36 @@ class ActionModule(BeadsAction):
                     claimed_at=claim["claimed_at"],
                 )
 
-    def _settle(self, args: dict[str, Any]) -> dict[str, Any]:
-        end = end_of(args["outcome"], sent=args["sent"], begun_now=args["begun_now"])
-        if end.state == "held":  # nothing to write, so nothing to run
-            outcome = settled(args["outcome"], args["bead"], ended=end.state)
-            told = {} if outcome.state.good else self.failed(outcome)
-            return {"changed": False, "ended": end.state, "outcome": outcome.as_dict(), **told}
-        try:
-            result = _told(self.on_tracker(MODULE, _ending(args, end)))
-        except ModuleFailure as failure:
-            outcome = settled(args["outcome"], args["bead"], failure=failure)
-            if self.telling is not None:
-                self.telling.ended(outcome)
-            return {"changed": False, **self.failed(outcome)}
-        outcome = settled(args["outcome"], args["bead"], ended=end.state)
-        self._emit(EventKind.CLAIM_ENDED, bead=args["bead"], ended=end.state)
+    def _settle(
+        self,
+        args: dict[str, Any],
+        *,
+        claim: Mapping[str, Any],
+        sent: Mapping[str, Any],
+        followed: Mapping[str, Any],
+        **_: Any,
+    ) -> dict[str, Any]:
+        """End the claim as the outcome asks for; nothing is written where it goes on."""
+        if not returned(claim) or self._task.check_mode:
+            return {"changed": False, "skipped": True, "msg": "there is no claim to end"}
+        bead, found = args["bead"], last_outcome(sent, followed)
+        end = end_of(found, sent=bool(returned(sent)), begun_now=claim["changed"] and not claim["continued"])
+        result: dict[str, Any] = {"changed": False}
+        if end.state != "held":
+            try:
+                result = _told(self.on_tracker(MODULE, _ending(args, end)))
+            except ModuleFailure as failure:
+                outcome = settled(found, bead, failure=failure)
+                if self.telling is not None:
+                    self.telling.ended(outcome)
+                return {"changed": False, **self.failed(outcome)}
+            self._emit(EventKind.CLAIM_ENDED, bead=bead, ended=end.state)
+        outcome = settled(found, bead, ended=end.state)
         if self.telling is not None and end.state == "released":
-            subject = self._subject(self.vm, args["bead"], args["dispatch"], outcome.session)
+            subject = self._subject(self.vm, bead, args["dispatch"], outcome.session)
             self.telling.released(subject, end.reason)
-        told = {} if outcome.state.good else self.failed(outcome)
-        return {**result, "ended": end.state, "outcome": outcome.as_dict(), **told}
+        failed = {} if outcome.state.good else self.failed(outcome)
+        return {**result, "ended": end.state, "outcome": outcome.as_dict(), **failed}
 
     def _subject(self, vm: str, bead: str, dispatch: str, session: str | None) -> Subject | None:
         return self.telling and self.telling.about(dispatch, session, vm=vm, bead=bead)
@@ -148,14 +169,8 @@ class ActionModule(BeadsAction):
 
 
 def _ending(args: Mapping[str, Any], end: End) -> dict[str, Any]:
-    """Options that end a claim.
-
-    The outcome itself stays here: Ansible logs a module's options on the tracker host, and the agent's words
-    are in it. Those in the reason go into an argument of `bd`, and into the bead.
-    """
-    left_out = ("outcome", "sent", "begun_now")
-    options = {name: value for name, value in args.items() if name not in left_out}
-    options |= {"state": end.state, "reason": redact(end.reason)}
+    """Options that end a claim. The reason becomes an argument of `bd`, and goes into the bead."""
+    options = {**args, "state": end.state, "reason": redact(end.reason)}
     if end.state == "released":
         # Whoever went on with the claim meanwhile may have sent the task.
         options["seen_dispatcher"] = args["seen_dispatcher"] or args["dispatcher"] or this_dispatcher()

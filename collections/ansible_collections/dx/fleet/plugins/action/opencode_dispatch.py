@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -10,11 +11,16 @@ from typing import Any
 from ansible_collections.dx.fleet.plugins.module_utils.specs import DISPATCH
 from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.action import FleetAction
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Evidence, Outcome, State
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.precedence import (
+    dispatch_options,
+    has_place,
+    of_request_for_dispatch,
+    returned,
+)
 
 with suppress(ImportError):  # FleetAction.run says what is missing
     from ansible_collections.dx.fleet.plugins.plugin_utils.dispatch.place import place
-    from ansible_collections.dx.fleet.plugins.plugin_utils.dispatch.preflight import Plan, look
-    from ansible_collections.dx.fleet.plugins.plugin_utils.domain.asked import request_from
+    from ansible_collections.dx.fleet.plugins.plugin_utils.dispatch.preflight import Plan, check_server, look
     from ansible_collections.dx.fleet.plugins.plugin_utils.domain.request import Request
 
 
@@ -22,12 +28,19 @@ class ActionModule(FleetAction):
     ARGUMENT_SPEC = DISPATCH
     TELLS = True
 
+    def requested(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        return of_request_for_dispatch(request)
+
     async def act(self, args: dict[str, Any]) -> dict[str, Any]:
-        request = request_from(args, self.vm)
+        looking = bool(self._task.check_mode)
+        args = dispatch_options(args, self.vm, looking=looking)
+        if looking and args["bead"] is not None and not (returned(args["claim"]) or has_place(args)):
+            return await self._look_at_server(args)
+        request = Request.from_options(args, self.vm)
         started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
         async with self.connect(args) as server:
             plan = await look(server, request, patience_s=args["preflight_timeout"])
-            if self._task.check_mode:
+            if looking:
                 outcome = _planned(request, plan)
                 changed = not plan.replay
             else:
@@ -42,8 +55,17 @@ class ActionModule(FleetAction):
             "directory": plan.directory,
             "version": plan.server_version,
             "replay": plan.replay,
+            "follow": not looking and not args["no_wait"],
             "outcome": outcome.with_(started_at=started_at, bead=args["bead"]).as_dict(),
         }
+
+    async def _look_at_server(self, args: dict[str, Any]) -> dict[str, Any]:
+        """All that can be looked at before the claim of a bead, which alone knows where its work is."""
+        async with self.connect(args) as server:
+            version = await check_server(server, self.vm, patience_s=args["preflight_timeout"])
+        words = f"{self.vm}: would work on {args['bead']} where its claim says"
+        outcome = Outcome(State.PLANNED, "check_mode", words, vm=self.vm, bead=args["bead"])
+        return {"changed": False, "version": version, "follow": False, "outcome": outcome.as_dict()}
 
     def _tell(self, args: dict[str, Any], request: Request, plan: Plan) -> None:
         """Say in Slack what is about to be sent; it is on disk before the request leaves."""

@@ -11,6 +11,10 @@ from typing import Any
 from ansible_collections.dx.fleet.plugins.module_utils.specs import WAIT
 from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.action import FleetAction
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import UsageError
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.precedence import (
+    follow_options,
+    of_request_for_wait,
+)
 
 with suppress(ImportError):  # FleetAction.run says what is missing
     from ansible_collections.dx.fleet.plugins.plugin_utils.domain.next_action import advise
@@ -22,7 +26,11 @@ class ActionModule(FleetAction):
     ARGUMENT_SPEC = WAIT
     TELLS = True
 
+    def requested(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        return of_request_for_wait(request)
+
     async def act(self, args: dict[str, Any]) -> dict[str, Any]:
+        args = follow_options(args)
         wanted = _wanted(args, self.vm)
         if self._task.check_mode:
             return {"changed": False, "skipped": True, "msg": "nothing is waited for in check mode"}
@@ -80,7 +88,9 @@ def _wanted(args: Mapping[str, Any], vm: str) -> list[Mapping[str, Any]]:
         return [each if each["url"] else {**each, **own} for each in args["sessions"]]
     if not args["session"]:
         raise UsageError(
-            "there is no session to wait for", reason_code="session_missing", next_action="set session"
+            "there is no session to wait for",
+            reason_code="session_missing",
+            next_action="set session, or sent to what opencode_dispatch returned",
         )
     return [{**args, "vm": vm}]
 

@@ -20,11 +20,23 @@ PATIENCE: Spec = {"preflight_timeout": {"type": "float", "default": 20.0}}
 
 INFO: Spec = {**CONNECTION, **PATIENCE}
 
+REQUEST: Spec = {"request": {"type": "dict", "default": {}}}
+
+
+def earlier(*steps: str) -> Spec:
+    """An option for what each of these steps of the flow returned."""
+    return {step: {"type": "dict", "default": {}} for step in steps}
+
+
 DISPATCH: Spec = {
     **CONNECTION,
     **PATIENCE,
+    **REQUEST,
+    **earlier("plan", "claim"),
     "task": {"type": "str"},
     "id": {"type": "str"},
+    "target": {"type": "str"},
+    "aliases": {"type": "list", "elements": "str", "default": []},
     "bead": {"type": "str"},
     "repo": {"type": "str"},
     "directory": {"type": "str"},
@@ -43,6 +55,7 @@ DISPATCH: Spec = {
         },
     },
     "join": {"type": "bool", "default": False},
+    "no_wait": {"type": "bool", "default": False},
     "enabled": {"type": "bool", "default": True},
     "max_concurrent": {"type": "int"},
     "repos": {"type": "dict", "default": {}},
@@ -51,6 +64,8 @@ DISPATCH: Spec = {
 
 WAIT: Spec = {
     **CONNECTION,
+    **REQUEST,
+    **earlier("sent"),
     "session": {"type": "str"},
     "message": {"type": "str"},
     "id": {"type": "str"},
@@ -86,10 +101,12 @@ BEADS: Spec = {
 
 CLAIM: Spec = {
     **BEADS,
+    **REQUEST,
+    **earlier("plan", "claim", "sent", "followed"),
     "bead": {"type": "str", "required": True},
     "state": {
         "type": "str",
-        "choices": ["claimed", "released", "blocked", "closed", "settled", "present"],
+        "choices": ["claimed", "released", "blocked", "closed", "settled", "present", "located"],
         "default": "claimed",
     },
     "dispatch": {"type": "str"},
@@ -100,7 +117,6 @@ CLAIM: Spec = {
     "session": {"type": "str"},
     "branch": {"type": "str"},
     "worktree": {"type": "str"},
-    "any_vm": {"type": "bool", "default": False},
     "begin": {"type": "bool", "default": True},
     "retry": {"type": "bool", "default": False},
     "single_orchestrator": {"type": "bool", "default": False},
@@ -108,9 +124,6 @@ CLAIM: Spec = {
     "idle_beads": {"type": "list", "elements": "str", "default": []},
     "seen_dispatcher": {"type": "str"},
     "reason": {"type": "str"},
-    "outcome": {"type": "dict"},
-    "sent": {"type": "bool", "default": True},
-    "begun_now": {"type": "bool", "default": True},
     "lock_timeout": {"type": "float", "default": 60.0},
 }
 
@@ -119,7 +132,6 @@ CLAIM_REQUIRED_IF = [
     ("state", "released", ["dispatch"]),
     ("state", "blocked", ["dispatch", "reason"]),
     ("state", "closed", ["dispatch", "reason"]),
-    ("state", "settled", ["dispatch", "outcome"]),
 ]
 
 BEADS_INFO: Spec = {**BEADS, "preflight_timeout": {"type": "float", "default": 5.0}}

@@ -32,6 +32,29 @@ attributes:
     details:
       - With O(dispatch). Without it a claim of a claimed bead fails.
 options:
+  request:
+    description:
+      - What a run was asked for, as the lookup P(dx.fleet.request#lookup) returns it. An option of the task itself
+        goes before it.
+    type: dict
+    default: {}
+  plan:
+    description:
+      - With O(state=claimed), what M(dx.fleet.opencode_dispatch) returned in check mode, whole. It gives O(worktree).
+    type: dict
+    default: {}
+  claim:
+    description: What this module returned for O(state=claimed), whole. It gives O(dispatch). Needed with O(state=settled).
+    type: dict
+    default: {}
+  sent:
+    description: With O(state=settled), what M(dx.fleet.opencode_dispatch) returned, whole.
+    type: dict
+    default: {}
+  followed:
+    description: With O(state=settled), what M(dx.fleet.opencode_wait) returned, whole.
+    type: dict
+    default: {}
   bead:
     description: Full id of the bead. A part of an id, which C(bd) itself would take, is refused.
     type: str
@@ -42,11 +65,12 @@ options:
       - V(released) makes it open and nobody's again.
       - V(blocked) ends the claim with a O(reason) that needs a person.
       - V(closed) closes the bead with a O(reason).
-      - V(settled) does whichever of the three the O(outcome) of the dispatch asks for, or nothing, where the
-        session works or waits for a person, or nobody can tell.
+      - V(settled) does whichever of the three the outcome of O(sent) and O(followed) asks for, or nothing, where the
+        session works or waits for a person, nobody can tell, or there is no O(claim).
       - V(present) only reads it.
+      - V(located) reads it and says RV(elsewhere) it is worked on, unless the run names its VM.
     type: str
-    choices: [claimed, released, blocked, closed, settled, present]
+    choices: [claimed, released, blocked, closed, settled, present, located]
     default: claimed
   dispatch:
     description:
@@ -55,7 +79,7 @@ options:
         C(BEAD@ATTEMPT).
     type: str
   vm:
-    description: The VM that works on the bead; it becomes the assignee. Needed with O(state=claimed).
+    description: The VM that works on the bead; it becomes the assignee. Default is the host.
     type: str
   orchestrator:
     description:
@@ -78,11 +102,6 @@ options:
   worktree:
     description: Directory of the work on the VM.
     type: str
-  any_vm:
-    description:
-      - Whether a claim on another VM than O(vm) will do as well; RV(elsewhere) then says which.
-    type: bool
-    default: false
   begin:
     description: Whether a free bead is claimed. If not, only a claim that is there already is gone on with.
     type: bool
@@ -115,19 +134,6 @@ options:
   reason:
     description: Why the claim ends. Needed with O(state=blocked) and O(state=closed).
     type: str
-  outcome:
-    description: The outcome of the dispatch, as of M(dx.fleet.opencode_wait). Needed with O(state=settled).
-    type: dict
-  sent:
-    description: With O(state=settled), whether the task was placed.
-    type: bool
-    default: true
-  begun_now:
-    description:
-      - With O(state=settled), whether the claim was made by this run. Only such a one is released where the task
-        was not placed.
-    type: bool
-    default: true
   lock_timeout:
     description: Longest wait for another process that works on the same bead, in seconds.
     type: float
@@ -145,7 +151,6 @@ EXAMPLES = r"""
     - name: Claim it
       dx.fleet.beads_claim:
         bead: bd-a1b2
-        vm: "{{ inventory_hostname }}"
         orchestrator: claude-code@macmini
         beads_dir: ~/tracker
       delegate_to: localhost
@@ -177,8 +182,8 @@ vm:
   type: str
   sample: epyc6
 elsewhere:
-  description: The VM of the claim, where that is another than O(vm).
-  returned: with O(any_vm)
+  description: The VM on which the bead is worked on, where that is another than the host.
+  returned: with O(state=located)
   type: str
   sample: macmini
 dispatch:
@@ -264,7 +269,7 @@ next_action:
   type: str
   sample: bd show bd-a1b2
 outcome:
-  description: The failure as an outcome, or O(outcome) with what became of the bead.
+  description: The failure as an outcome, or the outcome of O(followed) with what became of the bead.
   returned: failure, and with O(state=settled)
   type: dict
 """

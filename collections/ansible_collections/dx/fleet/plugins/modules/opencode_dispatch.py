@@ -30,6 +30,23 @@ attributes:
     details:
       - With O(id). Without it every run is a new dispatch.
 options:
+  request:
+    description:
+      - What a run was asked for, as the lookup P(dx.fleet.request#lookup) returns it. An option of the task itself
+        goes before it.
+    type: dict
+    default: {}
+  plan:
+    description:
+      - What the same task returned in check mode, whole. It gives O(id) and O(directory), before the task's own.
+    type: dict
+    default: {}
+  claim:
+    description:
+      - What M(dx.fleet.beads_claim) returned for the bead, whole. It gives O(id), O(directory), O(session) and O(join),
+        before O(plan) and the task's own; its text is the task where O(task) is left out.
+    type: dict
+    default: {}
   task:
     description:
       - What the agent shall do, in words. At most 256 KiB.
@@ -39,6 +56,18 @@ options:
     description:
       - Dispatch id, up to 128 letters, digits and V(._@:-). A new one is made if it is left out.
     type: str
+  target:
+    description:
+      - The host pattern that the run was given. If it names neither this host nor one of O(aliases), it is a group, and
+        the dispatch is called C(ID.HOST) on each of its hosts.
+    type: str
+  aliases:
+    description:
+      - Other names of the host, for O(target).
+      - Default is the host variable C(opencode_aliases).
+    type: list
+    elements: str
+    default: []
   bead:
     description: The bead that the task is about, for the outcome and for Slack.
     type: str
@@ -92,6 +121,10 @@ options:
     description:
       - Whether what was sent before under O(id) is followed whatever its text, directory, agent or model was. If not,
         another request under the same id fails with V(dispatch_id_in_use).
+    type: bool
+    default: false
+  no_wait:
+    description: Whether RV(follow) says that nothing is waited for.
     type: bool
     default: false
   enabled:
@@ -157,9 +190,7 @@ EXAMPLES = r"""
 
     - name: Wait for its outcome
       dx.fleet.opencode_wait:
-        session: "{{ sent.session }}"
-        message: "{{ sent.message }}"
-        id: "{{ sent.id }}"
+        sent: "{{ sent }}"
 
     - name: Ask for more in the same session
       dx.fleet.opencode_dispatch:
@@ -198,6 +229,11 @@ replay:
   returned: success
   type: bool
   sample: false
+follow:
+  description: Whether the session is to be followed now; not in check mode, nor with O(no_wait).
+  returned: success
+  type: bool
+  sample: true
 reason_code:
   description: Why it was not sent, as a stable name.
   returned: failure

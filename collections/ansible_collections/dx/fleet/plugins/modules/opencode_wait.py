@@ -33,8 +33,20 @@ attributes:
     details:
       - A repeat reports the same outcome.
 options:
+  request:
+    description:
+      - What a run was asked for, as the lookup P(dx.fleet.request#lookup) returns it. An option of the task itself
+        goes before it.
+    type: dict
+    default: {}
+  sent:
+    description:
+      - What M(dx.fleet.opencode_dispatch) returned, whole. It gives O(session), O(message), O(id), O(directory), O(repo)
+        and O(bead), unless the task has them itself.
+    type: dict
+    default: {}
   session:
-    description: Id of the session. One of O(session) and O(sessions) is needed.
+    description: Id of the session. One of O(session), O(sent) and O(sessions) is needed.
     type: str
   message:
     description: Id of the user message that began the turn to wait for. Default is the session's last turn.
@@ -136,10 +148,7 @@ EXAMPLES = r"""
 
     - name: Follow it, half an hour at most
       dx.fleet.opencode_wait:
-        session: "{{ sent.session }}"
-        message: "{{ sent.message }}"
-        id: "{{ sent.id }}"
-        repo: affordabot
+        sent: "{{ sent }}"
         timeout: 1800
         max_cost: 2.5
 

@@ -15,7 +15,6 @@ from .bd import Bd
 from .claims import Claimant, Claims, Policy, Result, Seen
 from .errors import BeadsError
 from .record import attempt_of, text_field
-from .settling import end_of
 
 __all__ = ["claim", "failure", "info"]
 
@@ -28,7 +27,6 @@ CLAIMANT = (
     "session",
     "dispatcher",
     "begin",
-    "any_vm",
 )
 
 
@@ -47,15 +45,12 @@ def claim(options: t.Mapping[str, t.Any], check: bool) -> dict[str, t.Any]:
     """
     bd = _bd(options)
     try:
-        result, ended = _done(options, bd, check)
-        lock = "store" if result is not None and bd.capabilities.guards else "tracker"
+        result = _done(options, bd, check)
+        lock = "store" if bd.capabilities.guards else "tracker"
     except BeadsError as error:
         error.details.update(_cost(bd))
         raise
-    told = {} if ended is None else {"ended": ended}
-    if result is None:
-        return {"changed": False, **told}
-    return {**told, **_told(result), "lock": lock, **_cost(bd)}
+    return {**_told(result), "lock": lock, **_cost(bd)}
 
 
 def info(options: t.Mapping[str, t.Any], _check: bool) -> dict[str, t.Any]:
@@ -84,29 +79,24 @@ def _bd(options: t.Mapping[str, t.Any]) -> Bd:
     return Bd(options["beads_executable"], options["beads_dir"], options["timeout"])
 
 
-def _done(options: t.Mapping[str, t.Any], bd: Bd, check: bool) -> tuple[Result | None, str | None]:
-    """What became of the bead (None: nothing was to be done), and, where it was settled, of the claim."""
+def _done(options: t.Mapping[str, t.Any], bd: Bd, check: bool) -> Result:
+    """What became of the bead."""
     bead, state, dispatch, reason = (options[name] for name in ("bead", "state", "dispatch", "reason"))
-    ended = None
-    if state == "settled":
-        end = end_of(options["outcome"], sent=options["sent"], begun_now=options["begun_now"])
-        if end.state == "held":
-            return None, end.state
-        state = ended = end.state
-        reason = end.reason
     claims = Claims(bd, bd.workspace, options["lock_timeout"])
     if state == "present":
-        return claims.present(bead), ended
+        return claims.present(bead)
     if state == "claimed":
         claimant = Claimant(**{name: options[name] for name in CLAIMANT})
-        return claims.claim(bead, claimant, check, _policy(options)), ended
+        return claims.claim(bead, claimant, check, _policy(options))
     if state == "closed":
-        return claims.close(bead, dispatch, reason, check), ended
+        return claims.close(bead, dispatch, reason, check)
     seen = options["seen_dispatcher"]
     as_seen = None if seen is None else Seen("in_progress", seen or None)
     if state == "released":
-        return claims.release(bead, dispatch, check, reason, as_seen), ended
-    return claims.block(bead, dispatch, reason, check, as_seen), ended
+        return claims.release(bead, dispatch, check, reason, as_seen)
+    if state != "blocked":
+        raise BeadsError(f"state={state} is decided on the controller", "use the action plugin beads_claim")
+    return claims.block(bead, dispatch, reason, check, as_seen)
 
 
 def _policy(options: t.Mapping[str, t.Any]) -> Policy:

@@ -43,6 +43,7 @@ _HOST_VARIABLES = {
     "username": "opencode_username",
     "password_env": "opencode_password_env",
     "enabled": "opencode_enabled",
+    "aliases": "opencode_aliases",
     "repos": "opencode_repos",
     "repos_root": "opencode_repos_root",
     "max_concurrent": "opencode_max_concurrent",
@@ -71,6 +72,10 @@ class FleetAction(ActionBase):  # type: ignore[misc]
     ARGUMENT_SPEC: Mapping[str, Any] = {}
     REQUIRED_IF: Sequence[Any] = ()
 
+    def requested(self, request: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ARG002
+        """The options that follow from what the run was asked for; the task's own go before them."""
+        return {}
+
     def act(self, args: dict[str, Any]) -> Coroutine[Any, Any, dict[str, Any]]:
         """The use case, as a coroutine that returns the task's result.
 
@@ -88,6 +93,7 @@ class FleetAction(ActionBase):  # type: ignore[misc]
         self._task_vars = task_vars or {}
         self.telling = self._telling()
         result: dict[str, Any] = super().run(tmp, task_vars)
+        self._fill_from_request()
         self._fill_from_host_variables()
         _, args = self.validate_argument_spec(
             argument_spec=dict(self.ARGUMENT_SPEC), required_if=self.REQUIRED_IF
@@ -167,6 +173,14 @@ class FleetAction(ActionBase):  # type: ignore[misc]
 
         recorder = recorder_of(self._task_vars.get("slack_audit_channel"), display.warning)
         return DispatchTrail(recorder, _orchestrator()) if recorder.config.on else None
+
+    def _fill_from_request(self) -> None:
+        request = self._task.args.get("request")
+        if not isinstance(request, Mapping):
+            return
+        for option, value in self.requested(request).items():
+            if self._task.args.get(option) is None and value is not None:
+                self._task.args[option] = value
 
     def _fill_from_host_variables(self) -> None:
         for option, variable in _HOST_VARIABLES.items():

@@ -152,7 +152,7 @@ def _import_what_workers_need(*, with_beads: bool, with_audit: bool) -> None:
     """
     from ..ansible_edge import action  # noqa: F401
     from ..dispatch import place, preflight  # noqa: F401
-    from ..domain import asked, next_action  # noqa: F401
+    from ..domain import next_action, precedence, request  # noqa: F401
     from ..sessions import survey, wait  # noqa: F401
 
     if with_beads:

@@ -1,0 +1,64 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: outcome
+short_description: What became of a dispatch, from what its steps returned
+version_added: 0.1.0
+author: dx.fleet contributors
+description:
+  - Takes what the steps of a dispatch returned, in their order, and returns the outcome of the last one that has one.
+options:
+  _input:
+    description: What M(dx.fleet.opencode_dispatch), M(dx.fleet.beads_claim) and M(dx.fleet.opencode_wait) returned.
+    type: list
+    elements: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Follow a dispatch
+  hosts: epyc6
+  gather_facts: false
+  tasks:
+    - name: Send the task
+      dx.fleet.opencode_dispatch:
+        repo: affordabot
+        task: Run make test
+      register: sent
+
+    - name: Follow it
+      dx.fleet.opencode_wait:
+        sent: "{{ sent }}"
+      register: followed
+      ignore_errors: true
+
+    - name: Report what became of it
+      ansible.builtin.debug:
+        msg: "{{ ([sent, followed] | dx.fleet.outcome).state }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The outcome, as RV(dx.fleet.opencode_wait#module:outcome); empty where no step has one.
+  type: dict
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.precedence import last_outcome
+
+
+class FilterModule:
+    """``dx.fleet.outcome``."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"outcome": outcome}
+
+
+def outcome(steps: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """The outcome of the last step that has one."""
+    return dict(last_outcome(*steps))

@@ -1,0 +1,64 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: request
+short_description: What a run of the playbook dx.fleet.dispatch is asked for
+version_added: 0.1.0
+author: dx.fleet contributors
+description:
+  - Returns a dictionary with those of the variables below that are set for the host, and nothing for the others. The
+    modules of the collection take it as their option C(request), and have the defaults.
+  - C(task) - What the agent shall do. Without it, the text of the bead.
+  - C(repo), C(directory) - Where to work. C(session) - The session to continue.
+  - C(target) - The VM, or the group of VMs. Without it, the VM that works on the bead, else the default one.
+  - C(any_vm) - Whether the VM that works on the bead will do although C(target) names another.
+  - C(id) - What the dispatch is called.
+  - C(bead) - The bead to work on. C(retry) - Work once more on a blocked one. C(takeover) - Although another
+    orchestrator is at work. C(orchestrator) - Who dispatches. C(branch) - The git branch of the work.
+  - C(agent), C(model), C(title), C(permission) - As of M(dx.fleet.opencode_dispatch).
+  - C(dx_timeout), or C(timeout); C(stall_timeout), C(max_cost), C(max_steps), C(server_grace) - As of
+    M(dx.fleet.opencode_wait). C(preflight_timeout) - As of M(dx.fleet.opencode_dispatch).
+  - C(no_wait) - Return as soon as the task is sent.
+"""
+
+EXAMPLES = r"""
+- name: Send what the run is asked for
+  hosts: epyc6
+  gather_facts: false
+  tasks:
+    - name: Send it
+      dx.fleet.opencode_dispatch:
+        request: "{{ lookup('dx.fleet.request') }}"
+"""
+
+RETURN = r"""
+_raw:
+  description: One dictionary.
+  type: list
+  elements: dict
+"""
+
+from typing import Any
+
+from ansible.plugins.lookup import LookupBase
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.precedence import REQUEST_NAMES
+
+# Ansible warns of a variable that is called timeout.
+_OTHER_NAMES = {"timeout": ("dx_timeout", "timeout")}
+
+
+class LookupModule(LookupBase):  # type: ignore[misc]
+    def run(
+        self, terms: list[Any], variables: dict[str, Any] | None = None, **_: Any
+    ) -> list[dict[str, Any]]:
+        known = variables or {}
+        request = {}
+        for name in REQUEST_NAMES:
+            given = next((known[each] for each in _OTHER_NAMES.get(name, (name,)) if each in known), None)
+            value = self._templar.template(given)
+            if value is not None:
+                request[name] = value
+        return [request]

@@ -1,0 +1,149 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which value wins in a step of the flow: an option of its own, what an earlier step returned, or what the
+run was asked for.
+
+``request`` is what the run was asked for, as the lookup ``dx.fleet.request`` returns it. ``plan``, ``claim``,
+``sent`` and ``followed`` are what the steps of the flow returned, whole. A step that failed or was skipped
+hands nothing on but its outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from .identity import dispatch_id_on
+
+__all__ = [
+    "REQUEST_NAMES",
+    "claim_options",
+    "dispatch_options",
+    "follow_options",
+    "has_place",
+    "last_outcome",
+    "of_request_for_claim",
+    "of_request_for_dispatch",
+    "of_request_for_wait",
+    "returned",
+]
+
+Options = Mapping[str, Any]
+T = TypeVar("T")
+
+_FOR_DISPATCH = (
+    "task",
+    "bead",
+    "repo",
+    "directory",
+    "session",
+    "agent",
+    "model",
+    "title",
+    "permission",
+    "preflight_timeout",
+    "target",
+    "no_wait",
+)
+_FOR_WAIT = ("timeout", "stall_timeout", "max_cost", "max_steps", "server_grace")
+_FOR_CLAIM = ("bead", "orchestrator", "session", "branch", "retry", "takeover")
+
+REQUEST_NAMES = tuple(dict.fromkeys(("id", "any_vm", *_FOR_DISPATCH, *_FOR_WAIT, *_FOR_CLAIM)))
+"""What a run can be asked for."""
+
+
+def of_request_for_dispatch(request: Options) -> dict[str, Any]:
+    """Options of ``opencode_dispatch``. What the dispatch of a bead is called follows from its claim."""
+    named = _taken(request, _FOR_DISPATCH)
+    return named if "bead" in request else named | _taken(request, ("id",))
+
+
+def of_request_for_wait(request: Options) -> dict[str, Any]:
+    """Options of ``opencode_wait``."""
+    return _taken(request, _FOR_WAIT)
+
+
+def of_request_for_claim(request: Options) -> dict[str, Any]:
+    """Options of ``beads_claim``. Where no place is given, only a claim that knows its place can go on."""
+    if not request:
+        return {}
+    named = _taken(request, _FOR_CLAIM)
+    return named | {"dispatch": request.get("id"), "begin": has_place(request)}
+
+
+def dispatch_options(given: Options, vm: str, *, looking: bool) -> dict[str, Any]:
+    """The options of ``opencode_dispatch`` after the steps before it: the claim, then the plan, then its own.
+
+    Args:
+        given: All its options.
+        vm: The VM's own name.
+        looking: Whether nothing will be sent, so that the text of an unclaimed bead need not be known.
+    """
+    claim, plan = returned(given["claim"]), returned(given["plan"])
+    unclaimed = f"Work on {given['bead']}" if looking and given["bead"] is not None else None
+    return {
+        **given,
+        "id": _first(claim.get("dispatch"), plan.get("id"), _own_id(given, vm)),
+        "task": _first(given["task"], claim.get("task"), unclaimed),
+        # The session that the claim names, also where another than the one who chose it goes on.
+        "session": claim.get("resumes") if claim else given["session"],
+        "directory": _first(claim.get("worktree"), plan.get("directory"), given["directory"]),
+        "join": given["join"] or bool(claim.get("continued")),
+    }
+
+
+def claim_options(given: Options) -> dict[str, Any]:
+    """The options of ``beads_claim`` after the steps before it."""
+    claim, plan = returned(given["claim"]), returned(given["plan"])
+    return {
+        **given,
+        "dispatch": _first(claim.get("dispatch"), given["dispatch"]),
+        "worktree": _first(given["worktree"], plan.get("directory")),
+    }
+
+
+def follow_options(given: Options) -> dict[str, Any]:
+    """The options of ``opencode_wait`` after the step that sent the task."""
+    sent = returned(given["sent"])
+    outcome = sent.get("outcome") or {}
+    found = {name: sent.get(name) for name in ("session", "message", "id", "directory")}
+    found |= {name: outcome.get(name) for name in ("repo", "bead")}
+    return {**given, **{name: _first(given[name], value) for name, value in found.items()}}
+
+
+def has_place(options: Options) -> bool:
+    """Whether it is known where on the VM to work."""
+    return any(options.get(name) is not None for name in ("repo", "directory", "session"))
+
+
+def returned(step: Options | None) -> Options:
+    """What a step returned; nothing where it did not run, was skipped or failed."""
+    if not step or step.get("failed") or step.get("skipped") or step.get("unreachable"):
+        return {}
+    return step
+
+
+def last_outcome(*steps: Options | None) -> Options:
+    """The outcome of the last step that has one; the steps are in the order of the flow. Else empty."""
+    for step in reversed(steps):
+        outcome = (step or {}).get("outcome")
+        if isinstance(outcome, Mapping) and outcome:
+            return outcome
+    return {}
+
+
+def _own_id(given: Options, vm: str) -> str | None:
+    if given["id"] is None:
+        return None
+    target = given["target"]
+    named = target is None or target in (vm, *given["aliases"])
+    return dispatch_id_on(vm, given["id"], named=named)
+
+
+def _taken(request: Options, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: request[name] for name in names if request.get(name) is not None}
+
+
+def _first(*values: T | None) -> T | None:
+    return next((value for value in values if value is not None), None)

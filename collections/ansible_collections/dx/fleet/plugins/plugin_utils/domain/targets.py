@@ -1,0 +1,95 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The hosts of a run: those that it names, else the one that works on its bead, else the default VM."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from .errors import UsageError
+
+__all__ = ["DEFAULT", "Inventory", "hosts_of", "may_be_any_vm", "vm_of_work"]
+
+DEFAULT = "default_vm"
+"""The inventory's group that holds the default VM."""
+
+
+class Inventory(Protocol):
+    """The hosts of an inventory, by name and in its order."""
+
+    def all(self) -> Sequence[str]:
+        """Every host."""
+
+    def matching(self, pattern: str) -> Sequence[str]:
+        """The hosts that a pattern matches."""
+
+    def limited(self, pattern: str) -> Sequence[str]:
+        """Those of them that the run's ``--limit`` leaves."""
+
+
+def may_be_any_vm(request: Mapping[str, Any]) -> bool:
+    """Whether the run names no VM, so that the VM of its bead will do."""
+    return "target" not in request or str(request.get("any_vm")).lower() in ("true", "yes", "1", "on")
+
+
+def vm_of_work(found: Mapping[str, Any], *, retry: bool) -> str | None:
+    """The VM on which a bead is worked on, or was before it was blocked and is to be tried again.
+
+    Args:
+        found: The bead, as ``beads_claim`` with ``state=present`` returns it.
+        retry: Whether a blocked bead is to be tried again.
+    """
+    bead, vm = found["bead"], found["vm"]
+    # What an ended claim leaves in the metadata does not count once the bead is assigned to somebody else.
+    ours = found["dispatch"] is not None and vm is not None and bead["assignee"] == vm
+    worked_on = ("in_progress", "blocked") if retry else ("in_progress",)
+    return str(vm) if ours and bead["status"] in worked_on else None
+
+
+def hosts_of(
+    request: Mapping[str, Any],
+    located: Iterable[str],
+    inventory: Inventory,
+    default: str = DEFAULT,
+) -> list[str]:
+    """The names of the hosts on which the run works.
+
+    Args:
+        request: What the run was asked for.
+        located: VMs on which the run's bead was found to be worked on.
+        inventory: The run's inventory.
+        default: The hosts of a run that names none.
+
+    Raises:
+        UsageError: ``no_vm``, ``unknown_vm``, ``no_default_vm`` or ``limited_away``: there would be none.
+    """
+    if not inventory.all():
+        raise UsageError(
+            "the inventory has no host",
+            reason_code="no_vm",
+            next_action="name an inventory: -i inventory/fleet.yml, or -i vm-endpoints.json",
+        )
+    pattern = next(iter(located), None) or str(request.get("target") or default)
+    hosts = list(inventory.matching(pattern))
+    if not hosts and pattern == default:
+        raise UsageError(
+            f"no VM is named, and the inventory has none in {default}",
+            reason_code="no_default_vm",
+            next_action="name one: -e target=VM",
+        )
+    if not hosts:
+        raise UsageError(
+            f"the inventory has no host {pattern!r}; it has {', '.join(inventory.all())}",
+            reason_code="unknown_vm",
+            next_action="name one of them: -e target=VM",
+        )
+    limited = list(inventory.limited(pattern))
+    if not limited:
+        raise UsageError(
+            f"--limit leaves none of {', '.join(hosts)}",
+            reason_code="limited_away",
+            next_action="leave --limit out, or name a VM that it has: -e target=VM",
+        )
+    return limited
