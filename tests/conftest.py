@@ -5,11 +5,17 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 
 pytest_plugins = ["tests.lab.pytest_plugin"]
+
+# A shell starts a script's background job (`make test &`) with SIGINT ignored, and so would be all that a test
+# starts, which a person then can't interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
