@@ -1,7 +1,7 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Time that passes only when the code under test sleeps."""
+"""Clocks for tests: time that passes only when the code under test sleeps, and real time with leaps in it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,27 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-__all__ = ["Clock", "Leaps"]
+__all__ = ["Clock", "Leaps", "ManualClock"]
+
+
+class ManualClock:
+    """A clock that goes on only where somebody sleeps by it. ``slept_s`` is how long was slept in all."""
+
+    def __init__(self, started_at: float = 1_000_000.0) -> None:
+        self.now = started_at
+        self.slept_s = 0.0
+
+    def time(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        """Let the others run; the time goes on by itself."""
+        self.slept_s += seconds
+        self.now += seconds
+        await asyncio.sleep(0)
 
 
 class Clock:
@@ -48,9 +68,14 @@ class Leaps:
         """So much time has passed."""
         self._ahead_s += seconds
 
+    def time(self) -> float:
+        return time.time() + self._ahead_s
+
     def monotonic(self) -> float:
-        """The time."""
         return time.monotonic() + self._ahead_s
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
     def rule(self, monkeypatch: pytest.MonkeyPatch, *modules: ModuleType) -> None:
         """Be the clock of modules that use ``time.monotonic``."""

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import re
 import secrets
-import time
 
 from ...module_utils.session_ids import MESSAGE_PREFIX, message_id, part_id, session_id
+from .clock import SYSTEM_CLOCK, Clock
 from .errors import UsageError
 
 __all__ = [
@@ -31,9 +31,9 @@ _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _DISPATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:-]{0,127}")
 
 
-def new_dispatch_id() -> str:
+def new_dispatch_id(clock: Clock = SYSTEM_CLOCK) -> str:
     """A fresh ULID: 48 bits of milliseconds, 80 random bits, sortable by time."""
-    number = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
+    number = int(clock.time() * 1000) << 80 | secrets.randbits(80)
     return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
 
 
