@@ -116,7 +116,7 @@ def _story(dispatch: str) -> list[AuditEvent]:
         f"ses_dx-{dispatch}",
         "claude-code@macmini",
     )
-    outcome = Outcome(State.COMPLETED, "completed", "the agent finished: tests passed", vm="epyc6")
+    outcome = Outcome(State.COMPLETED, "completed", "the agent wrote: tests passed", vm="epyc6")
     ended = kinds.ended(outcome, subject)
     assert ended is not None
     return [

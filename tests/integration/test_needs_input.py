@@ -141,7 +141,7 @@ def test_permission_rules_can_answer_beforehand(fleet: Fleet, model: ScriptedMod
     task = f"{ASKED['permission']}\n@say allowed"
     completed = fleet.playbook("dx.fleet.dispatch", repo="affordabot", task=task, permission=allow)
     assert completed.code == 0, completed
-    assert "completed: the agent finished: allowed" in completed.out
+    assert "completed: the agent wrote: allowed" in completed.out
 
 
 def test_what_to_do_next_is_a_command_that_shows_the_request(

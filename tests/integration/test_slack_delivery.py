@@ -40,7 +40,7 @@ SUBJECT = Subject(
 TRAIL = [
     "[macmini] Dispatching bd-xyz to epyc6: Run make test",
     "[epyc6] Session created: ses_abc",
-    "[epyc6] Completed: tests passed",
+    "[epyc6] Finished, not verified: the agent wrote: tests passed",
 ]
 
 
@@ -103,10 +103,10 @@ def test_a_success_as_a_person_sees_it(controller: Controller, slack: SlackWorks
         assert controller.deliver()
     thread = only(slack)
     assert [reply.text for reply in thread.replies] == TRAIL
-    assert thread.root.text == f"{TRAIL[0]} (completed)"
+    assert thread.root.text == f"{TRAIL[0]} (finished, not verified)"
     fields = [field["text"] for block in thread.root.blocks for field in block.get("fields", ())]
     shown = dict(field.split("\n", 1) for field in fields)
-    assert shown["State"] == "completed"
+    assert shown["State"] == "finished, not verified"
     assert (shown["VM"], shown["Repo"], shown["Bead"]) == ("epyc6", "affordabot", "bd-xyz")
     assert (shown["Session"], shown["Orchestrator"]) == ("ses_abc", "claude-code@macmini")
     assert shown["Elapsed"]
@@ -159,7 +159,7 @@ def test_a_dispatch_that_another_controller_takes_over_stays_one_thread(
         "[epyc6] Taken over by codex@epyc6 from claude-code@macmini",
         TRAIL[2],
     ]
-    assert only(slack).root.text == f"{TRAIL[0]} (completed)"
+    assert only(slack).root.text == f"{TRAIL[0]} (finished, not verified)"
 
 
 def test_three_vms_are_one_thread_with_a_table(controller: Controller, slack: SlackWorkspace) -> None:
@@ -172,8 +172,10 @@ def test_three_vms_are_one_thread_with_a_table(controller: Controller, slack: Sl
     assert sorted(lines(thread)) == sorted(
         wording.words_of(event) for told in stories for event in told if event
     )
-    assert thread.root.text == "[macmini] Dispatching bd-xyz to 3 VMs: Run make test (3 completed)"
-    assert all(f"{vm}: completed" in str(thread.root.blocks) for vm in vms)
+    assert (
+        thread.root.text == "[macmini] Dispatching bd-xyz to 3 VMs: Run make test (3 finished, not verified)"
+    )
+    assert all(f"{vm}: finished, not verified" in str(thread.root.blocks) for vm in vms)
 
 
 FAULTS = {
@@ -211,7 +213,7 @@ def test_a_spoiled_post_is_in_the_thread_exactly_once(
         controller.deliver(deadline_s=0.5)
     assert controller.deliver()
     assert lines_or_texts(only(slack)) == TRAIL
-    assert "completed" in only(slack).root.text
+    assert "finished, not verified" in only(slack).root.text
     assert controller.counts() == (3, 0, 0)
 
 
@@ -237,7 +239,7 @@ def test_a_spoiled_look_or_update_changes_nothing(
         controller.deliver()
     assert controller.deliver()
     assert lines(only(slack)) == TRAIL
-    assert only(slack).root.text.endswith("(completed)")
+    assert only(slack).root.text.endswith("(finished, not verified)")
 
 
 @pytest.mark.parametrize("kind", ["invalid_auth", "not_in_channel", "channel_not_found", "is_archived"])

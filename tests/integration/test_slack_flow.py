@@ -310,8 +310,12 @@ def counted(result: dict[str, Any]) -> tuple[int, int, int]:
 def test_a_success(came: Came) -> None:
     found = came[success]
     assert (found.ended[0].code, counted(found.result)) == (0, (3, 0, 0))
-    assert found.told == trail("@bash true @say tests passed", "Completed: tests passed")
-    assert found.root == "[macmini] Dispatching to epyc6: @bash true @say tests passed (completed)"
+    assert found.told == trail(
+        "@bash true @say tests passed", "Finished, not verified: the agent wrote: tests passed"
+    )
+    assert (
+        found.root == "[macmini] Dispatching to epyc6: @bash true @say tests passed (finished, not verified)"
+    )
     assert found.result["session"] in str(found.threads[0].replies[0].raw)
 
 
@@ -340,8 +344,8 @@ def test_one_that_waits_for_a_person_and_goes_on(came: Came) -> None:
     asked = found.told[2]
     assert asked.startswith("[epyc6] Needs input: the agent waits for question: Which colour?")
     assert len(found.told) == 4
-    assert found.told[3].startswith("[epyc6] Completed: answered")
-    assert found.root.endswith("(completed)")
+    assert found.told[3].startswith("[epyc6] Finished, not verified: the agent wrote: answered")
+    assert found.root.endswith("(finished, not verified)")
 
 
 @pytest.mark.parametrize(
@@ -367,7 +371,9 @@ def test_a_stop_is_told_before_it_is_asked_for_and_when_it_is_proven(
 
 def test_a_bead(came: Came) -> None:
     found = came[bead]
-    assert found.told == trail("@say from a bead", "Completed: from a bead", bead=found.more)
+    assert found.told == trail(
+        "@say from a bead", "Finished, not verified: the agent wrote: from a bead", bead=found.more
+    )
 
 
 def test_a_bead_that_is_given_back(came: Came) -> None:
@@ -383,7 +389,9 @@ def test_a_bead_that_another_orchestrator_finishes_stays_one_thread(came: Came) 
     found = came[taken_over]
     died, flushed, done = found.ended
     assert (died.code, flushed.code, done.code) == (KILLED, 0, 0)
-    first = trail("@silent 2 @say went on", "Completed: went on", bead=found.more)
+    first = trail(
+        "@silent 2 @say went on", "Finished, not verified: the agent wrote: went on", bead=found.more
+    )
     then = ["[epyc6] Taken over by antigravity@homedesktop-wsl from claude-code@macmini", first.pop()]
     assert sorted(found.told) == sorted(first + then)
     # What the first one could not tell any more comes when it can; each one's own order holds.
@@ -393,11 +401,13 @@ def test_a_bead_that_another_orchestrator_finishes_stays_one_thread(came: Came) 
 
 def test_three_vms_are_one_thread(came: Came, lab: Lab) -> None:
     found = came[everywhere]
-    trails = [trail("@say all done", "Completed: all done", vm=vm) for vm in lab.vms]
+    trails = [
+        trail("@say all done", "Finished, not verified: the agent wrote: all done", vm=vm) for vm in lab.vms
+    ]
     assert sorted(found.told) == sorted(line for each in trails for line in each)
     for each in trails:
         assert [line for line in found.told if line in each] == each
-    assert found.root == "[macmini] Dispatching to 3 VMs: @say all done (3 completed)"
+    assert found.root == "[macmini] Dispatching to 3 VMs: @say all done (3 finished, not verified)"
     assert {counted(result) for result in found.ended[0].results().values()} == {(3, 0, 0)}
 
 
@@ -405,13 +415,15 @@ def test_who_loses_the_race_for_a_bead_leaves_no_line(came: Came) -> None:
     found = came[race]
     name, kept = found.more
     assert sorted(done.code for done in found.ended) == [0, 4]
-    assert found.told == trail("@silent 2 @say won", "Completed: won", bead=name)
+    assert found.told == trail(
+        "@silent 2 @say won", "Finished, not verified: the agent wrote: won", bead=name
+    )
     assert kept == [0, 4]
 
 
 def test_a_replay_tells_nothing_twice(came: Came) -> None:
     found = came[replay]
-    assert found.told == trail("@say once", "Completed: once")
+    assert found.told == trail("@say once", "Finished, not verified: the agent wrote: once")
     assert [counted(done.result()) for done in found.ended] == [(3, 0, 0)] * 2
 
 
@@ -424,7 +436,7 @@ def test_switched_off_nothing_is_told_or_kept(came: Came) -> None:
 
 def test_a_playbook_tells_the_same(came: Came) -> None:
     assert came[playbook].ended[0].code == 0
-    assert came[playbook].told == trail("@say played", "Completed: played")
+    assert came[playbook].told == trail("@say played", "Finished, not verified: the agent wrote: played")
 
 
 @pytest.mark.parametrize("case", [nobody_listens, hangs, web_page])
@@ -436,8 +448,8 @@ def test_where_slack_is_not_itself_the_dispatch_ends_as_ever_and_is_told_later(
     assert (done.code, found.result["state"], counted(found.result)) == (0, "completed", (0, 3, 0))
     assert flushed.code == 0
     assert "3 delivered now" in flushed.out
-    assert found.told == trail("@say told later", "Completed: told later")
-    assert found.root.endswith("(completed)")
+    assert found.told == trail("@say told later", "Finished, not verified: the agent wrote: told later")
+    assert found.root.endswith("(finished, not verified)")
 
 
 def test_ctrl_c_loses_nothing(came: Came) -> None:
@@ -448,13 +460,13 @@ def test_ctrl_c_loses_nothing(came: Came) -> None:
         "[macmini] Dispatching to epyc6",
         "[epyc6] Session created",
     ]
-    assert last.startswith("[epyc6] Completed: joined")
+    assert last.startswith("[epyc6] Finished, not verified: the agent wrote: joined")
 
 
 def test_what_a_killed_controller_recorded_is_told_by_the_next_run(came: Came) -> None:
     found = came[killed]
     assert [done.code for done in found.ended] == [KILLED, 0]
-    assert found.told == trail("@say survived", "Completed: survived")
+    assert found.told == trail("@say survived", "Finished, not verified: the agent wrote: survived")
     assert counted(found.result) == (3, 0, 0)
 
 

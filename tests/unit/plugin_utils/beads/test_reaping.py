@@ -13,7 +13,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.beads.reaping import Deci
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import State
 from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.turn import Verdict
 
-DONE = Verdict(State.COMPLETED, "completed", "the agent finished: yes")
+DONE = Verdict(State.COMPLETED, "completed", "the agent wrote: yes")
 NEVER = Verdict(State.FAILED, "prompt_not_stored", "no trace")
 MAYBE_WORKS = ("busy", "retry", "needs_input", "unknown")
 
@@ -31,7 +31,7 @@ def decided(
         (SessionSeen("gone"), "released", "does not exist"),
         (SessionSeen("idle", NEVER), "released", "never got the task"),
         (SessionSeen("idle"), "released", "never got the task"),
-        (SessionSeen("idle", DONE), "blocked", "the agent finished: yes"),
+        (SessionSeen("idle", DONE), "blocked", "the agent wrote: yes"),
         (SessionSeen("idle", Verdict(State.ABORTED, "aborted", "it was aborted")), "blocked", "aborted"),
         (SessionSeen("idle", Verdict(State.LOST, "server_restarted", "it died")), "blocked", "it died"),
     ],

@@ -54,7 +54,7 @@ class Screen(io.TextIOWrapper):
 
 def plain(line: str) -> str:
     """The line without the colour that is ours."""
-    return re.sub(r"\x1b\[3[126]m([a-z_]+)\x1b\[0m", r"\1", line)
+    return re.sub(r"\x1b\[3[1236]m([a-z_, ]+)\x1b\[0m", r"\1", line)
 
 
 def running(title: str, vm: str = "epyc6") -> ProgressEvent:
@@ -80,15 +80,16 @@ def test_the_end_says_what_became_of_it_with_the_evidence_and_what_to_do_next() 
     ]
 
 
-def test_a_good_end_needs_no_reason() -> None:
-    outcome = Outcome(State.COMPLETED, "completed", "the agent finished: 3 passed", vm="epyc6")
-    assert summary_lines(outcome, Screen()) == ["[epyc6] ok: the agent finished: 3 passed"]
+def test_an_end_that_nothing_of_ours_checked_is_no_success() -> None:
+    outcome = Outcome(State.COMPLETED, "completed", "the agent wrote: 3 passed", vm="epyc6")
+    assert summary_lines(outcome, Screen()) == ["[epyc6] finished, not verified: the agent wrote: 3 passed"]
 
 
 @pytest.mark.parametrize("state", list(State))
 def test_on_a_terminal_only_the_mark_is_coloured(state: State) -> None:
     lines = summary_lines(replace(OUTCOME, state=state), Screen(tty=True))
     assert lines[0].count("\x1b") == 2
+    assert ("\x1b[32m" in lines[0]) is (state is State.VERIFIED)
     assert plain(lines[0]) == summary_lines(replace(OUTCOME, state=state), Screen())[0]
     assert all(line.isprintable() for line in lines[1:])
 

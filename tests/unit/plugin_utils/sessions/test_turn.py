@@ -41,7 +41,7 @@ def messages_of(session: FakeSession) -> list[Message]:
     return [Message.model_validate(each) for each in session.messages]
 
 
-def turn(tell: Callable[[FakeSession], None]) -> list[Message]:
+def turn(tell: Callable[[FakeSession], object]) -> list[Message]:
     """The messages of a turn that began with ``msg_1`` and went as told."""
     session = FakeSession("ses_1", "/srv/a")
     session.user("msg_1", "Run make test")
@@ -55,9 +55,30 @@ def _steps(session: FakeSession) -> None:
 
 
 # name: what happened, state, reason_code, whether it can't change any more
-TABLE: dict[str, tuple[Callable[[FakeSession], None], State, str, bool]] = {
+TABLE: dict[str, tuple[Callable[[FakeSession], object], State, str, bool]] = {
     "an answer": (lambda s: s.step("a", finish="stop", text="3 passed"), State.COMPLETED, "completed", True),
-    "an empty answer": (lambda s: s.step("a", finish="stop"), State.COMPLETED, "completed", True),
+    "an empty answer": (lambda s: s.step("a", finish="stop"), State.NO_OP, "empty_turn", True),
+    "an answer of spaces": (
+        lambda s: s.step("a", finish="stop", text=" \n"),
+        State.NO_OP,
+        "empty_turn",
+        True,
+    ),
+    "an empty answer after a tool call that failed": (
+        lambda s: (
+            s.step("a", tool("c", status="error", error="no such tool"), finish="tool-calls"),
+            s.step("b", finish="stop"),
+        ),
+        State.NO_OP,
+        "empty_turn",
+        True,
+    ),
+    "work without a word": (
+        lambda s: (s.step("a", tool("c", exit=0), finish="tool-calls"), s.step("b", finish="stop")),
+        State.COMPLETED,
+        "completed",
+        True,
+    ),
     "an answer after a tool": (
         _steps,
         State.COMPLETED,
@@ -152,6 +173,39 @@ def test_the_last_message_decides(case: str) -> None:
     tell, state, reason, settled = TABLE[case]
     verdict = judge(turn(tell))
     assert (verdict.state, verdict.reason_code, verdict.settled) == (state, reason, settled)
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ([tool("c", exit=0)], "the agent wrote: all good"),
+        ([tool("c", exit=2)], "its last command failed (make test -> exit 2); the agent wrote: all good"),
+        ([tool("c", exit=2), tool("d", "make", exit=0)], "the agent wrote: all good"),
+        (
+            [tool("c", exit=0), tool("d", "make", exit=1)],
+            "its last command failed (make -> exit 1); the agent",
+        ),
+        ([tool("c", "sleep 600", exit=None)], "its last command was cut short (sleep 600); the agent wrote"),
+        ([tool("c", status="error", error="Tool execution aborted")], "its last command failed (make test);"),
+        ([], "the agent wrote: all good"),
+    ],
+    ids=["passed", "failed", "failed and mended", "failed last", "cut short", "aborted", "none"],
+)
+def test_a_last_command_that_failed_is_named_before_what_the_agent_wrote(
+    parts: list[Any], words: str
+) -> None:
+    verdict = judge(
+        turn(
+            lambda s: (s.step("a", *parts, finish="tool-calls"), s.step("b", finish="stop", text="all good"))
+        )
+    )
+    assert verdict.state is State.COMPLETED
+    assert verdict.message.startswith(words)
+
+
+def test_a_command_that_was_cut_short_is_no_completed_one() -> None:
+    evidence = evidence_of(turn(lambda s: s.step("a", tool("c", exit=None), finish="stop")), Evidence())
+    assert [run.status for run in evidence.tools or ()] == ["cut_short"]
 
 
 def test_a_message_that_is_not_stored_is_never_success() -> None:

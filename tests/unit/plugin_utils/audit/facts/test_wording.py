@@ -87,18 +87,18 @@ def end(state: State, message: str = "x", next_action: str | None = None, **evid
         (
             end(
                 State.COMPLETED,
-                "the agent finished: tests passed",
+                "the agent wrote: tests passed",
                 text="tests passed",
                 tools=(ToolRun("read", "a", "completed"), ToolRun("bash", "make test", "completed", 0)),
                 tokens={"input": 200, "output": 40},
                 cost=0.0012,
                 duration_s=4.61,
             ),
-            "[epyc6] Completed: tests passed (a -> completed, make test -> exit 0, 240 tokens, $0.0012, 4.6 s)",
+            "[epyc6] Finished, not verified: the agent wrote: tests passed (a -> completed, make test -> exit 0, 240 tokens, $0.0012, 4.6 s)",
         ),
         (
-            end(State.COMPLETED, "the agent finished without a word"),
-            "[epyc6] Completed: the agent finished without a word",
+            end(State.COMPLETED, "the agent wrote nothing"),
+            "[epyc6] Finished, not verified: the agent wrote nothing",
         ),
         (
             end(
@@ -112,7 +112,7 @@ def end(state: State, message: str = "x", next_action: str | None = None, **evid
             "[epyc6] Verified: passed (verify -> exit 0, 3 passed, commit ffffffffff, 1 uncommitted)",
         ),
         (end(State.FAILED, "no", "dx-fleet status"), "[epyc6] Failed: no. Next: dx-fleet status"),
-        (end(State.NO_OP), "[epyc6] Nothing changed: x"),
+        (end(State.NO_OP), "[epyc6] No work done: x"),
         (end(State.TIMED_OUT), "[epyc6] Timed out: x"),
         (end(State.NEEDS_INPUT, "bash: rm?"), "[epyc6] Needs input: bash: rm?"),
     ],
@@ -178,9 +178,13 @@ def test_a_thread_without_a_task_is_about_its_first_fact() -> None:
         ([kinds.aborting(SUBJECT), kinds.stopped(SUBJECT)], "stopped", True),
         ([end(State.NEEDS_INPUT)], "needs input", False),
         ([end(State.STALLED)], "stalled", False),
-        ([end(State.NO_OP)], "nothing changed", True),
-        ([end(State.COMPLETED), kinds.released(SUBJECT)], "completed", True),
-        ([end(State.COMPLETED), kinds.task_failed(SUBJECT, "x", "y", occurrence="1")], "completed", True),
+        ([end(State.NO_OP)], "no work done", True),
+        ([end(State.COMPLETED), kinds.released(SUBJECT)], "finished, not verified", True),
+        (
+            [end(State.COMPLETED), kinds.task_failed(SUBJECT, "x", "y", occurrence="1")],
+            "finished, not verified",
+            True,
+        ),
         ([kinds.task_failed(SUBJECT, "x", "y", occurrence="1")], "a task of the play failed", False),
     ],
 )

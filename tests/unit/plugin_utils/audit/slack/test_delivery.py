@@ -33,7 +33,7 @@ SUBJECT = Subject(NEW, vm="epyc6", repo="affordabot", session="ses_abc", orchest
 TRAIL = [
     "[macmini] Dispatching to epyc6: Run make test",
     "[epyc6] Session created: ses_abc",
-    "[epyc6] Completed: tests passed",
+    "[epyc6] Finished, not verified: the agent wrote: tests passed",
 ]
 
 
@@ -49,9 +49,7 @@ def needs_input(subject: Subject, question: str, request_id: str) -> AuditEvent:
 
 def story(subject: Subject = SUBJECT) -> list[AuditEvent]:
     ended = kinds.ended(
-        Outcome(
-            State.COMPLETED, "completed", "the agent finished: tests passed", vm=subject.vm, evidence=SAID
-        ),
+        Outcome(State.COMPLETED, "completed", "the agent wrote: tests passed", vm=subject.vm, evidence=SAID),
         subject,
     )
     assert ended is not None
@@ -99,9 +97,16 @@ def test_a_dispatch_is_one_thread_and_its_root_shows_how_it_stands(office: Offic
         office.deliver()
     (root,) = office.slack.roots()
     assert office.slack.thread() == TRAIL
-    assert root.message.text == f"{TRAIL[0]} (completed)"
+    assert root.message.text == f"{TRAIL[0]} (finished, not verified)"
     shown = str(root.message.blocks)
-    for word in ("epyc6", "affordabot", "ses_abc", "completed", "claude-code@macmini", "Elapsed"):
+    for word in (
+        "epyc6",
+        "affordabot",
+        "ses_abc",
+        "finished, not verified",
+        "claude-code@macmini",
+        "Elapsed",
+    ):
         assert word in shown
     assert [version.text for version in root.versions] == [
         f"{TRAIL[0]} (dispatching)",
@@ -174,7 +179,7 @@ def test_a_fan_out_of_a_hundred_vms_takes_at_most_twenty_posts(office: Office, o
         wording.words_of(event) for told in stories for event in told
     )
     root = office.slack.roots()[0].message
-    assert root.text == "[macmini] Dispatching to 100 VMs: Run make test (100 completed)"
+    assert root.text == "[macmini] Dispatching to 100 VMs: Run make test (100 finished, not verified)"
     assert len(root.text) <= 4000
     assert len(str(root.blocks)) < 12000
 
@@ -256,7 +261,7 @@ def test_a_deliverer_that_dies_is_followed_by_one_that_tells_the_rest(
     office.deliver()
     assert office.slack.thread() == TRAIL
     assert len(office.slack.roots()) == 1
-    assert office.slack.roots()[0].message.text.endswith("(completed)")
+    assert office.slack.roots()[0].message.text.endswith("(finished, not verified)")
 
 
 def faults(slack: Workspace) -> dict[str, object]:

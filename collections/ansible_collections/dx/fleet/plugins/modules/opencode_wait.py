@@ -184,7 +184,7 @@ outcome:
   sample:
     state: completed
     reason_code: completed
-    message_to_human: "the agent finished: 3 passed"
+    message_to_human: "the agent wrote: 3 passed"
     next_action: null
     vm: epyc6
     repo: affordabot
@@ -210,7 +210,8 @@ outcome:
   contains:
     state:
       description:
-        - V(completed); V(failed) (the agent or its model); V(needs_input); V(aborted) (by someone, or by
+        - V(completed) (the agent finished; nothing of ours checked its work); V(no_op) (it ended its turn without
+          work); V(failed) (the agent or its model); V(needs_input); V(aborted) (by someone, or by
           O(max_steps) or O(max_cost)); V(timed_out); V(stalled); V(lost) (the server died with it); V(unreachable).
       type: str
     reason_code:
@@ -285,7 +286,7 @@ outcome:
               description: What it did, such as the command of a shell call.
               type: str
             status:
-              description: V(completed), V(error), or what it was when the turn ended.
+              description: V(completed), V(error), V(cut_short) (by a time-out or an abort), or what it was at the end.
               type: str
             exit:
               description: Exit code of a shell command; null for other tools, after a time-out or an abort.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from ...module_utils.beads.ids import CHECK_IT, is_bead_id
 from ..domain.errors import UsageError
+from ..domain.outcome import EXIT_CODES
 from ..domain.task import check_task, is_text
 from .fleet_source import vm_names
 from .options import Options, amount, count, flag, option, seconds, words
@@ -17,7 +18,15 @@ from .options import Options, amount, count, flag, option, seconds, words
 __all__ = ["EXAMPLES", "USAGE", "DispatchOptions"]
 
 USAGE = "[VM] REPO TASK | --all REPO TASK | [VM] [REPO] --bead BEAD | [VM] --id ID"
-EXAMPLES = """\
+
+
+def _exit_codes() -> str:
+    """``0 done   1 our own fault …`` in lines of four."""
+    each = [f"{code:d} {meaning}" for code, meaning in EXIT_CODES.items()]
+    return "\n".join("  " + "   ".join(each[start : start + 4]) for start in range(0, len(each), 4))
+
+
+EXAMPLES = f"""\
 examples:
   dx-dispatch epyc6 affordabot "Run make test"           one VM, followed to its end
   dx-dispatch affordabot "Run make test"                 the default VM
@@ -33,8 +42,7 @@ examples:
 All else about the fleet is dx-fleet's: dx-fleet --help.
 
 exit codes:
-  0 done   1 our own fault   2 usage   3 failed, lost or mixed   4 refused   5 unreachable
-  6 needs input   7 timed out or stalled   8 aborted   9 nothing changed   130 detached (the task goes on)
+{_exit_codes()}
 """
 
 

@@ -151,8 +151,13 @@ class _Live:
         return table
 
 
-_MARKS = {State.COMPLETED: "ok", State.VERIFIED: "ok", State.PLANNED: "plan", State.RUNNING: "sent"}
-_COLOURS = {"ok": "32", "plan": "36", "sent": "36"}
+_MARKS = {
+    State.VERIFIED: "verified",
+    State.COMPLETED: "finished, not verified",
+    State.PLANNED: "plan",
+    State.RUNNING: "sent",
+}
+_COLOURS = {State.VERIFIED: "32", State.COMPLETED: "33", State.PLANNED: "36", State.RUNNING: "36"}
 
 
 def summary_lines(outcome: Outcome, out: TextIO) -> list[str]:
@@ -161,7 +166,7 @@ def summary_lines(outcome: Outcome, out: TextIO) -> list[str]:
     Everything is made printable for ``out`` before a colour is added, on a terminal, to the mark alone.
     """
     mark = _MARKS.get(outcome.state, outcome.state.value)
-    shown = f"\033[{_COLOURS.get(mark, '31')}m{mark}\033[0m" if out.isatty() else mark
+    shown = f"\033[{_COLOURS.get(outcome.state, '31')}m{mark}\033[0m" if out.isatty() else mark
     lines = [f"[{outcome.vm}] {shown}: {printable(outcome.message_to_human, out)}"]
     if facts := ", ".join(_facts(outcome)):
         lines.append(printable(f"    {facts}", out))
@@ -179,7 +184,7 @@ def _facts(outcome: Outcome) -> Iterator[str]:
     if evidence.directory:
         yield f"in {evidence.directory}"
     for tool in (evidence.tools or ())[-3:]:
-        ended = f"exit {tool.exit}" if tool.exit is not None else tool.status
+        ended = f"exit {tool.exit}" if tool.exit is not None else tool.status.replace("_", " ")
         yield f"{shortened(tool.title or tool.tool, 50)} -> {ended}"
     if evidence.tokens is not None:
         yield f"{evidence.tokens['input'] + evidence.tokens['output']} tokens"

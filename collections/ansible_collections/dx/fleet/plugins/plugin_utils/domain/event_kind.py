@@ -34,7 +34,7 @@ class EventKind(StrEnum):
     SESSION_CREATED = "session_created"
     TASK_SENT = "task_sent"  # task
     TOOL_STARTED = "tool_started"  # tool, title
-    TOOL_FINISHED = "tool_finished"  # tool, title, exit: of a shell command, else None
+    TOOL_FINISHED = "tool_finished"  # tool, title, exit: of a shell command, else None; cut_short
     TOOL_FAILED = "tool_failed"  # tool, title, error
     RETRYING = "retrying"  # attempt, why, next_try: milliseconds since the epoch
     CONNECTION_LOST = "connection_lost"  # reason_code
@@ -43,6 +43,7 @@ class EventKind(StrEnum):
 
     VERIFIED = "verified"  # of this and every other end: message; see audit/facts/kinds
     COMPLETED = "completed"
+    UNVERIFIED = "unverified"
     NO_OP = "no_op"
     FAILED = "failed"
     NEEDS_INPUT = "needs_input"

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum, StrEnum
 from typing import Any
 
-__all__ = ["Evidence", "ExitCode", "Outcome", "State", "ToolRun", "exit_code"]
+__all__ = ["EXIT_CODES", "MEANINGS", "Evidence", "ExitCode", "Outcome", "State", "ToolRun", "exit_code"]
 
 
 class State(StrEnum):
@@ -23,7 +23,8 @@ class State(StrEnum):
     PLANNED = "planned"  # check mode: nothing was sent
     RUNNING = "running"  # sent and not waited for
     VERIFIED = "verified"
-    COMPLETED = "completed"
+    COMPLETED = "completed"  # the agent finished; nothing of ours checked its work
+    UNVERIFIED = "unverified"  # a check was asked for and proves nothing
     NO_OP = "no_op"
     FAILED = "failed"
     NEEDS_INPUT = "needs_input"
@@ -36,7 +37,7 @@ class State(StrEnum):
 
     @property
     def good(self) -> bool:
-        """True where nothing is left for a person to do."""
+        """Whether it went as wanted, as far as was looked."""
         return ExitCode.of(self) is ExitCode.DONE
 
 
@@ -53,6 +54,7 @@ class ExitCode(IntEnum):
     TIMED_OUT = 7
     ABORTED = 8
     NO_OP = 9
+    UNVERIFIED = 10
     DETACHED = 130
 
     @classmethod
@@ -61,11 +63,45 @@ class ExitCode(IntEnum):
         return _EXIT_CODES[state]
 
 
+MEANINGS: Mapping[State, str] = {
+    State.VERIFIED: "our own run of the verify command passed, with tests counted",
+    State.COMPLETED: "the agent finished; nothing of ours checked its work",
+    State.UNVERIFIED: "a check was asked for, and proves nothing: no fresh report, no test counted",
+    State.NO_OP: "the agent finished without work: no change where one was expected, or an empty turn",
+    State.FAILED: "the tests, the agent or its model failed",
+    State.LOST: "the server died with it",
+    State.REFUSED: "nothing was sent: VM disabled or full, session busy, id in use, bead claimed by another,"
+    " wrong version",
+    State.UNREACHABLE: "no OpenCode answers there, or not to us",
+    State.NEEDS_INPUT: "the agent waits for a permission or an answer",
+    State.TIMED_OUT: "our time limit was reached; the session was aborted",
+    State.STALLED: "nothing moved for too long; the session was aborted",
+    State.ABORTED: "stopped by someone, or by `--max-steps` or `--max-cost`",
+}
+"""What each final state means, for README and documentation; a test holds them to it."""
+
+EXIT_CODES: Mapping[ExitCode, str] = {
+    ExitCode.DONE: "done",
+    ExitCode.OWN_FAULT: "our own fault",
+    ExitCode.USAGE: "usage",
+    ExitCode.FAILED: "failed, lost or mixed",
+    ExitCode.REFUSED: "refused",
+    ExitCode.UNREACHABLE: "unreachable",
+    ExitCode.NEEDS_INPUT: "needs input",
+    ExitCode.TIMED_OUT: "timed out or stalled",
+    ExitCode.ABORTED: "aborted",
+    ExitCode.NO_OP: "no work was done",
+    ExitCode.UNVERIFIED: "not verified though asked for",
+    ExitCode.DETACHED: "detached (the task goes on)",
+}
+"""What each exit code means, for ``--help``."""
+
 _EXIT_CODES: Mapping[State, ExitCode] = {
     State.PLANNED: ExitCode.DONE,
     State.RUNNING: ExitCode.DONE,
     State.VERIFIED: ExitCode.DONE,
     State.COMPLETED: ExitCode.DONE,
+    State.UNVERIFIED: ExitCode.UNVERIFIED,
     State.NO_OP: ExitCode.NO_OP,
     State.FAILED: ExitCode.FAILED,
     State.LOST: ExitCode.FAILED,
@@ -94,7 +130,8 @@ def exit_code(states: Iterable[State]) -> ExitCode:
 class ToolRun:
     """One tool call of the agent as the server reports it.
 
-    ``exit`` is the exit code of a shell command, None for other tools, after a timeout or an abort.
+    ``exit`` is the exit code of a shell command, None for other tools. ``status`` is ``completed``,
+    ``error``, ``cut_short`` (a shell command that a time-out or an abort ended), or what it was at the end.
     """
 
     tool: str

@@ -69,6 +69,8 @@ def _tool(fields: _Fields) -> str:
 
 def _tool_finished(fields: _Fields) -> str:
     code = fields.get("exit")
+    if fields.get("cut_short"):
+        return f"{_tool(fields)} -> cut short"
     return f"{_tool(fields)} -> {f'exit {code}' if isinstance(code, int) else 'done'}"
 
 

@@ -187,6 +187,12 @@ class ToolState(_Answer):
         code = self.metadata.get("exit")
         return code if isinstance(code, int) and not isinstance(code, bool) else None
 
+    @property
+    def was_cut_short(self) -> bool:
+        """Whether a shell command was ended by a time-out or an abort. OpenCode 1.18 calls it ``completed``
+        then, with the exit code null."""
+        return self.status == "completed" and "exit" in self.metadata and self.metadata["exit"] is None
+
 
 def call_title(given: Any, title: Any) -> str:
     """What a tool call does: the command, path or pattern that it is given, else its title."""

@@ -35,6 +35,11 @@ class Verdict:
     message: str
     settled: bool = True
 
+    @property
+    def finished(self) -> bool:
+        """Whether the agent ended the turn by itself, with work or without."""
+        return self.state in (State.COMPLETED, State.NO_OP)
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -109,7 +114,7 @@ def _without_later_summary(messages: list[Message]) -> list[Message]:
     end = len(messages)
     while end and _is_of_compaction(messages[end - 1]):
         end -= 1
-    return messages[:end] if judge(messages[:end]).state is State.COMPLETED else messages
+    return messages[:end] if judge(messages[:end]).finished else messages
 
 
 def _is_of_compaction(message: Message) -> bool:
@@ -143,8 +148,8 @@ def judge(messages: Sequence[Message]) -> Verdict:
             "the server died in the middle of the task and does not resume it",
             settled=False,
         )
-    verdict = _of_finish(last)
-    if verdict.state is State.COMPLETED and any(_is_prompt(message) for message in messages[1:]):
+    verdict = _of_finish(messages)
+    if verdict.finished and any(_is_prompt(message) for message in messages[1:]):
         return _merged(messages, verdict)
     return verdict
 
@@ -183,10 +188,11 @@ def _of_error(error: MessageError) -> Verdict:
     return Verdict(State.FAILED, reason, f"the model failed: {words}")
 
 
-def _of_finish(last: Message) -> Verdict:
+def _of_finish(messages: Sequence[Message]) -> Verdict:
+    last = messages[-1]
     finish = last.info.finish
     if finish == "stop":
-        return Verdict(State.COMPLETED, "completed", _summary(last))
+        return _of_stop(messages)
     if finish == "length":
         return Verdict(State.FAILED, "answer_cut", "the model's answer was cut at its length limit")
     if finish == "content-filter":
@@ -208,9 +214,41 @@ def _was_rejected(part: Part) -> bool:
     return error is not None and ("rejected" in error or "dismissed" in error)
 
 
-def _summary(last: Message) -> str:
-    text = _text(last)
-    return f"the agent finished: {shortened(text, 160)}" if text else "the agent finished without a word"
+def _of_stop(messages: Sequence[Message]) -> Verdict:
+    """The agent says that it is done. A turn in which it did nothing and wrote nothing is not work."""
+    text, tools = _text(messages[-1]), _tools_of(messages)
+    if not text and not any(_succeeded(tool) for tool in tools):
+        return Verdict(State.NO_OP, "empty_turn", "the agent ended its turn without work and without a word")
+    words = f"the agent wrote: {shortened(text, 160)}" if text else "the agent wrote nothing"
+    trouble = _trouble_of(next((tool for tool in reversed(tools) if _is_shell(tool)), None))
+    if trouble:
+        words = f"its last command {trouble}; {words}"
+    return Verdict(State.COMPLETED, "completed", words)
+
+
+def _tools_of(messages: Sequence[Message]) -> list[Part]:
+    return [part for message in messages for part in message.parts if part.type == "tool"]
+
+
+def _succeeded(tool: Part) -> bool:
+    return tool.state is not None and tool.state.status == "completed"
+
+
+def _is_shell(tool: Part) -> bool:
+    return tool.tool in ("bash", "shell")
+
+
+def _trouble_of(command: Part | None) -> str | None:
+    """How the last shell command went wrong, if it did: the agent's own words may leave it out."""
+    if command is None or command.state is None:
+        return None
+    title = shortened(command.title(), 60)
+    if command.state.was_cut_short:
+        return f"was cut short ({title})"
+    code = command.state.exit_code()
+    if code:
+        return f"failed ({title} -> exit {code})"
+    return f"failed ({title})" if command.state.status == "error" else None
 
 
 def _text(message: Message) -> str:
@@ -226,7 +264,7 @@ def evidence_of(
         return evidence
     steps = [message for message in messages if message.info.role == "assistant"]
     paid = [*steps, *subagents]
-    tools = [part for step in steps for part in step.parts if part.type == "tool"]
+    tools = _tools_of(steps)
     last = steps[-1] if steps else None
     ended = last.info.time.completed if last else None
     error = last.info.error if last else None
@@ -261,8 +299,9 @@ def _model(step: Message | None) -> str | None:
 
 
 def _tool_run(part: Part) -> ToolRun:
-    status = part.state.status if part.state else "unknown"
-    exit_code = part.state.exit_code() if part.state else None
+    state = part.state
+    status = "unknown" if state is None else "cut_short" if state.was_cut_short else state.status
+    exit_code = state.exit_code() if state else None
     return ToolRun(tool=part.tool, title=shortened(part.title(), 200), status=status, exit=exit_code)
 
 

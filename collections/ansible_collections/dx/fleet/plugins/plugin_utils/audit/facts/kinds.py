@@ -91,8 +91,6 @@ def ended(outcome: Outcome, subject: Subject, *, seen_by: str = "") -> AuditEven
         "next_action": outcome.next_action,
         **dict(_evidence(outcome.evidence)),
     }
-    if outcome.state is State.COMPLETED and outcome.evidence.text:
-        fields["said"] = outcome.evidence.text
     return AuditEvent(kind, about, fields, _occurrence_of(outcome, seen_by))
 
 

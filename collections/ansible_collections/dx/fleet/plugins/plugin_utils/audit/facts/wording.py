@@ -23,7 +23,6 @@ __all__ = ["headline_of", "state_of", "states_of", "words_of"]
 
 TASK_WIDTH = 300
 WIDTH = 500
-SAID_WIDTH = 160
 NAME_WIDTH = 80
 VMS_SHOWN = 20
 
@@ -31,7 +30,8 @@ _STATES = {
     EventKind.SESSION_CREATED: "running",
     EventKind.RETRYING: "running, the model is asked again",
     EventKind.ABORTING: "stopping",
-    EventKind.NO_OP: "nothing changed",
+    EventKind.COMPLETED: "finished, not verified",
+    EventKind.NO_OP: "no work done",
     EventKind.TASK_FAILED: "a task of the play failed",
 }
 """Of the other kinds, the value says how a VM stands."""
@@ -135,11 +135,11 @@ def _unreadable(event: AuditEvent) -> str:
 
 def _end(event: AuditEvent) -> str:
     state = state_of(event.kind).capitalize()
-    said = _short(event, "said", SAID_WIDTH) or _short(event, "message")
+    message = _short(event, "message")
     evidence = ", ".join(_evidence(event))
     in_brackets = f" ({evidence})" if evidence else ""
     next_action = _short(event, "next_action")
-    return f"{state}: {said}{in_brackets}{f'. Next: {next_action}' if next_action else ''}"
+    return f"{state}: {message}{in_brackets}{f'. Next: {next_action}' if next_action else ''}"
 
 
 def _evidence(event: AuditEvent) -> Iterator[str]:
@@ -148,7 +148,7 @@ def _evidence(event: AuditEvent) -> Iterator[str]:
     yield from (f"{count} {shortened(name)}" for name, count in _mapping(event, "tests").items())
     for tool in _tools(event):
         code = _number(tool, "exit")
-        end = f"exit {code}" if code is not None else shortened(str(tool.get("status")))
+        end = f"exit {code}" if code is not None else shortened(str(tool.get("status")).replace("_", " "))
         yield f"{shortened(str(tool.get('title')), 60)} -> {end}"
     if commit := _short(event, "commit")[:10]:
         yield f"commit {commit}"

@@ -152,8 +152,14 @@ class Follower:
         if status == "running":
             self.changed(EventKind.TOOL_STARTED, **call_fields)
         elif status == "completed":
-            code = _mapping(state.get("metadata")).get("exit")
-            self.changed(EventKind.TOOL_FINISHED, **call_fields, exit=code if isinstance(code, int) else None)
+            metadata = _mapping(state.get("metadata"))
+            code = metadata.get("exit")
+            self.changed(
+                EventKind.TOOL_FINISHED,
+                **call_fields,
+                exit=code if isinstance(code, int) else None,
+                cut_short="exit" in metadata and code is None,
+            )
         elif status == "error":
             self.changed(EventKind.TOOL_FAILED, **call_fields, error=_bounded(state.get("error")))
 
