@@ -28,7 +28,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.domain.task import MAX_TA
 from tests import schemas
 from tests.command import Completed, run_ansible, run_dispatch, run_fleet
 from tests.unit.endpoints_files import file_text
-from tests.unit.fake_opencode import HOME, FakeOpenCode, answer
+from tests.unit.fake_opencode import HOME, FakeOpenCode, answer, unauthorized
 
 from .served import closed_port, hanging, served
 
@@ -241,9 +241,9 @@ case("disabled VM", RUN, REFUSED, "vm_disabled", "disabled", entry(enabled=False
 case(
     "password variable not set", RUN, REFUSED, "password_missing", "DX_UNSET", entry(password_env="DX_UNSET")
 )
-case("repo not on the VM", ("epyc6", "nosuch", "Run"), FAILED, "repo_not_found", f"tried {HOME}/nosuch")
-case("unknown session", (*RUN, "--session", "ses_none"), FAILED, "unknown_session", "'ses_none'")
-case("malformed session", (*RUN, "--session", "none"), FAILED, "unknown_session", "'none'")
+case("repo not on the VM", ("epyc6", "nosuch", "Run"), REFUSED, "repo_not_found", f"tried {HOME}/nosuch")
+case("unknown session", (*RUN, "--session", "ses_none"), REFUSED, "unknown_session", "'ses_none'")
+case("malformed session", (*RUN, "--session", "none"), REFUSED, "unknown_session", "'none'")
 case(
     "session of another directory",
     (*RUN, "--session", "ses_old"),
@@ -253,9 +253,9 @@ case(
     session_elsewhere,
 )
 case("busy session", (*RUN, "--session", "ses_old"), REFUSED, "session_busy", "busy", session_busy)
-case("unknown agent", (*RUN, "--agent", "nosuch"), FAILED, "unknown_agent", "build, plan")
-case("unknown model", (*RUN, "--model", "a/b"), FAILED, "unknown_model", "scripted/main")
-case("unknown dispatch", ("epyc6", "--id", "d1"), FAILED, "unknown_dispatch", "d1")
+case("unknown agent", (*RUN, "--agent", "nosuch"), REFUSED, "unknown_agent", "build, plan")
+case("unknown model", (*RUN, "--model", "a/b"), REFUSED, "unknown_model", "scripted/main")
+case("unknown dispatch", ("epyc6", "--id", "d1"), REFUSED, "unknown_dispatch", "d1")
 case(
     "DNS failure",
     RUN,
@@ -274,20 +274,18 @@ case(
     at_hanging,
 )
 case("self-signed certificate", RUN, UNREACHABLE, "tls_error", "certificate", at_self_signed)
-case("TLS to a plain server", RUN, UNREACHABLE, "tls_error", "SSL", at_plain_http_by_tls)
-case("401", RUN, UNREACHABLE, "unauthorized", "password", answers(answer(401)))
-case("HTML with 200", RUN, UNREACHABLE, "not_opencode", "text/html", answers(answer(200, HTML, "text/html")))
+case("TLS to a plain server", RUN, UNREACHABLE, "tls_mismatch", "plain HTTP", at_plain_http_by_tls)
+case("401", RUN, REFUSED, "unauthorized", "password", answers(unauthorized()))
+case("HTML with 200", RUN, REFUSED, "not_opencode", "text/html", answers(answer(200, HTML, "text/html")))
 case(
     "JSON of another service",
     RUN,
-    UNREACHABLE,
+    REFUSED,
     "not_opencode",
     "another",
     answers(answer(200, {"status": "ok"})),
 )
-case(
-    "truncated JSON", RUN, UNREACHABLE, "not_opencode", "broken JSON", answers(answer(200, b'{"healthy": tr'))
-)
+case("truncated JSON", RUN, REFUSED, "not_opencode", "broken JSON", answers(answer(200, b'{"healthy": tr')))
 case(
     "500 with a log ref",
     RUN,

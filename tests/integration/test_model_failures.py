@@ -104,7 +104,7 @@ def test_an_unknown_agent_or_model_is_found_before_anything_is_made(
     before = fleet["epyc6"].sessions()
     completed = fleet.dispatch("epyc6", "affordabot", "@say never", option, name)
     result = completed.result()
-    assert (completed.code, result["state"], result["reason_code"]) == (3, "failed", reason)
+    assert (completed.code, result["state"], result["reason_code"]) == (4, "refused", reason)
     assert "it has " in result["message_to_human"]
     assert fleet["epyc6"].sessions() == before
     assert model.prompts() == []

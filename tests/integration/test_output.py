@@ -45,7 +45,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(fleet: Fleet) -> Non
 
 def test_a_dry_run_finds_what_would_fail(fleet: Fleet) -> None:
     completed = fleet.dispatch(fleet.default, f"no-such-repo-{fresh_id()}", ANY, "--dry-run")
-    assert (completed.code, completed.result()["reason_code"]) == (3, "repo_not_found")
+    assert (completed.code, completed.result()["reason_code"]) == (4, "repo_not_found")
 
 
 def test_a_dry_run_of_a_replay_says_so(fleet: Fleet) -> None:

@@ -64,7 +64,7 @@ def test_with_its_password_a_server_takes_the_task(locked_fleet: Fleet, locked: 
 def test_a_wrong_password_is_said(locked_fleet: Fleet, locked: Lab, given: str) -> None:
     completed = _without(locked_fleet, **{VARIABLE: given}).dispatch("epyc6", "affordabot", "@say wrong one")
     result = completed.result()
-    assert (completed.code, result["state"], result["reason_code"]) == (5, "unreachable", "unauthorized")
+    assert (completed.code, result["state"], result["reason_code"]) == (4, "refused", "unauthorized")
     assert "password_env" in result["next_action"]
     assert locked.model.prompts("wrong one") == []
     assert given not in completed.out + completed.err
@@ -86,7 +86,7 @@ def test_a_server_that_wants_a_password_of_which_nobody_was_told(
 ) -> None:
     untold = locked_fleet.described_as(tmp_path, epyc6={"password_env": None})
     completed = untold.dispatch("epyc6", "affordabot", "@say not told")
-    assert (completed.code, completed.result()["reason_code"]) == (5, "unauthorized")
+    assert (completed.code, completed.result()["reason_code"]) == (4, "unauthorized")
 
 
 def test_the_password_is_nowhere_to_be_seen(locked_fleet: Fleet, locked: Lab) -> None:
@@ -113,4 +113,4 @@ def test_the_status_of_a_locked_server(locked_fleet: Fleet) -> None:
     assert (completed.code, completed.document()["vms"][0]["vm"]) == (0, "epyc6")
     _assert_untold(completed)
     refused = _without(locked_fleet, **{VARIABLE: "wrong"}).look("status")
-    assert (refused.code, refused.result()["reason_code"]) == (5, "unauthorized")
+    assert (refused.code, refused.result()["reason_code"]) == (4, "unauthorized")

@@ -81,7 +81,7 @@ def test_an_id_in_use_for_another_task_is_refused(fleet: Fleet) -> None:
 
 def test_an_id_that_the_vm_never_saw_is_said(fleet: Fleet) -> None:
     completed = fleet.dispatch(fleet.default, "--id", fresh_id())
-    assert (completed.code, completed.result()["reason_code"]) == (3, "unknown_dispatch")
+    assert (completed.code, completed.result()["reason_code"]) == (4, "unknown_dispatch")
 
 
 def test_a_failed_dispatch_stays_failed(fleet: Fleet, model: ScriptedModel) -> None:

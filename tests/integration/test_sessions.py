@@ -61,12 +61,12 @@ def test_a_busy_session_is_refused(fleet: Fleet, model: ScriptedModel, busy_sess
 def test_an_unknown_session_is_said(fleet: Fleet, session: str) -> None:
     before = fleet[fleet.default].sessions()
     completed = fleet.dispatch(fleet.default, fleet.repo, ANY, "--session", session)
-    assert (completed.code, completed.result()["reason_code"]) == (3, "unknown_session")
+    assert (completed.code, completed.result()["reason_code"]) == (4, "unknown_session")
     assert fleet[fleet.default].sessions() == before
 
 
 def test_a_session_is_unknown_to_the_other_vms(fleet: Fleet, lab: Lab, model: ScriptedModel) -> None:
     session = fleet.dispatch("epyc6", "affordabot", "@say on epyc6").result()["session"]
     completed = fleet.dispatch("macmini", "affordabot", "@say on macmini", "--session", session)
-    assert (completed.code, completed.result()["reason_code"]) == (3, "unknown_session")
+    assert (completed.code, completed.result()["reason_code"]) == (4, "unknown_session")
     assert model.prompts("on macmini") == []

@@ -124,6 +124,6 @@ def test_a_repo_that_is_not_there_is_named_with_what_was_tried(fleet: Fleet) -> 
     before = fleet[fleet.default].sessions()
     completed = fleet.dispatch(fleet.default, f"no-such-repo-{fresh_id()}", ANY)
     result = completed.result()
-    assert (completed.code, result["state"], result["reason_code"]) == (3, "failed", "repo_not_found")
+    assert (completed.code, result["state"], result["reason_code"]) == (4, "refused", "repo_not_found")
     assert "tried /" in result["message_to_human"]
     assert fleet[fleet.default].sessions() == before

@@ -22,7 +22,19 @@ from urllib.parse import unquote
 import httpx
 from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.client import OpenCode
 
-__all__ = ["HOME", "URL", "FakeOpenCode", "FakeSession", "answer", "lost", "not_sent", "tool"]
+__all__ = [
+    "HOME",
+    "URL",
+    "FakeOpenCode",
+    "FakeSession",
+    "answer",
+    "answered_for",
+    "lost",
+    "not_sent",
+    "own_error",
+    "tool",
+    "unauthorized",
+]
 
 URL = "http://epyc6:4105"
 HOME = "/home/feng"
@@ -56,6 +68,34 @@ def answer(status: int, body: Any = None, content_type: str = "application/json"
     def fault(server: FakeOpenCode, request: httpx.Request) -> httpx.Response:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         return httpx.Response(status, headers={"content-type": content_type}, content=content)
+
+    return fault
+
+
+def own_error(status: int, name: str, message: str = "no", **data: Any) -> Fault:
+    """OpenCode itself says no; it does nothing."""
+    return answer(status, {"name": name, "data": {"message": message, **data}})
+
+
+def unauthorized() -> Fault:
+    """OpenCode wants a password."""
+
+    def fault(server: FakeOpenCode, request: httpx.Request) -> httpx.Response:
+        return httpx.Response(401, headers={"www-authenticate": 'Basic realm="Secure Area"'})
+
+    return fault
+
+
+def answered_for(status: int, body: Any, content_type: str, when: str, delay_s: float = 0.5) -> Fault:
+    """Somebody answers for the server. What became of the request: ``instead``: nothing; ``after``: the server
+    had done it by then; ``before``: the server gets it later, by so many seconds."""
+
+    def fault(server: FakeOpenCode, request: httpx.Request) -> httpx.Response:
+        if when == "after":
+            server.do(request)
+        elif when == "before":
+            asyncio.get_running_loop().call_later(delay_s, server.do, request)
+        return answer(status, body, content_type)(server, request)
 
     return fault
 
@@ -166,6 +206,10 @@ class FakeOpenCode:
         ]
         self.models = {"scripted": ["main", "small"]}
         self.sessions: dict[str, FakeSession] = {}
+        self.broken: dict[str, list[dict[str, Any]]] = {}
+        """Directories whose opencode.json is wrong, with its issues."""
+        self.links: dict[str, str] = {}
+        """Symbolic links among the directories."""
         self.permissions: list[dict[str, Any]] = []
         self.questions: list[dict[str, Any]] = []
         self.aborted: list[str] = []
@@ -175,6 +219,7 @@ class FakeOpenCode:
         self.streams: list[asyncio.Queue[object]] = []
         self.connected = asyncio.Event()
         self._rules: list[_Rule] = []
+        self._bad_places: dict[str, Fault] = {}
 
     # -- for tests --
 
@@ -186,9 +231,14 @@ class FakeOpenCode:
         """Spoil so many requests with that path (a regular expression), after letting some through."""
         self._rules.append(_Rule(method, re.compile(path), fault, times, after))
 
+    def faults_in(self, directory: str, fault: Fault) -> None:
+        """Spoil every request for that directory."""
+        self._bad_places[directory] = fault
+
     def mend(self) -> None:
         """Spoil no request any more."""
         self._rules.clear()
+        self._bad_places.clear()
 
     def session(self, name: str = "ses_1", directory: str = f"{HOME}/affordabot", **more: Any) -> FakeSession:
         """A session that is there already."""
@@ -242,20 +292,23 @@ class FakeOpenCode:
             if rule.times > 0:
                 rule.times -= 1
                 return rule.fault(self, request)
-        return self.do(request)
+        place = request.url.params.get("directory")
+        return self._bad_places[place](self, request) if place in self._bad_places else self.do(request)
 
     def do(self, request: httpx.Request) -> httpx.Response:
         """What the server does with a request."""
         path = [unquote(part) for part in request.url.raw_path.decode().partition("?")[0].split("/")[1:]]
         body: Any = json.loads(request.content) if request.content else None
         directory = request.url.params.get("directory", HOME)
+        if directory in self.broken and path[0] not in ("global", "path", "project"):
+            return self._config_invalid(directory)
         match request.method, path:
             case "GET", ["global", "health"]:
                 return _json({"healthy": True, "version": self.version})
             case "GET", ["global", "event"]:
                 return self._event_stream()
             case "GET", ["path"]:
-                return _json({"home": HOME, "directory": HOME})
+                return _json({"home": HOME, "directory": self.links.get(directory, directory)})
             case "GET", ["project"]:
                 return _json([{"id": worktree, "worktree": worktree} for worktree in self.projects])
             case "GET", ["file"]:
@@ -300,6 +353,8 @@ class FakeOpenCode:
         session = self.sessions.get(name)
         if session is None:
             return _not_found(f"Session not found: {name}")
+        if session.directory in self.broken:
+            return self._config_invalid(session.directory)
         match request.method, rest:
             case "GET", []:
                 return _json(session.as_dict())
@@ -322,6 +377,10 @@ class FakeOpenCode:
                 self._prompt(session, body)
                 return httpx.Response(204)
         return _fault()
+
+    def _config_invalid(self, directory: str) -> httpx.Response:
+        data = {"path": f"{directory}/opencode.json", "issues": self.broken[directory]}
+        return httpx.Response(400, json={"name": "ConfigInvalidError", "data": data})
 
     def _prompt(self, session: FakeSession, body: Any) -> None:
         """A repeat starts no second run, and puts each part in the place of that with its id."""

@@ -17,7 +17,7 @@ import pytest
 from ansible_collections.dx.fleet.plugins.action import opencode_dispatch, opencode_info, opencode_wait
 from ansible_collections.dx.fleet.plugins.plugin_utils.cli.document import document, encoded
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Outcome, exit_code
-from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait import server_watch
+from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait import pace
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -146,7 +146,7 @@ def some_of(fields: list[str]) -> st.SearchStrategy[Any]:
 def test_any_message_of_a_server_is_judged_or_an_error(info: Any, state: Any, error: Any) -> None:
     """Of the right outline, so that it gets past the first look."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(server_watch, "LOOK_EVERY_S", 0.001)
+        patch.setattr(pace, "LOOK_EVERY_S", 0.001)
         ansible = Ansible(patch)
         session = ansible.fake.session("ses_1")
         session.user("msg_1", "Run")

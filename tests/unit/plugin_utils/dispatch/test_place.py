@@ -21,7 +21,16 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.domain.request import Req
 from ansible_collections.dx.fleet.plugins.plugin_utils.opencode import client
 
 from tests.unit.clock import Clock
-from tests.unit.fake_opencode import HOME, FakeOpenCode, answer, lost, not_sent
+from tests.unit.fake_opencode import (
+    HOME,
+    FakeOpenCode,
+    answer,
+    answered_for,
+    lost,
+    not_sent,
+    own_error,
+    unauthorized,
+)
 
 REQUEST = Request(dispatch="d1", task="Run make test", vm="epyc6", repo="affordabot")
 REF = {"name": "UnknownError", "data": {"message": "no", "ref": "err_1"}}
@@ -210,15 +219,61 @@ async def test_a_server_that_is_gone_is_given_up_after_some_tries(step: tuple[st
 
 
 @pytest.mark.parametrize("step", [LABEL, PROMPT])
-@pytest.mark.parametrize(
-    "fault", [answer(500, REF), answer(200, b"<html>", "text/html"), answer(401), answer(400, {})]
-)
+@pytest.mark.parametrize("fault", [answer(500, REF), unauthorized(), own_error(400, "BadRequest")])
 async def test_a_session_that_was_made_for_nothing_is_deleted(step: tuple[str, str], fault: Any) -> None:
     fake = FakeOpenCode()
     fake.add(*step, fault)
     error = await failure(fake)
-    assert error.state is State.FAILED
+    assert error.state is State.REFUSED
     assert fake.sessions == {}
+
+
+@pytest.mark.parametrize("step", [CREATE, LABEL, PROMPT])
+@pytest.mark.parametrize("status", [202, 301, 400, 404, 413, 500, 502])
+async def test_what_somebody_else_answers_to_a_write_is_no_answer(step: tuple[str, str], status: int) -> None:
+    """The server took it, or did not; both are looked for."""
+    for after in (False, True):
+        fake = FakeOpenCode()
+        fake.add(*step, answered_for(status, b"<html>", "text/html", "after" if after else "instead"))
+        plan = await plan_of(fake)
+        async with fake.client() as server:
+            assert await submit.place(server, REQUEST, plan)
+        assert texts(fake) == ["Run make test"]
+        assert fake.count(*step) == (1 if after else 2)
+
+
+@pytest.mark.parametrize("step", [CREATE, LABEL, PROMPT])
+async def test_what_is_only_ever_answered_by_somebody_else_is_unknown(step: tuple[str, str]) -> None:
+    fake = FakeOpenCode()
+    fake.add(*step, answer(502, b"<html>", "text/html"), times=100)
+    error = await failure(fake)
+    assert (error.state, error.reason_code) == (State.UNREACHABLE, "effect_unknown")
+    assert ("the task was not sent" in error.message) is (step is not PROMPT)
+    assert fake.count(*step) == submit.TRIES
+
+
+async def test_a_no_after_a_lost_answer_is_not_the_end_of_it() -> None:
+    """The first prompt may still be under way, in a gateway say."""
+    fake = FakeOpenCode()
+    fake.add(*PROMPT, answer(504))
+    fake.add(*PROMPT, own_error(400, "BadRequest"))
+    error = await failure(fake)
+    assert error.reason_code == "effect_unknown"
+    assert fake.sessions
+
+
+async def test_a_project_that_breaks_meanwhile_is_refused_with_its_file() -> None:
+    fake = FakeOpenCode()
+    plan = await plan_of(fake)
+    fake.broken[plan.directory] = [{"path": ["provider"], "message": "Expected object, got 7"}]
+    async with fake.client() as server:
+        with pytest.raises(DispatchError) as caught:
+            await submit.place(server, REQUEST, plan)
+    error = caught.value
+    assert (error.state, error.reason_code) == (State.REFUSED, "config_invalid")
+    assert f"{plan.directory}/opencode.json is broken: provider: Expected object, got 7" in error.message
+    assert error.next_action == f"mend {plan.directory}/opencode.json on epyc6"
+    assert fake.bodies == []
 
 
 async def test_a_session_with_a_message_in_it_is_never_deleted() -> None:

@@ -14,8 +14,9 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.dispatch.preflight import
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import PreflightError
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import State
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.request import Request, Resolution
+from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.versions import NEWEST_TESTED, OLDEST
 
-from tests.unit.fake_opencode import HOME, FakeOpenCode, answer, lost, not_sent
+from tests.unit.fake_opencode import HOME, FakeOpenCode, answer, lost, not_sent, own_error, unauthorized
 
 REQUEST = Request(dispatch="d1", task="Run make test", vm="epyc6", repo="affordabot")
 
@@ -40,27 +41,76 @@ async def refused(fake: FakeOpenCode, request: Request = REQUEST) -> PreflightEr
 # -- the server --
 
 
+HTML = b"<html>"
+
+
 @pytest.mark.parametrize(
-    ("fault", "reason", "advice"),
+    ("fault", "state", "reason", "advice"),
     [
-        (not_sent(), "connection_refused", "start the server on epyc6"),
-        (not_sent(httpx.ConnectTimeout), "connect_timeout", "start the server on epyc6"),
-        (lost(httpx.ReadTimeout), "answer_timeout", "look at what answers"),
-        (answer(401), "unauthorized", "password_env of epyc6"),
-        (answer(200, b"<html>", "text/html"), "not_opencode", "look at what answers"),
-        (answer(200, {"healthy": False, "version": "1"}), "not_opencode", "look at what answers"),
-        (answer(200, {"status": "ok"}), "not_opencode", "look at what answers"),
-        (answer(500, {"data": {"message": "no", "ref": "err_1"}}), "server_error", "look for err_1 in"),
+        (
+            not_sent(),
+            State.UNREACHABLE,
+            "connection_refused",
+            "start the server on epyc6: opencode serve --hostname epyc6 --port 4105",
+        ),
+        (not_sent(httpx.ConnectTimeout), State.UNREACHABLE, "connect_timeout", "tailscale ping epyc6"),
+        (
+            lost(httpx.ReadTimeout),
+            State.UNREACHABLE,
+            "answer_timeout",
+            "curl -m 5 http://epyc6:4105/global/health",
+        ),
+        (answer(502, HTML, "text/html"), State.UNREACHABLE, "gateway_error", "behind the gateway"),
+        (own_error(500, "UnknownError", ref="err_1"), State.UNREACHABLE, "server_error", "look for err_1 in"),
+        (unauthorized(), State.REFUSED, "unauthorized", "password_env of epyc6"),
+        (answer(200, HTML, "text/html"), State.REFUSED, "not_opencode", "lsof -nP -iTCP:4105 -sTCP:LISTEN"),
+        (answer(200, {"healthy": False, "version": "1"}), State.REFUSED, "not_opencode", "lsof"),
+        (answer(200, {"status": "ok"}), State.REFUSED, "not_opencode", "lsof"),
+        (answer(404, {"message": "no Route matched"}), State.REFUSED, "not_opencode", "lsof"),
+        (answer(301, b"", "text/html"), State.REFUSED, "redirected", "curl -sI http://epyc6:4105"),
     ],
 )
-async def test_a_server_that_is_not_there_or_not_opencode_is_unreachable(
-    fault: Any, reason: str, advice: str
+async def test_a_server_that_is_not_there_or_not_opencode_gets_nothing(
+    fault: Any, state: State, reason: str, advice: str
 ) -> None:
     fake = FakeOpenCode()
     fake.add("GET", "/global/health", fault, times=100)
     error = await refused(fake)
-    assert (error.state, error.reason_code) == (State.UNREACHABLE, reason)
+    assert (error.state, error.reason_code) == (state, reason)
     assert advice in (error.next_action or "")
+
+
+@pytest.mark.parametrize("version", ["1.17.19", "1.18.3", "1.18.16", "0.9.1", "2.3.2", "dev", ""])
+async def test_a_version_that_was_never_tested_is_refused_with_the_one_that_is_needed(version: str) -> None:
+    fake = FakeOpenCode()
+    fake.version = version
+    error = await refused(fake)
+    assert (error.state, error.reason_code) == (State.REFUSED, "version_unsupported")
+    assert f"runs OpenCode {version}" in error.message
+    assert OLDEST in error.message
+    assert f"npm install -g opencode-ai@{NEWEST_TESTED}" in (error.next_action or "")
+    assert "--hostname epyc6 --port 4105" in (error.next_action or "")
+    assert [path for _, path in fake.requests] == ["/global/health"]
+
+
+async def test_an_opencode_2_is_told_from_another_service_by_its_own_page() -> None:
+    fake = FakeOpenCode()
+    fake.add("GET", "/global/health", answer(200, HTML, "text/html"))
+    fake.add("GET", "/api/info", answer(200, {"version": "2.3.2", "pid": 1, "urls": [], "paths": {}}))
+    error = await refused(fake)
+    assert (error.state, error.reason_code) == (State.REFUSED, "version_unsupported")
+    assert "runs OpenCode 2.3.2" in error.message
+
+
+@pytest.mark.parametrize(("version", "warns"), [(OLDEST, False), (NEWEST_TESTED, False), ("1.99.0", True)])
+async def test_a_version_that_is_newer_than_tested_goes_on_with_a_warning(version: str, warns: bool) -> None:
+    fake = FakeOpenCode()
+    fake.version = version
+    plan = await planned(fake)
+    assert (plan.warning is not None) is warns
+    if plan.warning is not None:
+        assert version in plan.warning
+        assert NEWEST_TESTED in plan.warning
 
 
 async def test_a_server_that_is_silent_for_a_while_is_waited_for() -> None:
@@ -83,7 +133,23 @@ async def test_a_stranger_that_has_a_health_page_is_found_out_by_the_next_look()
     fake = FakeOpenCode()
     fake.add("GET", "/session/", answer(404, b"404 page not found", "text/plain"), times=100)
     error = await refused(fake)
-    assert (error.state, error.reason_code) == (State.UNREACHABLE, "not_opencode")
+    assert (error.state, error.reason_code) == (State.REFUSED, "not_opencode")
+
+
+async def test_what_a_gateway_answers_to_the_question_for_the_directory_is_not_that_there_is_none() -> None:
+    fake = FakeOpenCode()
+    fake.add("GET", "/file", answer(503, HTML, "text/html"), times=100)
+    error = await refused(fake)
+    assert (error.state, error.reason_code) == (State.UNREACHABLE, "gateway_error")
+
+
+async def test_a_project_with_a_broken_configuration_is_refused_with_its_file() -> None:
+    fake = FakeOpenCode()
+    fake.broken[f"{HOME}/affordabot"] = [{"path": ["provider"], "message": "Expected object, got 7"}]
+    error = await refused(fake)
+    assert (error.state, error.reason_code) == (State.REFUSED, "config_invalid")
+    assert f"{HOME}/affordabot/opencode.json is broken: provider: Expected object, got 7" in error.message
+    assert error.next_action == f"mend {HOME}/affordabot/opencode.json on epyc6"
 
 
 # -- the directory --
@@ -111,9 +177,29 @@ async def test_a_repo_becomes_the_directory_that_is_said_for_it(request_: Reques
     assert not plan.replay
 
 
-async def test_a_project_that_the_server_knows_goes_before_the_home() -> None:
+async def test_a_project_that_the_server_knows_is_found_wherever_it_is() -> None:
     fake = FakeOpenCode()
+    fake.directories = {"/srv/repos/affordabot"}
     fake.projects = ["/", "/srv/other", "/srv/repos/affordabot"]
+    assert (await planned(fake)).directory == "/srv/repos/affordabot"
+
+
+@pytest.mark.parametrize("home", [True, False])
+async def test_two_places_of_one_name_are_refused_with_the_list(home: bool) -> None:
+    fake = FakeOpenCode()
+    places = ["/srv/repos/affordabot", f"{HOME}/affordabot" if home else "/srv/clients/affordabot"]
+    fake.directories = set(places)
+    fake.projects = ["/srv/repos/affordabot"] if home else places
+    error = await refused(fake)
+    assert (error.state, error.reason_code) == (State.REFUSED, "repo_ambiguous")
+    assert ", ".join(places) in error.message
+    assert (await planned(fake, replace(REQUEST, repo=places[1]))).directory == places[1]
+
+
+async def test_two_names_of_one_place_are_one() -> None:
+    fake = FakeOpenCode()
+    fake.projects = ["/srv/repos/affordabot"]
+    fake.links[f"{HOME}/affordabot"] = "/srv/repos/affordabot"
     assert (await planned(fake)).directory == "/srv/repos/affordabot"
 
 
@@ -127,7 +213,7 @@ async def test_a_repo_that_is_not_there_is_answered_with_what_was_tried() -> Non
     fake = FakeOpenCode()
     fake.projects = ["/gone/prime-radiant"]
     error = await refused(fake, replace(REQUEST, repo="prime-radiant"))
-    assert (error.state, error.reason_code) == (State.FAILED, "repo_not_found")
+    assert (error.state, error.reason_code) == (State.REFUSED, "repo_not_found")
     assert "/gone/prime-radiant" in error.message
     assert f"{HOME}/prime-radiant" in error.message
 
@@ -177,7 +263,7 @@ async def test_an_id_that_was_used_for_another_task_is_refused() -> None:
 
 async def test_an_unknown_dispatch_cannot_be_joined() -> None:
     error = await refused(FakeOpenCode(), replace(REQUEST, task="", repo=None))
-    assert (error.state, error.reason_code) == (State.FAILED, "unknown_dispatch")
+    assert (error.state, error.reason_code) == (State.REFUSED, "unknown_dispatch")
 
 
 async def test_a_session_without_our_message_is_not_a_replay() -> None:
@@ -198,9 +284,25 @@ async def test_a_resumed_session_goes_on_in_its_own_directory() -> None:
     assert (plan.session, plan.directory) == ("ses_old", "/srv/repos/affordabot")
 
 
+async def test_a_session_whose_directory_is_gone_is_refused() -> None:
+    """OpenCode would make it anew, and empty."""
+    fake = FakeOpenCode()
+    fake.session("ses_old", "/srv/worktrees/gone")
+    error = await refused(fake, RESUME)
+    assert (error.state, error.reason_code) == (State.REFUSED, "directory_gone")
+    assert "/srv/worktrees/gone" in error.message
+
+
+async def test_a_session_in_a_broken_project_is_refused_with_its_file() -> None:
+    fake = FakeOpenCode()
+    fake.session("ses_old", "/srv/repos/affordabot")
+    fake.broken["/srv/repos/affordabot"] = [{"path": [], "message": "no"}]
+    assert (await refused(fake, RESUME)).reason_code == "config_invalid"
+
+
 async def test_a_resumed_session_may_be_named_with_its_repo() -> None:
     fake = FakeOpenCode()
-    fake.session("ses_old", f"{HOME}/affordabot/")
+    fake.session("ses_old", f"{HOME}/affordabot")
     assert (await planned(fake, replace(RESUME, repo="affordabot"))).session == "ses_old"
 
 
@@ -208,7 +310,7 @@ async def test_a_resumed_session_may_be_named_with_its_repo() -> None:
 async def test_an_unknown_session_is_said_to_be_unknown(name: str) -> None:
     """OpenCode answers a malformed id with 500."""
     error = await refused(FakeOpenCode(), replace(RESUME, resume=name or "x y"))
-    assert (error.state, error.reason_code) == (State.FAILED, "unknown_session")
+    assert (error.state, error.reason_code) == (State.REFUSED, "unknown_session")
 
 
 async def test_a_session_of_another_directory_is_refused() -> None:
@@ -265,7 +367,7 @@ async def test_an_agent_that_can_lead_is_taken(agent: str) -> None:
 @pytest.mark.parametrize("agent", ["nosuch", "general", "title", ""])
 async def test_any_other_agent_is_unknown_and_the_known_ones_are_named(agent: str) -> None:
     error = await refused(FakeOpenCode(), replace(REQUEST, agent=agent))
-    assert (error.state, error.reason_code) == (State.FAILED, "unknown_agent")
+    assert (error.state, error.reason_code) == (State.REFUSED, "unknown_agent")
     assert "it has build, plan" in error.message
 
 
@@ -278,7 +380,7 @@ async def test_what_a_server_calls_its_agents_cannot_steer_a_terminal() -> None:
 async def test_an_unknown_model_is_answered_with_the_known_ones() -> None:
     await planned(FakeOpenCode(), replace(REQUEST, model="scripted/main"))
     error = await refused(FakeOpenCode(), replace(REQUEST, model="scripted/none"))
-    assert (error.state, error.reason_code) == (State.FAILED, "unknown_model")
+    assert (error.state, error.reason_code) == (State.REFUSED, "unknown_model")
     assert "scripted/main, scripted/small" in error.message
 
 

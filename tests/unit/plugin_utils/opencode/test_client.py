@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import httpx
 import pytest
@@ -13,10 +14,12 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.opencode import answers
 from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.answers import decode
 from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.client import OpenCode
 from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.errors import (
-    BadAnswer,
+    AnswerLost,
+    ConfigInvalid,
     NotFound,
     NotOpenCode,
     OpenCodeError,
+    OwnError,
     Rejected,
     ServerFault,
     Unauthorized,
@@ -51,19 +54,44 @@ from .answering import HTML, REF, answering, failure
         (201, b'{"id": "ses_1", "directory": "/"}', "application/json", NotOpenCode, "answered 201"),
         (204, b"", None, NotOpenCode, "answered 204"),
         (302, b"", None, NotOpenCode, "answered 302"),
-        (401, b"", None, Unauthorized, "password is missing or wrong"),
+        (401, b"", None, NotOpenCode, "answered 401"),
+        (401, HTML, "text/html", NotOpenCode, "not OpenCode"),
+        (
+            401,
+            b'{"_tag": "UnauthorizedError", "message": "Authentication required"}',
+            "application/json",
+            Unauthorized,
+            "password is missing or wrong",
+        ),
         (400, b'{"_tag": "BadRequest"}', "application/json", Rejected, "answered 400"),
-        (403, b"{}", "application/json", Rejected, "answered 403"),
+        (403, b"{}", "application/json", NotOpenCode, "answered 403"),
         (403, HTML, "text/html", NotOpenCode, "not OpenCode"),
         (
             404,
-            b'{"data": {"message": "Session not found: ses_1"}}',
+            b'{"name": "NotFoundError", "data": {"message": "Session not found: ses_1"}}',
             "application/json",
             NotFound,
             "not found: ses_1",
         ),
         (404, HTML, "text/html", NotOpenCode, "not OpenCode"),
-        (400, b'{"message": "\\u001b[31mno\\u009bway\\u202e"}', "application/json", Rejected, "[31mno"),
+        (404, b'{"message": "no Route matched"}', "application/json", NotOpenCode, "not OpenCode"),
+        (404, b'{"name": "NotFoundError"}', "application/json", NotOpenCode, "not OpenCode"),
+        (404, b'{"name": "Not Found", "data": {"message": "x"}}', "application/json", NotOpenCode, "404"),
+        (404, b'{"_tag": "BadRequest"}', "application/json", NotOpenCode, "not OpenCode"),
+        (
+            400,
+            b'{"_tag": "X", "message": "\\u001b[31mno\\u009bway\\u202e"}',
+            "text/plain",
+            NotOpenCode,
+            "400",
+        ),
+        (
+            400,
+            b'{"_tag": "BadRequest", "message": "\\u001b[31mno\\u202e"}',
+            "application/json",
+            Rejected,
+            "[31mno",
+        ),
         (404, b"404 page not found", "text/plain", NotOpenCode, "not OpenCode"),
         (
             500,
@@ -72,8 +100,10 @@ from .answering import HTML, REF, answering, failure
             ServerFault,
             "Check logs. (log ref err_30e885de)",
         ),
-        (502, HTML, "text/html", ServerFault, "answered 502"),
-        (500, b'{"data": 7, "message": []}', "application/json", ServerFault, "answered 500"),
+        (502, HTML, "text/html", NotOpenCode, "a gateway or proxy"),
+        (502, json.dumps(REF).encode(), "application/json", NotOpenCode, "a gateway or proxy"),
+        (429, b"{}", "application/json", NotOpenCode, "a gateway or proxy"),
+        (500, b'{"data": 7, "message": []}', "application/json", NotOpenCode, "a gateway or proxy"),
     ],
 )
 async def test_an_answer_is_believed_only_with_the_right_status_content_type_and_shape(
@@ -91,13 +121,55 @@ async def test_a_server_fault_leads_to_the_servers_log() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "reason"),
-    [(401, "unauthorized"), (404, "not_found"), (400, "request_rejected"), (500, "server_error")],
+    ("status", "name", "reason"),
+    [
+        (401, "UnauthorizedError", "unauthorized"),
+        (404, "NotFoundError", "not_found"),
+        (400, "BadRequest", "request_rejected"),
+        (500, "UnknownError", "server_error"),
+    ],
 )
-async def test_a_refusal_is_a_bad_answer_with_a_reason(status: int, reason: str) -> None:
-    error = await failure(answering(status, b"{}"))
-    assert isinstance(error, BadAnswer)
-    assert error.reason_code == reason
+async def test_what_opencode_itself_refuses_has_a_reason(status: int, name: str, reason: str) -> None:
+    for body in ({"_tag": name}, {"name": name, "data": {"message": "no"}}):
+        error = await failure(answering(status, json.dumps(body).encode()))
+        assert isinstance(error, OwnError)
+        assert error.reason_code == reason
+
+
+async def test_an_empty_401_is_opencodes_own_only_with_its_realm() -> None:
+    for realm, kind in (("Secure Area", Unauthorized), ("corporate proxy", NotOpenCode)):
+        headers = {"www-authenticate": f'Basic realm="{realm}"'}
+        transport = httpx.MockTransport(lambda _, headers=headers: httpx.Response(401, headers=headers))
+        assert type(await failure(OpenCode(URL, transport=transport))) is kind
+
+
+BROKEN = {
+    "path": "/srv/a/opencode.json",
+    "issues": [{"path": ["provider"], "message": "Expected object, got 7"}],
+}
+NO_JSON = {
+    "path": "/srv/a/opencode.json",
+    "message": "\n--- JSONC Input ---\n{\n--- Errors ---\nValueExpected at line 1, column 2\n   Line 1\n--- End ---",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "issue"),
+    [
+        ("ConfigInvalidError", BROKEN, "provider: Expected object, got 7"),
+        ("ConfigJsonError", NO_JSON, "ValueExpected at line 1, column 2"),
+    ],
+)
+async def test_a_broken_project_is_told_with_its_file_and_what_is_wrong(
+    name: str, data: dict[str, Any], issue: str
+) -> None:
+    error = await failure(answering(400, json.dumps({"name": name, "data": data}).encode()))
+    assert isinstance(error, ConfigInvalid)
+    assert (error.reason_code, error.file, error.issues) == (
+        "config_invalid",
+        "/srv/a/opencode.json",
+        (issue,),
+    )
 
 
 async def test_a_redirect_is_not_followed() -> None:
@@ -110,6 +182,8 @@ async def test_a_redirect_is_not_followed() -> None:
 
     error = await failure(OpenCode(URL, password="secret", transport=httpx.MockTransport(handle)))
     assert isinstance(error, NotOpenCode)
+    assert error.reason_code == "redirected"
+    assert "a redirect to http://elsewhere:1/" in error.message
     assert asked == [f"{URL}/session/ses_1"]
 
 
@@ -147,14 +221,14 @@ async def test_the_message_that_is_not_there_is_none() -> None:
 async def test_a_created_session_must_have_the_id_that_was_asked_for() -> None:
     made = b'{"data": {"id": "ses_other", "location": {"directory": "/srv"}}}'
     async with answering(200, made) as server:
-        with pytest.raises(NotOpenCode, match="ses_other"):
+        with pytest.raises(AnswerLost, match="ses_other"):
             await server.create_session("ses_1", "/srv")
 
 
 @pytest.mark.parametrize("status", [200, 202])
 async def test_a_prompt_is_taken_only_by_204(status: int) -> None:
     async with answering(status, b"true") as server:
-        with pytest.raises(NotOpenCode):
+        with pytest.raises(AnswerLost):
             await server.prompt("ses_1", {"parts": []})
 
 

@@ -20,7 +20,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.errors import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.fake_opencode import URL, FakeOpenCode, answer
+from tests.unit.fake_opencode import URL, FakeOpenCode, answer, unauthorized
 
 from .answering import HTML, REF, answering
 
@@ -42,7 +42,7 @@ async def test_events_are_decoded_and_what_is_no_object_is_passed_over() -> None
     ("fault", "kind"),
     [
         (answer(200, HTML, "text/html"), NotOpenCode),
-        (answer(401), Unauthorized),
+        (unauthorized(), Unauthorized),
         (answer(500, REF), ServerFault),
         (answer(204), NotOpenCode),
     ],

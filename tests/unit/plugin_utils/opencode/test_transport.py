@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import ssl
 from collections.abc import Callable
@@ -47,7 +48,8 @@ def chained(kind: type[httpx.TransportError], cause: Exception) -> Callable[[htt
             "connection_refused",
         ),
         (chained(httpx.ConnectError, ssl.SSLCertVerificationError("self-signed")), NotSent, "tls_error"),
-        (chained(httpx.ConnectError, OSError(113, "No route to host")), NotSent, "connect_failed"),
+        (chained(httpx.ConnectError, OSError(113, "No route to host")), NotSent, "no_route"),
+        (chained(httpx.ConnectError, OSError(13, "Permission denied")), NotSent, "connect_failed"),
         (chained(httpx.ConnectTimeout, TimeoutError()), NotSent, "connect_timeout"),
         (chained(httpx.PoolTimeout, TimeoutError()), NotSent, "connect_timeout"),
         (chained(httpx.ReadTimeout, TimeoutError()), AnswerLost, "answer_timeout"),
@@ -69,6 +71,7 @@ async def test_a_failure_says_whether_the_request_may_have_taken_effect(
     error = await failure(raising(make))
     assert type(error) is kind
     assert error.reason_code == reason
+    assert not re.search(r"errno|_ssl\.c|\[.*\]", error.message, re.IGNORECASE), "no word of a programmer's"
 
 
 @pytest.mark.parametrize("scheme", ["https", "HTTPS"])
@@ -90,7 +93,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused_before_anything_
     assert got == []
 
 
-async def test_tls_to_a_server_without_it_is_a_tls_error() -> None:
+async def test_tls_to_a_server_without_it_is_a_mismatch() -> None:
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         writer.close()
@@ -100,7 +103,8 @@ async def test_tls_to_a_server_without_it_is_a_tls_error() -> None:
         async with OpenCode(f"https://127.0.0.1:{port}") as server:
             with pytest.raises(NotSent) as caught:
                 await server.health(30.0)
-    assert caught.value.reason_code == "tls_error"
+    assert caught.value.reason_code == "tls_mismatch"
+    assert "speaks plain HTTP" in caught.value.message
 
 
 @pytest.mark.parametrize("kind", [httpx.ReadError, httpx.RemoteProtocolError, httpx.WriteError])

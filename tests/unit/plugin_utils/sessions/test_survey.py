@@ -71,12 +71,16 @@ async def test_subagents_are_part_of_their_sessions() -> None:
 
 
 @pytest.mark.parametrize("path", ["/global/health", "/path", "/experimental/session", "/session/status"])
-async def test_a_server_that_cannot_be_asked_is_unreachable(path: str) -> None:
-    for fault in (not_sent(), answer(200, b"<html>", "text/html")):
+async def test_a_server_that_cannot_be_asked_is_an_error(path: str) -> None:
+    for fault, state in (
+        (not_sent(), State.UNREACHABLE),
+        (answer(502, b"<html>", "text/html"), State.UNREACHABLE),
+        (answer(200, b"<html>", "text/html"), State.REFUSED),
+    ):
         fake = FakeOpenCode()
         fake.session("ses_1")
         fake.add("GET", path, fault, times=100)
         with pytest.raises(PreflightError) as caught:
             await found(fake)
-        assert caught.value.state is State.UNREACHABLE
+        assert caught.value.state is state
         assert caught.value.next_action

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.event_kind import EventKind
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Outcome, State
-from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait import Limits, server_watch
+from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait import Limits, pace
 
 from tests.unit.fake_opencode import tool
 
@@ -60,7 +60,7 @@ async def test_a_session_of_which_nothing_moves_is_stopped(deaf: Watched) -> Non
 
 async def moving(watched: Watched, monkeypatch: pytest.MonkeyPatch, move: Callable[[int], None]) -> bool:
     """Whether a session that moves so every 25 s is still waited for after two minutes."""
-    monkeypatch.setattr(server_watch, "LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(pace, "LOOK_EVERY_S", 0.02)
     await watched.begin(limits(stall_timeout_s=60))
     for number in range(6):
         move(number)
@@ -112,7 +112,7 @@ async def test_an_endless_loop_is_stopped_by_its_steps(watched: Watched) -> None
 async def test_an_endless_loop_is_stopped_though_nothing_was_heard_of_it(deaf: Watched) -> None:
     for number in range(4):
         deaf.session.step(f"a{number}", finish="unknown")
-    outcome = await limited(deaf, server_watch.COUNT_EVERY_S, limits(max_steps=3))
+    outcome = await limited(deaf, pace.COUNT_EVERY_S, limits(max_steps=3))
     assert (outcome.state, outcome.reason_code) == (State.ABORTED, "max_steps")
 
 
@@ -128,7 +128,7 @@ async def test_as_many_steps_as_are_allowed_are_allowed(deaf: Watched) -> None:
 async def test_a_session_that_costs_too_much_is_stopped(deaf: Watched) -> None:
     deaf.session.step("a", finish="tool-calls", cost=0.3)
     deaf.session.step("b", finish="tool-calls", cost=0.3)
-    outcome = await limited(deaf, server_watch.COUNT_EVERY_S, limits(max_cost=0.5))
+    outcome = await limited(deaf, pace.COUNT_EVERY_S, limits(max_cost=0.5))
     assert (outcome.state, outcome.reason_code) == (State.ABORTED, "max_cost")
     assert "cost 0.6, more than 0.5" in outcome.message_to_human
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import State
-from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait import server_watch
+from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait import pace
 
 from tests.unit.fake_opencode import tool
 
@@ -46,7 +46,7 @@ async def test_without_its_event_it_is_found_by_the_next_look(deaf: Watched) -> 
 
 
 def test_the_next_look_comes_within_two_seconds() -> None:
-    assert server_watch.LOOK_EVERY_S <= 1.5
+    assert pace.LOOK_EVERY_S <= 1.5
 
 
 async def test_the_permission_of_a_subagent_is_that_of_its_session(watched: Watched) -> None:

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.event_kind import EventKind
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import State
-from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait import Target, server_watch, wait_for
+from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait import Target, pace, wait_for
 
 from tests.unit.fake_opencode import FakeOpenCode, lost, not_sent, tool
 
@@ -109,7 +109,7 @@ async def test_an_end_that_is_stored_only_after_the_session_is_idle_is_noticed_s
     await watched.begin()
     watched.session.step("a", completed=False)
     watched.fake.idle("ses_1")
-    await asyncio.sleep(3 * server_watch.SOON_S)  # beyond the second look that each such event brings
+    await asyncio.sleep(3 * pace.SOON_S)  # beyond the second look that each such event brings
     assert watched.waits
     watched.finish(silently=True)
     assert (await watched.outcome()).state is State.COMPLETED
@@ -118,7 +118,7 @@ async def test_an_end_that_is_stored_only_after_the_session_is_idle_is_noticed_s
 async def test_a_doubt_is_not_asked_about_without_end(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_watch, "SOON_S", 0.02)
+    monkeypatch.setattr(pace, "SOON_S", 0.02)
     await watched.begin()
     seen = watched.fake.count("GET", "/session/status")
     watched.session.step("a", completed=False)
@@ -152,7 +152,7 @@ async def test_an_end_that_came_just_before_the_stream_was_up_again_is_noticed(w
 async def test_an_end_that_a_new_stream_does_not_pass_on_yet_is_noticed_soon(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_watch, "DEAF_S", LONG_S)
+    monkeypatch.setattr(pace, "DEAF_S", LONG_S)
     await watched.begin()
     watched.finish(silently=True)
     assert (await watched.outcome()).state is State.COMPLETED
@@ -161,8 +161,8 @@ async def test_an_end_that_a_new_stream_does_not_pass_on_yet_is_noticed_soon(
 async def test_a_stream_that_passed_on_an_event_is_relied_upon(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_watch, "DEAF_S", LONG_S)
-    monkeypatch.setattr(server_watch, "SOON_S", 0.02)
+    monkeypatch.setattr(pace, "DEAF_S", LONG_S)
+    monkeypatch.setattr(pace, "SOON_S", 0.02)
     await watched.begin()
     await watched.looked()
     watched.fake.tell("session.updated", {"info": {"id": "ses_of_another"}})
@@ -177,8 +177,8 @@ async def test_a_stream_that_passed_on_an_event_is_relied_upon(
 async def test_a_new_stream_that_stays_silent_is_not_doubted_for_long(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_watch, "DEAF_S", 0.1)
-    monkeypatch.setattr(server_watch, "SOON_S", 0.02)
+    monkeypatch.setattr(pace, "DEAF_S", 0.1)
+    monkeypatch.setattr(pace, "SOON_S", 0.02)
     await watched.begin()
     await watched.looked()
     await asyncio.sleep(0.2)
@@ -191,8 +191,8 @@ async def test_a_new_stream_that_stays_silent_is_not_doubted_for_long(
 async def test_what_the_first_event_of_a_new_stream_came_too_late_for_is_noticed(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_watch, "DEAF_S", LONG_S)
-    monkeypatch.setattr(server_watch, "SOON_S", LONG_S)
+    monkeypatch.setattr(pace, "DEAF_S", LONG_S)
+    monkeypatch.setattr(pace, "SOON_S", LONG_S)
     await watched.begin()
     watched.finish(silently=True)
     watched.fake.tell("server.heartbeat", {})
@@ -235,7 +235,7 @@ async def test_a_session_that_stays_between_two_steps_ended_early(deaf: Watched)
     deaf.fake.idle("ses_1")
     await deaf.looked()
     assert deaf.waits
-    deaf.clock.leap(server_watch.SETTLE_S)
+    deaf.clock.leap(pace.SETTLE_S)
     outcome = await deaf.outcome()
     assert (outcome.state, outcome.reason_code) == (State.FAILED, "ended_early")
 
@@ -245,7 +245,7 @@ async def test_a_prompt_that_is_stored_late_is_waited_for(deaf: Watched) -> None
     deaf.session.messages.clear()
     deaf.session.status = None
     await deaf.begin()
-    await deaf.passes(server_watch.START_S / 2)
+    await deaf.passes(pace.START_S / 2)
     assert deaf.waits
     deaf.session.user("msg_ses_1", "Run")
     deaf.finish(silently=True)
@@ -260,7 +260,7 @@ async def test_an_agent_that_never_begins_is_a_failure(deaf: Watched, stored: bo
     await deaf.begin()
     await deaf.looked()
     assert deaf.waits
-    deaf.clock.leap(server_watch.START_S)
+    deaf.clock.leap(pace.START_S)
     outcome = await deaf.outcome()
     assert (outcome.state, outcome.reason_code) == (State.FAILED, reason)
 
@@ -268,13 +268,13 @@ async def test_an_agent_that_never_begins_is_a_failure(deaf: Watched, stored: bo
 async def test_the_servers_reason_for_never_beginning_is_told(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_watch, "LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(pace, "LOOK_EVERY_S", 0.02)
     await watched.begin()
     watched.session.status = None
     error = {"name": "UnknownError", "data": {"message": 'Agent not found: "nosuch".'}}
     watched.fake.tell("session.error", {"sessionID": "ses_1", "error": error}, times=2)
     await watched.looked()
-    watched.clock.leap(server_watch.SETTLE_S)
+    watched.clock.leap(pace.SETTLE_S)
     outcome = await watched.outcome()
     assert outcome.reason_code == "no_answer"
     assert outcome.message_to_human == 'the agent never began: Agent not found: "nosuch".'
@@ -286,7 +286,7 @@ async def test_a_restarted_server_has_lost_the_session(deaf: Watched) -> None:
     deaf.session.status = None
     await deaf.looked()
     assert deaf.waits
-    deaf.clock.leap(server_watch.START_S)
+    deaf.clock.leap(pace.START_S)
     outcome = await deaf.outcome()
     assert (outcome.state, outcome.reason_code) == (State.LOST, "server_restarted")
     assert [run.status for run in outcome.evidence.tools or ()] == ["running"]
@@ -295,7 +295,7 @@ async def test_a_restarted_server_has_lost_the_session(deaf: Watched) -> None:
 async def test_a_server_that_was_seen_to_go_away_has_lost_the_session_sooner(
     deaf: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_watch, "START_S", LONG_S)
+    monkeypatch.setattr(pace, "START_S", LONG_S)
     await deaf.begin()
     deaf.session.step("a", completed=False)
     deaf.session.status = None
@@ -303,7 +303,7 @@ async def test_a_server_that_was_seen_to_go_away_has_lost_the_session_sooner(
     await deaf.until(lambda: bool(deaf.lines(EventKind.CONNECTION_LOST)))
     await deaf.looked()
     assert deaf.waits
-    deaf.clock.leap(server_watch.SETTLE_S)
+    deaf.clock.leap(pace.SETTLE_S)
     assert (await deaf.outcome()).reason_code == "server_restarted"
 
 
@@ -313,7 +313,7 @@ async def test_an_error_that_is_stored_late_is_not_a_restart(deaf: Watched) -> N
     deaf.session.step("a", completed=False)
     deaf.session.status = None
     await deaf.looked()
-    await deaf.passes(server_watch.START_S / 2)
+    await deaf.passes(pace.START_S / 2)
     assert deaf.waits
     deaf.session.step("a", error={"name": "APIError", "data": {"statusCode": 404, "message": "gone"}})
     outcome = await deaf.outcome()
@@ -353,8 +353,8 @@ async def test_sessions_of_two_servers_are_followed_at_once() -> None:
 async def test_while_nothing_happens_hardly_anything_is_asked(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_watch, "LOOK_EVERY_S", 0.1)
-    monkeypatch.setattr(server_watch, "COUNT_EVERY_S", LONG_S)
+    monkeypatch.setattr(pace, "LOOK_EVERY_S", 0.1)
+    monkeypatch.setattr(pace, "COUNT_EVERY_S", LONG_S)
     await watched.begin()
     watched.fake.requests.clear()
     await asyncio.sleep(0.5)

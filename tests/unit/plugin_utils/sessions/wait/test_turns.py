@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.event_kind import EventKind
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import State
-from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait import Target, server_watch, wait_for
+from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait import Target, pace, wait_for
 
-from tests.unit.fake_opencode import URL, answer, tool
+from tests.unit.fake_opencode import URL, answer, own_error, tool
 
 from .watched import NO_LIMITS, Watched
 
@@ -30,7 +30,7 @@ def another(deaf: Watched) -> Watched:
 
 async def test_a_turn_that_was_over_is_told_while_its_session_works_on_another(another: Watched) -> None:
     await another.begin()
-    another.clock.leap(server_watch.LOOK_EVERY_S)
+    another.clock.leap(pace.LOOK_EVERY_S)
     outcome = await another.outcome()
     assert (outcome.state, outcome.evidence.text) == (State.COMPLETED, "first done")
     assert another.fake.aborted == []
@@ -40,8 +40,8 @@ async def test_a_turn_that_was_over_is_told_while_its_session_works_on_another(a
 async def test_a_limit_of_one_turn_stops_no_other(
     another: Watched, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
-    monkeypatch.setattr(server_watch, "COUNT_EVERY_S", 1000)
-    monkeypatch.setattr(server_watch, "LOOK_EVERY_S", 500)
+    monkeypatch.setattr(pace, "COUNT_EVERY_S", 1000)
+    monkeypatch.setattr(pace, "LOOK_EVERY_S", 500)
     await another.begin(replace(NO_LIMITS, **{limit: 100}))
     another.clock.leap(100)
     assert (await another.outcome()).state is State.COMPLETED
@@ -57,7 +57,7 @@ async def test_what_another_turn_asks_is_not_asked_by_this_one(another: Watched)
 async def test_a_turn_that_is_over_just_before_its_limit_is_over(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_watch, "LOOK_EVERY_S", 1000)
+    monkeypatch.setattr(pace, "LOOK_EVERY_S", 1000)
     await watched.begin(replace(NO_LIMITS, timeout_s=100))
     watched.finish(silently=True)
     watched.clock.leap(100)
@@ -68,7 +68,7 @@ async def test_a_turn_that_is_over_just_before_its_limit_is_over(
 async def test_a_turn_that_failed_just_before_its_limit_has_failed(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_watch, "LOOK_EVERY_S", 1000)
+    monkeypatch.setattr(pace, "LOOK_EVERY_S", 1000)
     await watched.begin(replace(NO_LIMITS, timeout_s=100))
     watched.session.step("a", error={"name": "APIError", "data": {"statusCode": 401}})
     watched.fake.idle("ses_1", silently=True)
@@ -144,30 +144,25 @@ async def test_the_steps_of_subagents_count_by_their_events(watched: Watched) ->
     assert (await watched.outcome()).reason_code == "max_steps"
 
 
-async def test_one_session_that_makes_no_sense_leaves_the_others_alone(deaf: Watched) -> None:
+@pytest.mark.parametrize("path", ["/session/ses_2$", "/session/ses_2/message"])
+async def test_one_session_that_makes_no_sense_leaves_the_others_alone(deaf: Watched, path: str) -> None:
     deaf.add("ses_2")
-    deaf.fake.sessions["ses_2"].step("x", finish="stop", cost=0.1, tokens=None)
     deaf.fake.idle("ses_2", silently=True)
+    deaf.fake.add("GET", path, answer(200, {"id": "ses_2"}), times=100_000)
     await deaf.begin(NO_LIMITS, "ses_1", "ses_2")
-    await deaf.passes(100)
-    assert deaf.lines(EventKind.CONNECTION_LOST) == []
+    await deaf.looked()
+    deaf.clock.leap(60)
+    await deaf.until(lambda: bool(deaf.ends))
     deaf.finish(silently=True)
-    assert [each.reason_code for each in await deaf.outcomes()] == ["completed", "session_unreadable"]
-
-
-async def test_a_session_whose_directory_makes_no_sense_leaves_the_others_alone(deaf: Watched) -> None:
-    deaf.add("ses_2")
-    deaf.fake.add("GET", "/session/ses_2$", answer(200, {"id": "ses_2"}), times=1000)
-    await deaf.begin(NO_LIMITS, "ses_1", "ses_2")
-    await deaf.passes(100)
-    deaf.finish(silently=True)
-    assert [each.reason_code for each in await deaf.outcomes()] == ["completed", "session_unreadable"]
+    one, other = await deaf.outcomes()
+    assert one.state is State.COMPLETED
+    assert (other.state, other.reason_code) == (State.UNREACHABLE, "not_opencode")
 
 
 async def test_a_request_of_a_session_that_cannot_be_read_is_not_ours(deaf: Watched) -> None:
     deaf.fake.session("ses_other")
     deaf.ask("ses_other")
-    deaf.fake.add("GET", "/session/ses_other$", answer(500, {"data": {}}), times=1000)
+    deaf.fake.add("GET", "/session/ses_other$", own_error(500, "UnknownError"), times=1000)
     await deaf.begin()
     await deaf.looked()
     assert deaf.lines(EventKind.CONNECTION_LOST) == []

@@ -11,10 +11,10 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from ..dispatch.preflight import check_server
 from ..domain.errors import FleetError
 from ..opencode.client import OpenCode
 from ..opencode.errors import NotFound, OpenCodeError
+from ..opencode.reach import check_server
 from ..sessions.survey import live_state
 from ..sessions.turn import Verdict, judge, read_turn
 

@@ -18,14 +18,27 @@ from ..domain.progress import Emit, ProgressEvent, discard
 from ..domain.request import Request
 from ..domain.task import shortened
 from ..opencode.client import OpenCode
-from ..opencode.errors import AnswerLost, BadAnswer, NotSent, OpenCodeError
+from ..opencode.errors import (
+    AnswerLost,
+    ConfigInvalid,
+    NotFound,
+    NotSent,
+    OpenCodeError,
+    OwnError,
+    ServerFault,
+)
+from ..opencode.models import Session
+from ..opencode.reach import unusable
 from .preflight import Plan
 
 __all__ = ["place"]
 
 TRIES = 4
 TASK_WIDTH = 500  # of the task in a progress event
+LOOK_S = 3.0  # for what a lost answer may have been about
 CONFIRM_S = 15.0  # a loaded server stores the message of an accepted prompt late
+
+_ARRIVED = "task arrived"
 
 T = TypeVar("T")
 
@@ -54,9 +67,7 @@ async def place(server: OpenCode, request: Request, plan: Plan, *, emit: Emit = 
             emit(ProgressEvent(request.vm, EventKind.SESSION_CREATED, plan.session))
         await _send_prompt(server, request, plan)
     except _EffectUnknown as error:
-        raise _unknown(request, str(error)) from error
-    except AnswerLost as error:
-        raise _unknown(request, error.message) from error
+        raise _unknown(request, error) from error
     except OpenCodeError as error:
         raise await _not_placed(server, request, error) from error
     task = shortened(request.task, TASK_WIDTH)
@@ -64,14 +75,74 @@ async def place(server: OpenCode, request: Request, plan: Plan, *, emit: Emit = 
     return True
 
 
+class _EffectUnknown(Exception):
+    """A write may have taken effect, and the server can't be asked whether it did. ``what`` names it."""
+
+    def __init__(self, what: str, error: OpenCodeError) -> None:
+        super().__init__(error.message)
+        self.what = what
+
+
+async def _at_most_once(
+    what: str,
+    send: Callable[[], Awaitable[T]],
+    effect: Callable[[], Awaitable[T | None]],
+) -> T:
+    """Send a write. Where its answer is lost, look whether it took effect before it is sent again.
+
+    Args:
+        what: What it brings about: ``task arrived``.
+        send: The write.
+        effect: What it led to; None where the server itself says that it did not happen so far.
+
+    Raises:
+        _EffectUnknown: It may have taken effect.
+        OpenCodeError: It did not.
+    """
+    lost = False
+    for left in reversed(range(TRIES)):
+        try:
+            return await send()
+        except NotSent as error:
+            trouble: OpenCodeError = error
+        except (AnswerLost, ServerFault) as error:
+            trouble = error
+            try:
+                found = await effect()
+            except OpenCodeError as unanswered:
+                raise _EffectUnknown(what, unanswered) from error
+            if found is not None:
+                return found
+            if isinstance(error, ServerFault) and not lost:
+                raise  # OpenCode gave it up
+            lost = True
+        except OwnError as error:
+            if lost:  # an earlier one may still be under way
+                raise _EffectUnknown(what, error) from error
+            raise
+        if not left:
+            if lost:
+                raise _EffectUnknown(what, trouble) from trouble
+            raise trouble
+        await asyncio.sleep(0.1 * 2 ** (TRIES - left))
+    raise AssertionError("unreachable")
+
+
 async def _ensure_session(server: OpenCode, request: Request, plan: Plan) -> None:
-    directory = await _repeated(lambda: server.create_session(plan.session, plan.directory))
+    async def effect() -> str | None:
+        found = await _session(server, plan)
+        return None if found is None else found.directory
+
+    directory = await _at_most_once(
+        "session was made", lambda: server.create_session(plan.session, plan.directory), effect
+    )
     if directory.rstrip("/") != plan.directory.rstrip("/"):
         # Only a session of an earlier try can differ: it is not ours to delete.
         raise DispatchError(
             f"session {plan.session} works in {directory}, not in {plan.directory}",
             reason_code="wrong_directory",
             next_action="leave --id out to get a new dispatch",
+            state=State.REFUSED,
         )
     await _label(server, request, plan)
 
@@ -87,21 +158,24 @@ async def _label(server: OpenCode, request: Request, plan: Plan) -> None:
     }
     if request.permission:
         changes["permission"] = [dict(rule) for rule in request.permission]
-    session = await _repeated(lambda: server.update_session(plan.session, changes))
+
+    async def effect() -> Session | None:
+        found = await _session(server, plan)
+        return found if found and found.metadata.get("dx_dispatch") == request.dispatch else None
+
+    session = await _at_most_once(
+        "session was labelled", lambda: server.update_session(plan.session, changes), effect
+    )
     if session.metadata.get("dx_dispatch") != request.dispatch:
         raise DispatchError(
             f"the server did not keep the mark of session {plan.session}",
             reason_code="session_not_labelled",
-            next_action=f"check the version of OpenCode on {request.vm}: it must be 1.18 or later",
+            next_action=f"look at session {plan.session} on {request.vm}: dx-fleet status {request.vm}",
+            state=State.REFUSED,
         )
 
 
-class _EffectUnknown(Exception):
-    """The prompt may have arrived, and the server can't be asked whether it did."""
-
-
 async def _send_prompt(server: OpenCode, request: Request, plan: Plan) -> None:
-    """Send the prompt; on a lost answer look whether it arrived before sending it again."""
     body: dict[str, Any] = {
         "messageID": plan.message,
         # OpenCode 1.18 adds the parts of a repeated prompt to its message; one with an id is stored once.
@@ -112,25 +186,20 @@ async def _send_prompt(server: OpenCode, request: Request, plan: Plan) -> None:
     if request.model is not None:
         provider, _, model = request.model.partition("/")
         body["model"] = {"providerID": provider, "modelID": model}
-    may_have_arrived = False
-    for left in reversed(range(TRIES)):
-        try:
-            await server.prompt(plan.session, body)
-        except AnswerLost as error:
-            may_have_arrived = True
-            if await _is_stored(server, plan, within_s=3.0):
-                return
-            if not left:
-                raise _EffectUnknown(error.message) from error
-        except NotSent as error:
-            if not left and may_have_arrived:
-                raise _EffectUnknown(error.message) from error
-            if not left:
-                raise
-            await asyncio.sleep(0.1 * 2 ** (TRIES - left))
-        else:
-            break
-    if not await _is_stored(server, plan, within_s=CONFIRM_S):
+
+    async def send() -> bool:
+        await server.prompt(plan.session, body)
+        return False
+
+    async def effect() -> bool | None:
+        return await _is_stored(server, plan, within_s=LOOK_S) or None
+
+    seen = await _at_most_once(_ARRIVED, send, effect)
+    try:
+        stored = seen or await _is_stored(server, plan, within_s=CONFIRM_S)
+    except OpenCodeError as error:
+        raise _EffectUnknown(_ARRIVED, error) from error
+    if not stored:
         raise DispatchError(
             "the server accepted the prompt (204) but never stored it: usually a default"
             " agent that does not exist, or a directory that vanished",
@@ -139,11 +208,29 @@ async def _send_prompt(server: OpenCode, request: Request, plan: Plan) -> None:
         )
 
 
+async def _session(server: OpenCode, plan: Plan) -> Session | None:
+    """The session, if the server has it, asked again until some seconds have passed.
+
+    Raises:
+        OpenCodeError: The server could not be asked; only its own word means no.
+    """
+    deadline = time.monotonic() + LOOK_S
+    while True:
+        try:
+            return await server.session(plan.session)
+        except NotFound:
+            return None
+        except OpenCodeError as error:
+            if isinstance(error, OwnError) or time.monotonic() >= deadline:
+                raise
+            await asyncio.sleep(0.2)
+
+
 async def _is_stored(server: OpenCode, plan: Plan, *, within_s: float) -> bool:
     """Whether the server has our message, asked again until ``within_s`` seconds have passed.
 
     Raises:
-        _EffectUnknown: At the end the server could not be asked; only its own 404 means no.
+        OpenCodeError: At the end the server could not be asked; only its own word means no.
     """
     deadline = time.monotonic() + within_s
     pause_s = 0.02
@@ -156,40 +243,30 @@ async def _is_stored(server: OpenCode, plan: Plan, *, within_s: float) -> bool:
             trouble = error
         if time.monotonic() >= deadline:
             if trouble is not None:
-                raise _EffectUnknown(trouble.message) from trouble
+                raise trouble
             return False
         await asyncio.sleep(pause_s)
         pause_s = min(pause_s * 2, 0.5)
 
 
-async def _repeated(request: Callable[[], Awaitable[T]]) -> T:
-    """The answer to a request that may be repeated, over lost answers and refused connections."""
-    for left in reversed(range(TRIES)):
-        try:
-            return await request()
-        except (AnswerLost, NotSent):
-            if not left:
-                raise
-            await asyncio.sleep(0.1 * 2 ** (TRIES - left))
-    raise AssertionError("unreachable")
-
-
 async def _not_placed(server: OpenCode, request: Request, error: OpenCodeError) -> DispatchError:
     """The error in the words of a dispatch, after taking away an empty session of ours."""
-    if isinstance(error, BadAnswer) and request.resume is None:
+    if isinstance(error, OwnError) and request.resume is None:
         await _delete_empty(server, request)
-    state = State.UNREACHABLE if isinstance(error, NotSent) else State.FAILED
+    state = State.UNREACHABLE if isinstance(error, NotSent) else State.REFUSED
+    mend = unusable(server, request.vm, error).next_action if isinstance(error, ConfigInvalid) else None
     return DispatchError(
         error.message,
         reason_code=error.reason_code,
-        next_action=dispatch_command(request),
+        next_action=mend or dispatch_command(request),
         state=state,
     )
 
 
-def _unknown(request: Request, words: str) -> DispatchError:
+def _unknown(request: Request, error: _EffectUnknown) -> DispatchError:
+    sent = "" if error.what == _ARRIVED else "; the task was not sent"
     return DispatchError(
-        f"{words}; whether the task arrived can't be told (the same id sends nothing twice)",
+        f"{error}; whether the {error.what} can't be known{sent} (the same id sends nothing twice)",
         reason_code="effect_unknown",
         next_action=dispatch_command(request),
         state=State.UNREACHABLE,

@@ -6,31 +6,35 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from ..domain.errors import PreflightError
 from ..domain.outcome import State
 from ..domain.request import Request
 from ..opencode.client import OpenCode
-from ..opencode.errors import NotFound, NotSent, OpenCodeError, Rejected, ServerFault, Unauthorized
+from ..opencode.errors import ConfigInvalid, NotFound, OpenCodeError, Rejected, ServerFault
 from ..opencode.models import Message, Session
+from ..opencode.reach import PATIENCE_S, check_server, check_version, unusable
+from .place_of_repo import directories_of
 
-__all__ = ["Plan", "check_server", "look"]
-
-PATIENCE_S = 20.0  # a loaded server was silent that long (OpenCode 1.18)
+__all__ = ["Plan", "look"]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a dispatch will do. ``replay``: the task was already sent, so nothing will be."""
+    """What a dispatch will do.
+
+    ``replay``: the task was already sent, so nothing will be. ``warning``: what a person should know of the
+    server all the same.
+    """
 
     session: str
     message: str
     directory: str
     server_version: str
     replay: bool
+    warning: str | None = None
 
 
 async def look(server: OpenCode, request: Request, *, patience_s: float = PATIENCE_S) -> Plan:
@@ -45,29 +49,11 @@ async def look(server: OpenCode, request: Request, *, patience_s: float = PATIEN
         PreflightError: Why it can't be done; nothing was sent.
     """
     version = await check_server(server, request.vm, patience_s=patience_s)
+    warning = check_version(server, request.vm, version)
     try:
-        return await _plan(server, request, version)
+        return replace(await _plan(server, request, version), warning=warning)
     except OpenCodeError as error:
-        raise _unusable(request.vm, error) from error
-
-
-async def check_server(server: OpenCode, vm: str, *, patience_s: float = PATIENCE_S) -> str:
-    """The version of the OpenCode server that answers for a VM.
-
-    Raises:
-        PreflightError: With the state ``unreachable``.
-    """
-    deadline = time.monotonic() + patience_s
-    timeout_s = 1.0
-    while True:
-        try:
-            return (await server.health(timeout_s)).version
-        except OpenCodeError as error:
-            silent = error.reason_code in ("answer_timeout", "connect_timeout")
-            left_s = deadline - time.monotonic()
-            if not silent or left_s <= 0:
-                raise _unusable(vm, error) from error
-            timeout_s = min(timeout_s * 2, max(left_s, 0.5))
+        raise unusable(server, request.vm, error) from error
 
 
 async def _plan(server: OpenCode, request: Request, version: str) -> Plan:
@@ -90,11 +76,11 @@ async def _plan(server: OpenCode, request: Request, version: str) -> Plan:
             f"{request.vm} has no trace of dispatch {request.dispatch}, and there is no task to send",
             reason_code="unknown_dispatch",
             next_action="give repo and task as well, or look with: dx-fleet status",
-            state=State.FAILED,
+            state=State.REFUSED,
         )
     directory = await _directory(server, request, resumed)
     if resumed is not None:
-        await _check_resumable(server, request, resumed, directory)
+        await _check_idle(server, request, resumed)
     if request.max_concurrent is not None:
         await _check_capacity(server, request)
     await _check_agent_and_model(server, request, directory)
@@ -112,10 +98,8 @@ async def _check_same_request(server: OpenCode, request: Request, session: Sessi
         differs.append("agent")
     if request.model is not None and sent.info.asked_model() != request.model:
         differs.append("model")
-    if request.repo is not None or request.directory is not None:
-        directory = await _directory(server, request, None)
-        if directory.rstrip("/") != session.directory.rstrip("/"):
-            differs.append(f"directory ({session.directory})")
+    if (request.repo or request.directory) and not await _works_where_asked(server, request, session):
+        differs.append(f"directory ({session.directory})")
     if differs:
         what = " and ".join(differs)
         raise PreflightError(
@@ -127,74 +111,67 @@ async def _check_same_request(server: OpenCode, request: Request, session: Sessi
 
 
 async def _directory(server: OpenCode, request: Request, resumed: Session | None) -> str:
-    """The directory in which to work, confirmed by the server."""
-    if resumed is not None and request.repo is None and request.directory is None:
-        return resumed.directory
-    tried = []
-    async for candidate in _candidates(server, request):
-        if candidate in tried:
-            continue
-        if await server.directory_exists(candidate):
-            return candidate
-        tried.append(candidate)
-    what = f"directory {request.directory!r}" if request.directory else f"repo {request.repo!r}"
-    raise PreflightError(
-        f"{request.vm} has no {what}; tried {', '.join(tried)}",
-        reason_code="repo_not_found",
-        next_action=f"clone it to {tried[-1]} on {request.vm}, or name its directory under repos of"
-        f" {request.vm} in vm-endpoints.json",
-        state=State.FAILED,
-    )
+    """The directory in which to work, confirmed by the server.
+
+    Raises:
+        PreflightError: ``repo_not_found``, ``repo_ambiguous``, ``directory_gone`` or ``session_elsewhere``.
+    """
+    if resumed is not None:
+        return await _directory_of(server, request, resumed)
+    found = await directories_of(server, request)
+    if len(found) > 1:
+        raise PreflightError(
+            f"{request.vm} has several places called {request.repo!r}: {', '.join(found)}",
+            reason_code="repo_ambiguous",
+            next_action=f"give its directory instead, such as {found[0]}, or name it under repos of"
+            f" {request.vm} in vm-endpoints.json",
+            state=State.REFUSED,
+        )
+    return found[0]
 
 
-async def _candidates(server: OpenCode, request: Request) -> AsyncIterator[str]:
-    """Directories that a repo may be, the most specific first. Only the last step guesses."""
-    resolution = request.resolution
-    repo = request.repo or ""
-    named = request.directory or resolution.repos.get(repo)
-    if named is None and repo.startswith(("/", "~/")):
-        named = repo
-    if named is not None:
-        yield await _expanded(server, named)
-    elif resolution.repos_root is not None:
-        yield await _expanded(server, f"{resolution.repos_root.rstrip('/')}/{repo}")
-    else:
-        for project in await server.projects():
-            if project.worktree.rstrip("/").rpartition("/")[2] == repo:
-                yield project.worktree.rstrip("/")
-        yield await _expanded(server, f"~/{repo}")
+async def _directory_of(server: OpenCode, request: Request, session: Session) -> str:
+    """The directory of the session that goes on. OpenCode 1.18 would make a lost one anew, and empty."""
+    if not await server.directory_exists(session.directory):
+        raise PreflightError(
+            f"the directory of session {session.id} is gone: {session.directory}",
+            reason_code="directory_gone",
+            next_action="leave --session out to begin a new session, or bring the directory back",
+            state=State.REFUSED,
+        )
+    if (request.repo or request.directory) and not await _works_where_asked(server, request, session):
+        raise PreflightError(
+            f"session {session.id} on {request.vm} works in {session.directory}, not in"
+            f" {request.directory or request.repo}",
+            reason_code="session_elsewhere",
+            next_action="leave the repo out to continue in the session's own directory,"
+            " or --session to begin a new one",
+            state=State.REFUSED,
+        )
+    return session.directory
 
 
-async def _expanded(server: OpenCode, directory: str) -> str:
-    """``~/`` is the home of the user that the server runs as."""
-    if directory == "~" or directory.startswith("~/"):
-        return (await server.paths()).home.rstrip("/") + directory[1:]
-    return directory if directory == "/" else directory.rstrip("/")
+async def _works_where_asked(server: OpenCode, request: Request, session: Session) -> bool:
+    own = session.directory.rstrip("/")
+    return any(own == directory.rstrip("/") for directory in await directories_of(server, request))
 
 
 async def _session_to_resume(server: OpenCode, request: Request) -> Session:
     try:
         return await server.session(request.session)
     except (NotFound, ServerFault, Rejected) as error:
-        if isinstance(error, ServerFault) and request.session.startswith("ses"):
-            raise  # a malformed id is a 500 in OpenCode 1.18; this one is well formed
+        well_formed = request.session.startswith("ses")
+        if isinstance(error, ConfigInvalid) or (isinstance(error, ServerFault) and well_formed):
+            raise  # OpenCode 1.18 answers 500 to a malformed id only
         raise PreflightError(
             f"{request.vm} has no session {request.session!r}",
             reason_code="unknown_session",
             next_action=f"dx-fleet status {request.vm}",
-            state=State.FAILED,
+            state=State.REFUSED,
         ) from error
 
 
-async def _check_resumable(server: OpenCode, request: Request, session: Session, directory: str) -> None:
-    if session.directory.rstrip("/") != directory.rstrip("/"):
-        raise PreflightError(
-            f"session {session.id} on {request.vm} works in {session.directory}, not in {directory}",
-            reason_code="session_elsewhere",
-            next_action="leave the repo out to continue in the session's own directory,"
-            " or --session to begin a new one",
-            state=State.REFUSED,
-        )
+async def _check_idle(server: OpenCode, request: Request, session: Session) -> None:
     status = (await server.statuses(session.directory)).get(session.id)
     if status is not None and status.type != "idle":
         raise PreflightError(
@@ -245,21 +222,5 @@ def _check_known(vm: str, kind: str, name: str, known: Iterable[str]) -> None:
             f"{vm} has no {kind} {name!r}; it has {shown or 'none'}",
             reason_code=f"unknown_{kind}",
             next_action=f"use --{kind} with one of them, or leave it out",
-            state=State.FAILED,
+            state=State.REFUSED,
         )
-
-
-def _unusable(vm: str, error: OpenCodeError) -> PreflightError:
-    return PreflightError(error.message, reason_code=error.reason_code, next_action=_remedy(vm, error))
-
-
-def _remedy(vm: str, error: OpenCodeError) -> str:
-    if isinstance(error, Unauthorized):
-        return f"set password_env of {vm} in vm-endpoints.json and that variable in the environment"
-    if error.reason_code == "dns_failure":
-        return f"check the host name in opencode of {vm} in vm-endpoints.json, and that Tailscale is up"
-    if isinstance(error, NotSent):
-        return f"start the server on {vm}: opencode serve --hostname ADDRESS --port 4105"
-    if isinstance(error, ServerFault) and error.log_ref:
-        return f"look for {error.log_ref} in ~/.local/share/opencode/log on {vm}"
-    return f"look at what answers on that port of {vm}"

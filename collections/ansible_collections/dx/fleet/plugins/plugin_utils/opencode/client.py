@@ -3,9 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Asynchronous client of one OpenCode server.
 
-An answer is believed only with the right status *and* content type *and* shape: OpenCode 1.18 answers an
-unknown route with 200 and HTML, and so does many another service. A GET whose connection broke is repeated;
-anything else is not: who calls knows whether it may be (see the errors' tree).
+What an answer proves is decided in :mod:`.answers`. A GET whose connection broke is repeated; anything else
+is not: who calls knows whether it may be (see the errors' tree).
 """
 
 from __future__ import annotations
@@ -25,8 +24,9 @@ import httpx
 import httpx_sse
 
 from . import models
-from .answers import Reply, adapter, decode, failure, parsed, read, transport_error
-from .errors import AnswerLost, NotFound, NotOpenCode, ServerFault
+from .answers import Reply, accepted, adapter, decode, parsed, read, stream_opened
+from .errors import AnswerLost, NotFound, ServerFault, TooLarge
+from .transport import transport_error
 
 __all__ = ["OpenCode"]
 
@@ -67,6 +67,7 @@ class OpenCode:
             raise ValueError(str(error)) from error
         if base.port is not None and not 0 < base.port < 65536:
             raise ValueError(f"there is no port {base.port}")
+        self._fitting: dict[str, int] = {}  # session -> how many of its messages fit into one answer
         self._http = httpx.AsyncClient(
             base_url=base,
             auth=httpx.BasicAuth(username, password) if password else None,
@@ -96,9 +97,14 @@ class OpenCode:
             "/global/health", models.Health, timeout=timeout, headers={"connection": "close"}
         )
 
-    async def paths(self) -> models.Paths:
-        """`GET /path`: the server's home and its own directory."""
-        return await self._get("/path", models.Paths)
+    async def info(self, timeout_s: float) -> models.Info:
+        """`GET /api/info`, of OpenCode 2 and later; OpenCode 1 answers it with a web page."""
+        return await self._get("/api/info", models.Info, timeout=httpx.Timeout(timeout_s))
+
+    async def paths(self, directory: str | None = None) -> models.Paths:
+        """`GET /path`: the server's home, and a directory (else its own) with its symbolic links resolved."""
+        params = {} if directory is None else {"directory": directory}
+        return await self._get("/path", models.Paths, params=params)
 
     async def projects(self) -> list[models.Project]:
         """`GET /project`: every project that the server has seen."""
@@ -137,7 +143,8 @@ class OpenCode:
             body={"id": session, "location": {"directory": directory}},
         )
         if answer.data.id != session:
-            raise NotOpenCode(f"{self.url} made session {answer.data.id!r} instead of {session!r}")
+            words = f"{self.url} made session {answer.data.id!r} instead of {session!r}"
+            raise AnswerLost(words, reason_code="not_opencode")
         return answer.data.location.directory
 
     async def update_session(self, session: str, changes: Mapping[str, Any]) -> models.Session:
@@ -180,17 +187,26 @@ class OpenCode:
     async def messages(
         self, session: str, *, limit: int, before: str | None = None
     ) -> tuple[list[models.Message], str | None]:
-        """The newest messages, oldest first, and the cursor of those before them."""
-        params = {"limit": str(limit)} | ({"before": before} if before else {})
-        reply = await self._read_again(f"/session/{_id(session)}/message", params=params)
-        return parsed(reply, list[models.Message]), reply.cursor
+        """The newest messages, oldest first, and the cursor of those before them.
+
+        A page that is too large is asked for in smaller pieces: there may be fewer messages than ``limit``.
+        """
+        limit = min(limit, self._fitting.get(session, limit))
+        while True:
+            params = {"limit": str(limit)} | ({"before": before} if before else {})
+            try:
+                reply = await self._read_again(f"/session/{_id(session)}/message", params=params)
+            except TooLarge:
+                if limit == 1:
+                    raise
+                limit = self._fitting[session] = max(limit // 4, 1)
+            else:
+                return parsed(reply, list[models.Message]), reply.cursor
 
     async def prompt(self, session: str, body: Mapping[str, Any]) -> None:
         """`POST /session/ID/prompt_async`. Success means only that the body was read: an unknown agent,
         a vanished directory and an unknown model get the same 204 (OpenCode 1.18)."""
-        reply = await self._request("POST", f"/session/{_id(session)}/prompt_async", body=body)
-        if reply.status != 204:
-            raise NotOpenCode(f"{reply.asked} answered {reply.status} instead of 204")
+        accepted(await self._request("POST", f"/session/{_id(session)}/prompt_async", body=body))
 
     async def delete_session(self, session: str) -> None:
         """`DELETE /session/ID`. It does not stop a running turn (OpenCode 1.18)."""
@@ -217,10 +233,9 @@ class OpenCode:
         try:
             async with httpx_sse.aconnect_sse(self._http, "GET", "/global/event", timeout=timeout) as source:
                 reply = Reply.of(source.response, asked)
-                if reply.status != 200:
-                    raise failure(await read(source.response, asked))
                 if reply.content_type != "text/event-stream":
-                    raise NotOpenCode(f"{asked} answered with {reply.content_type}")
+                    reply = await read(source.response, asked)
+                stream_opened(reply)
                 yield self._decoded(source)
         except httpx.HTTPError as error:
             raise transport_error(error, asked) from error
@@ -255,7 +270,7 @@ class OpenCode:
         return parsed(await self._request(method, path, body=body), kind)
 
     async def _request(self, method: str, path: str, body: Any = None, **options: Any) -> Reply:
-        """The answer with its whole body, if its status is a success."""
+        """The answer with its whole body, whatever it is."""
         if body is not None:
             options["content"] = json.dumps(body).encode()
             options["headers"] = {"content-type": "application/json"} | options.get("headers", {})
@@ -268,8 +283,6 @@ class OpenCode:
             raise transport_error(error, asked) from error
         except TimeoutError as error:
             raise AnswerLost(f"{asked}: the answer never ended", reason_code="answer_timeout") from error
-        if not 200 <= reply.status < 300:
-            raise failure(reply)
         return reply
 
 

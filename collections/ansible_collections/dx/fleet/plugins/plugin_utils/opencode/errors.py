@@ -5,30 +5,37 @@
 
     OpenCodeError
     ├── NotSent            the request did not reach the server: it may be repeated freely
-    ├── AnswerLost         the request may have taken effect: look before repeating it
-    └── BadAnswer          the server (or who answers in its place) said no, or nonsense
-        ├── Unauthorized   401
-        ├── NotFound       404
-        ├── Rejected       any other 4xx
-        ├── ServerFault    5xx; ``log_ref`` leads to the server's log
-        └── NotOpenCode    not the status or content type that OpenCode answers with
+    ├── AnswerLost         a write may have taken effect, a read says nothing: look before repeating it
+    ├── NotOpenCode        a read was answered, but not by OpenCode (a gateway, a proxy, another service)
+    │   └── TooLarge       OpenCode's answer is larger than we read
+    └── OwnError           OpenCode itself said no, in a body of its own
+        ├── Unauthorized   the password is missing or wrong
+        ├── NotFound       there is no such session or message
+        ├── Rejected       the request is wrong in OpenCode's eyes
+        │   └── ConfigInvalid  the project's configuration can't be read: nothing runs in that directory
+        └── ServerFault    OpenCode failed; ``log_ref`` leads to the server's log
 
-A leaf is what a caller can conclude about the request's effect. ``reason_code`` tells what happened.
+A leaf is what a caller may conclude about the request's effect; :mod:`.answers` decides which. Only an
+``OwnError`` is a word of the server. ``reason_code`` says what happened.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from ..text.printable import shortened
 
 __all__ = [
     "AnswerLost",
-    "BadAnswer",
+    "ConfigInvalid",
     "NotFound",
     "NotOpenCode",
     "NotSent",
     "OpenCodeError",
+    "OwnError",
     "Rejected",
     "ServerFault",
+    "TooLarge",
     "Unauthorized",
 ]
 
@@ -50,42 +57,73 @@ class OpenCodeError(Exception):
 
 
 class NotSent(OpenCodeError):
-    """``dns_failure``, ``connection_refused``, ``connect_timeout``, ``tls_error``, ``connect_failed``."""
+    """``dns_failure``, ``connection_refused``, ``connect_timeout``, ``tls_error``, ``tls_mismatch``,
+    ``no_route``, ``connect_failed``, ``bad_url``."""
 
     default_reason = "connect_failed"
 
 
 class AnswerLost(OpenCodeError):
-    """``answer_timeout`` or ``connection_lost``."""
+    """``answer_timeout``, ``connection_lost``, or, of a write, the reasons of :class:`NotOpenCode`."""
 
     default_reason = "connection_lost"
 
 
-class BadAnswer(OpenCodeError):
-    """The answer is not what was asked for."""
+class NotOpenCode(OpenCodeError):
+    """``not_opencode`` (HTML with 200, JSON of another shape ...), ``gateway_error`` (a status with which
+    gateways answer for a server that may go on working), ``redirected``."""
+
+    default_reason = "not_opencode"
+
+
+class TooLarge(NotOpenCode):
+    """The answer is larger than we read. A page of messages may be asked for in smaller pieces."""
+
+    default_reason = "too_large"
+
+
+class OwnError(OpenCodeError):
+    """OpenCode's own word that the request can't be done."""
 
     default_reason = "bad_answer"
 
 
-class Unauthorized(BadAnswer):
-    """401: the password is missing or wrong."""
+class Unauthorized(OwnError):
+    """The password is missing or wrong."""
 
     default_reason = "unauthorized"
 
 
-class NotFound(BadAnswer):
-    """404 from OpenCode itself (in JSON)."""
+class NotFound(OwnError):
+    """There is no such session or message."""
 
     default_reason = "not_found"
 
 
-class Rejected(BadAnswer):
+class Rejected(OwnError):
     """The request is wrong in OpenCode's eyes."""
 
     default_reason = "request_rejected"
 
 
-class ServerFault(BadAnswer):
+class ConfigInvalid(Rejected):
+    """The configuration of the directory's project can't be read. It is that directory's trouble alone.
+
+    Args:
+        message: As everywhere.
+        file: The file on the VM.
+        issues: What is wrong with it, one line each.
+    """
+
+    default_reason = "config_invalid"
+
+    def __init__(self, message: str, *, file: str, issues: Sequence[str]) -> None:
+        super().__init__(message)
+        self.file = shortened(file, 300)
+        self.issues = tuple(shortened(issue, 200) for issue in issues[:5])
+
+
+class ServerFault(OwnError):
     """OpenCode failed; its answers carry only a reference into its log."""
 
     default_reason = "server_error"
@@ -93,9 +131,3 @@ class ServerFault(BadAnswer):
     def __init__(self, message: str, *, log_ref: str | None = None) -> None:
         super().__init__(message)
         self.log_ref = log_ref
-
-
-class NotOpenCode(BadAnswer):
-    """HTML with 200, a truncated body, JSON of another shape: whoever answers is not OpenCode."""
-
-    default_reason = "not_opencode"

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 __all__ = [
     "Agent",
     "Health",
+    "Info",
     "Message",
     "MessageInfo",
     "Part",
@@ -41,8 +42,14 @@ class Health(_Answer):
     version: str
 
 
+class Info(_Answer):
+    """`GET /api/info` of OpenCode 2."""
+
+    version: str
+
+
 class Paths(_Answer):
-    """`GET /path`."""
+    """`GET /path`. In ``directory`` symbolic links are resolved."""
 
     home: str
     directory: str

@@ -9,11 +9,10 @@ import asyncio
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..dispatch.preflight import PATIENCE_S, check_server
-from ..domain.errors import PreflightError
 from ..opencode.client import OpenCode
 from ..opencode.errors import OpenCodeError
 from ..opencode.models import Pending, Session
+from ..opencode.reach import PATIENCE_S, check_server, unusable
 from .pending import is_left_over
 
 __all__ = ["SessionInfo", "Survey", "live_state", "survey"]
@@ -73,9 +72,7 @@ async def survey(server: OpenCode, vm: str, *, patience_s: float = PATIENCE_S) -
         sessions = [session for session in await server.sessions(NEWEST) if session.parent is None]
         states, permissions, questions = await live_state(server, sessions)
     except OpenCodeError as error:
-        raise PreflightError(
-            error.message, reason_code=error.reason_code, next_action=f"look at the server of {vm}"
-        ) from error
+        raise unusable(server, vm, error) from error
     return Survey(
         url=server.url,
         version=version,

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 
@@ -15,6 +14,7 @@ from ...domain.progress import Emit, discard
 from ...opencode.client import OpenCode
 from .follower import Follower, Target
 from .limits import Limits
+from .pace import now
 from .server_watch import ServerWatch
 
 __all__ = ["Limits", "Target", "wait_for"]
@@ -48,7 +48,7 @@ async def wait_for(
 
 
 async def _wait_on(server: OpenCode, targets: Sequence[Target], limits: Limits, emit: Emit) -> list[Outcome]:
-    now = time.monotonic()
+    began = now()
     watches: list[dict[str, Follower]] = []
     places: list[int] = []
     for target in targets:
@@ -56,7 +56,7 @@ async def _wait_on(server: OpenCode, targets: Sequence[Target], limits: Limits, 
         place = next((n for n, watch in enumerate(watches) if target.session not in watch), len(watches))
         if place == len(watches):
             watches.append({})
-        watches[place][target.session] = Follower(target, emit, moved_at=now)
+        watches[place][target.session] = Follower(target, emit, moved_at=began)
         places.append(place)
     found = await asyncio.gather(*(ServerWatch(server, watch, limits).run() for watch in watches))
     return [found[place][target.session] for place, target in zip(places, targets, strict=True)]

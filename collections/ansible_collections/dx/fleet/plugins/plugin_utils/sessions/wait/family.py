@@ -1,22 +1,23 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sessions and the subagents that they began, whose requests a person answers for the whole family."""
+"""Followed sessions and the subagents that they began: what one of a family does is done by all of it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container
+from collections.abc import Collection, Container, Sequence
 from typing import Any
 
 from ...opencode.client import OpenCode
-from ...opencode.errors import NotFound, NotOpenCode, Rejected, ServerFault
-from ...opencode.models import Message, Pending
+from ...opencode.errors import NotFound, OwnError
+from ...opencode.family import DEPTH, descendants_of
+from ...opencode.models import Message, Pending, Session
 from ..pending import is_left_over
 
 __all__ = ["Family"]
 
-DEPTH = 8
+PAGE = 100
 MAX_STEPS = 1000  # of one subagent
 
 
@@ -48,8 +49,12 @@ class Family:
             session = self._parents[session]
         return session
 
-    async def waiting(self, directory: str) -> dict[str, Pending]:
+    async def waiting(self, directory: str, at_work: Collection[str]) -> dict[str, Pending]:
         """The requests of a directory that wait for a person, by the followed session.
+
+        Args:
+            directory: The directory.
+            at_work: The sessions that work there; a request of another one is left over.
 
         Raises:
             OpenCodeError: They can't be read.
@@ -60,9 +65,9 @@ class Family:
         pending: list[Pending] = [*permissions, *questions]
         found: dict[str, Pending] = {}
         for request in pending:
-            if request.id in self._left_over:
+            if request.id in self._left_over or request.session not in at_work:
                 continue
-            session = await self._ask_root(request.session)
+            session = await self.ask_root(request.session)
             if session not in self._followed:
                 continue
             if await is_left_over(self._server, request):
@@ -71,8 +76,12 @@ class Family:
                 found[session] = request
         return found
 
-    async def _ask_root(self, session: str) -> str:
-        """The followed session that a session belongs to, asked of the server; "" where there is none."""
+    async def ask_root(self, session: str) -> str:
+        """The followed session that a session belongs to, asked of the server; "" where there is none.
+
+        Raises:
+            OpenCodeError: The server can't be asked.
+        """
         for _ in range(DEPTH):
             if session in self._followed or not session:
                 break
@@ -81,10 +90,40 @@ class Family:
                     self._parents[session] = (await self._server.session(session)).parent or ""
                 except NotFound:
                     self._parents[session] = ""
-                except (Rejected, ServerFault, NotOpenCode):
+                except OwnError:
                     return ""  # another session, most likely: it must not keep us from ours
             session = self._parents[session]
         return session
+
+    async def working(self, session: str) -> list[str]:
+        """Those of a session and its descendants that are not idle.
+
+        Raises:
+            OpenCodeError: They can't be asked.
+        """
+        root = await self._server.session(session)
+        return await self._at_work([root, *await descendants_of(self._server, session)])
+
+    async def subagents_at_work(self, session: str) -> list[str]:
+        """Those of the descendants of a session that are not idle.
+
+        Raises:
+            OpenCodeError: They can't be asked.
+        """
+        return await self._at_work(await descendants_of(self._server, session))
+
+    async def _at_work(self, members: Sequence[Session]) -> list[str]:
+        at_work: list[str] = []
+        for directory in dict.fromkeys(member.directory for member in members):
+            statuses = await self._server.statuses(directory)
+            at_work += [
+                member.id
+                for member in members
+                if member.directory == directory
+                and member.id in statuses
+                and statuses[member.id].type != "idle"
+            ]
+        return at_work
 
     async def steps(self, session: str, *, since: float) -> list[Message]:
         """The steps that the subagents of a session took since then, and those of their own.
@@ -97,17 +136,21 @@ class Family:
             OpenCodeError: They can't be read.
         """
         found: list[Message] = []
-        parents = [session]
-        for _ in range(DEPTH):
-            children = [child.id for parent in parents for child in await self._server.children(parent)]
-            if not children:
+        for child in await descendants_of(self._server, session):
+            found += [
+                message
+                for message in await self._newest(child.id)
+                if message.info.role == "assistant" and message.info.time.created >= since
+            ]
+        return found
+
+    async def _newest(self, session: str) -> list[Message]:
+        """The newest messages of a session, a thousand at most."""
+        found: list[Message] = []
+        cursor: str | None = None
+        while len(found) < MAX_STEPS:
+            page, cursor = await self._server.messages(session, limit=PAGE, before=cursor)
+            found += page
+            if cursor is None or not page:
                 break
-            for child in children:
-                messages, _cursor = await self._server.messages(child, limit=MAX_STEPS)
-                found += [
-                    message
-                    for message in messages
-                    if message.info.role == "assistant" and message.info.time.created >= since
-                ]
-            parents = children
         return found

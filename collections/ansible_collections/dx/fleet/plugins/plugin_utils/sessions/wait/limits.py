@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Limits"]
+from ...domain.outcome import State
+from ..turn import Verdict
+from .follower import Follower
+
+__all__ = ["Limits", "exceeded"]
 
 
 @dataclass(frozen=True)
@@ -25,3 +29,24 @@ class Limits:
     max_steps: int | None = 300
     server_gone_s: float = 20
     server_silent_s: float = 60
+
+
+def exceeded(limits: Limits, follower: Follower, *, began: float, now: float) -> Verdict | None:
+    """The verdict on a session that is beyond a limit, its subagents' steps and cost included.
+
+    Args:
+        limits: The limits.
+        follower: The session.
+        began: Monotonic time at which the wait began.
+        now: Monotonic time.
+    """
+    if limits.timeout_s is not None and now - began >= limits.timeout_s:
+        return Verdict(State.TIMED_OUT, "timeout", f"not finished after {limits.timeout_s:g} s")
+    if limits.stall_timeout_s is not None and now - follower.moved_at >= limits.stall_timeout_s:
+        return Verdict(State.STALLED, "stall_timeout", f"nothing moved for {limits.stall_timeout_s:g} s")
+    if limits.max_steps is not None and len(follower.steps) > limits.max_steps:
+        return Verdict(State.ABORTED, "max_steps", f"more than {limits.max_steps} steps")
+    if limits.max_cost is not None and follower.cost > limits.max_cost:
+        words = f"cost {follower.cost:g}, more than {limits.max_cost:g}"
+        return Verdict(State.ABORTED, "max_cost", words)
+    return None
