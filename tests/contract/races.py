@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +17,10 @@ from ansible_collections.dx.fleet.plugins.module_utils.beads.errors import Beads
 
 from .workspace import Workspace
 
-__all__ = ["Move", "claim_once", "moves", "race", "rounds"]
+__all__ = ["FIRST", "Move", "claim_apart", "claim_once", "moves", "race", "rounds"]
 
 PATIENCE_S = 300
+FIRST = "first"  # the dispatch that holds each bead as a race begins, where one does
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,22 @@ def rounds(usual: int) -> int:
 
 def claim_once(workspace: Workspace, bead: str, claimant: Claimant) -> None:
     """One claim, for a process of its own."""
+    workspace.claims.claim(bead, claimant)
+
+
+def claim_apart(workspace: Workspace, bead: str, claimant: Claimant) -> None:
+    """One claim, for a process of its own that can be killed with all that it started.
+
+    It leads a session, and its `bd` stay in its group; the file ``claiming`` has their group's id.
+    """
+    os.setsid()
+    popen = subprocess.Popen.__init__
+
+    def in_this_group(self: Any, *args: Any, **options: Any) -> None:
+        popen(self, *args, **{**options, "start_new_session": False})
+
+    subprocess.Popen.__init__ = in_this_group  # type: ignore[method-assign]
+    (workspace.folder / "claiming").write_text(str(os.getpid()))
     workspace.claims.claim(bead, claimant)
 
 
@@ -85,15 +103,15 @@ def _retry(workspace: Workspace, bead: str, move: Move) -> bool:
 
 
 def _release(workspace: Workspace, bead: str, move: Move) -> bool:
-    return workspace.claims.release(bead, f"{bead}@1").changed
+    return workspace.claims.release(bead, FIRST).changed
 
 
 def _close(workspace: Workspace, bead: str, move: Move) -> bool:
-    return workspace.claims.close(bead, f"{bead}@1", "done").changed
+    return workspace.claims.close(bead, FIRST, "done").changed
 
 
 def _reap(workspace: Workspace, bead: str, move: Move) -> bool:
-    return workspace.claims.block(bead, f"{bead}@1", "reaped", seen=Seen("in_progress", None)).changed
+    return workspace.claims.block(bead, FIRST, "reaped", seen=Seen("in_progress", None)).changed
 
 
 moves: dict[str, Callable[[Workspace, str, Move], bool]] = {

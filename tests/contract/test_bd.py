@@ -47,6 +47,17 @@ def test_the_same_actor_wins_again_and_overwrites(workspace: Workspace) -> None:
     assert workspace.bd.claim(bead, "epyc6", {"dispatch": "d2"}).metadata["dispatch"] == "d2"
 
 
+def test_a_claim_with_metadata_is_two_writes(standin: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trap for which we write the metadata first; a real `bd` dies there in 4 of 24 kills (1.0.4)."""
+    bead = standin.create()
+    monkeypatch.setenv("STANDIN_BD_DIES", "between the writes")
+    with pytest.raises(OutcomeUnknown):
+        standin.bd.claim(bead, "epyc6", {"dispatch": "d1"})
+    monkeypatch.delenv("STANDIN_BD_DIES")
+    stranded = standin.bd.show(bead)
+    assert (stranded.status, stranded.assignee, stranded.metadata) == ("in_progress", "epyc6", {})
+
+
 def test_a_closed_bead_cannot_be_claimed(workspace: Workspace) -> None:
     bead = workspace.create()
     workspace.bd.close(bead, "epyc6", "done")

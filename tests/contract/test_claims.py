@@ -5,8 +5,13 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
+import os
+import re
+import signal
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +20,7 @@ from ansible_collections.dx.fleet.plugins.module_utils.beads.claims import Claim
 from ansible_collections.dx.fleet.plugins.module_utils.beads.errors import (
     AlreadyAssignedError,
     AlreadyClaimed,
+    BeadNotReady,
     BeadTooLarge,
     ClaimLost,
     LockBusy,
@@ -24,8 +30,9 @@ from ansible_collections.dx.fleet.plugins.module_utils.beads.errors import (
     OutcomeUnknown,
 )
 from ansible_collections.dx.fleet.plugins.module_utils.beads.lock import bead_lock
+from ansible_collections.dx.fleet.plugins.module_utils.beads.record import holds
 
-from .races import claim_once
+from .races import claim_apart, claim_once, rounds
 from .workspace import Workspace
 
 ME = Claimant("epyc6", "claude-code@macmini")
@@ -38,7 +45,8 @@ def test_a_claim_names_everything_that_a_crash_leaves_to_find(workspace: Workspa
     assert result.changed
     assert result.after.assignee == "epyc6"
     metadata = result.after.metadata
-    assert (metadata["dispatch"], metadata["attempt"]) == (f"{bead}@1", 1)
+    assert re.fullmatch(rf"{re.escape(bead)}@1-[0-9a-f]{{8}}", metadata["dispatch"])
+    assert metadata["attempt"] == 1
     assert metadata["session"].startswith("ses_")
     assert metadata["message"].startswith("msg_")
     assert metadata["orchestrator"] == "claude-code@macmini"
@@ -60,7 +68,7 @@ def test_any_other_dispatch_is_refused_with_the_holder(workspace: Workspace, sec
     held = workspace.claims.claim(bead, ME).after
     with pytest.raises(AlreadyClaimed, match="claude-code@macmini") as refused:
         workspace.claims.claim(bead, second)
-    assert refused.value.details["holder"] == f"{bead}@1"
+    assert refused.value.details["holder"] == held.metadata["dispatch"]
     assert refused.value.next_action == f"bd show {bead}"
     assert workspace.bd.show(bead) == held
 
@@ -72,12 +80,82 @@ def test_a_bead_that_is_assigned_to_another_is_theirs(workspace: Workspace) -> N
         workspace.claims.claim(bead, ME)
 
 
-@pytest.mark.parametrize("status", ["closed", "blocked", "deferred"])
-def test_only_an_open_bead_is_claimed(workspace: Workspace, status: str) -> None:
+@pytest.mark.parametrize("force", [False, True])
+def test_a_closed_bead_is_never_claimed(workspace: Workspace, force: bool) -> None:
     bead = workspace.create()
-    workspace.bd.update(bead, "someone", "-s", status)
-    with pytest.raises(NotClaimable, match=status):
+    workspace.bd.update(bead, "someone", "-s", "closed")
+    with pytest.raises(NotClaimable, match="closed"):
+        workspace.claims.claim(bead, ME, policy=Policy(force=force))
+
+
+def blocked(workspace: Workspace) -> str:
+    bead = workspace.create()
+    workspace.bd.update(bead, "someone", "-s", "blocked")
+    return bead
+
+
+def deferred(workspace: Workspace) -> str:
+    bead = workspace.create()
+    workspace.tracker.bd("defer", bead, "--until", "2130-01-01")
+    return bead
+
+
+def epic(workspace: Workspace) -> str:
+    return str(json.loads(workspace.tracker.bd("create", "All of it", "-t", "epic", "--json"))["id"])
+
+
+def waiting(workspace: Workspace) -> str:
+    bead = workspace.create()
+    workspace.tracker.bd("dep", "add", bead, workspace.create())
+    return bead
+
+
+def part_of_what_waits(workspace: Workspace) -> str:
+    parent = waiting(workspace)
+    made = workspace.tracker.bd("create", "A part", "--parent", parent, "--json")
+    return str(json.loads(made)["id"])
+
+
+UNREADY = {
+    blocked: "is blocked",
+    deferred: "is deferred until 2130",
+    epic: "is an epic",
+    waiting: "waits for",
+    part_of_what_waits: "is a part of",
+}
+
+
+@pytest.mark.parametrize("make", UNREADY, ids=lambda make: make.__name__)
+def test_what_cannot_be_worked_on_yet_is_claimed_only_by_force(
+    workspace: Workspace, make: Callable[[Workspace], str]
+) -> None:
+    bead = make(workspace)
+    before = workspace.bd.show(bead)
+    with pytest.raises(BeadNotReady, match=UNREADY[make]) as refused:
         workspace.claims.claim(bead, ME)
+    assert "--force" in refused.value.next_action
+    assert workspace.bd.show(bead) == before
+    assert workspace.claims.claim(bead, ME, policy=Policy(force=True)).after.status == "in_progress"
+    assert workspace.bd.show(bead).status == "in_progress"
+
+
+def test_what_waited_is_claimed_once_the_other_is_closed(workspace: Workspace) -> None:
+    bead = waiting(workspace)
+    (other,) = workspace.bd.show(bead).waits_for
+    workspace.bd.close(other, "someone", "done")
+    assert workspace.claims.claim(bead, ME).changed
+
+
+def test_what_was_assigned_without_a_dispatch_is_said_and_left(workspace: Workspace) -> None:
+    bead = workspace.create()
+    workspace.bd.update(bead, ME.vm, "--claim")
+    before = workspace.bd.show(bead)
+    with pytest.raises(AlreadyAssignedError, match="no dispatch holds it") as refused:
+        workspace.claims.claim(bead, ME)
+    assert f"bd update {bead} -s open -a ''" in refused.value.next_action
+    assert workspace.bd.show(bead) == before
+    (listed,) = workspace.claims.all()
+    assert (listed["bead"], listed["vm"], listed["dispatch"]) == (bead, ME.vm, None)
 
 
 def test_the_attempt_grows_with_every_claim(workspace: Workspace) -> None:
@@ -120,7 +198,7 @@ def test_check_mode_says_what_it_would_do_and_does_nothing(workspace: Workspace)
     assert workspace.bd.show(bead) == before
 
 
-def test_the_happy_path_takes_four_calls(workspace: Workspace) -> None:
+def test_the_happy_path_takes_five_calls(workspace: Workspace) -> None:
     bead = workspace.create()
     bd = workspace.bd
     assert bd.capabilities.version  # asked once per installation, not per dispatch
@@ -128,7 +206,7 @@ def test_the_happy_path_takes_four_calls(workspace: Workspace) -> None:
     claims = Claims(bd, str(workspace.folder / ".beads"))
     dispatch = claims.claim(bead, ME).after.metadata["dispatch"]
     claims.close(bead, dispatch, "done")
-    assert len(bd.calls) == 4
+    assert len(bd.calls) == 5
 
 
 def test_a_held_lock_is_waited_for_and_names_its_holder(workspace: Workspace) -> None:
@@ -212,7 +290,7 @@ def test_the_claims_are_listed_with_their_age(workspace: Workspace) -> None:
     first, second, free = (workspace.create() for _ in range(3))
     for bead in (first, second):
         workspace.claims.claim(bead, ME)
-    workspace.claims.block(second, f"{second}@1", "because")
+    workspace.claims.block(second, workspace.bd.show(second).metadata["dispatch"], "because")
     listed = workspace.claims.all()
     assert [(claim["bead"], claim["status"]) for claim in listed] == [
         (first, "in_progress"),
@@ -233,32 +311,60 @@ def test_a_bead_without_room_for_a_note_keeps_no_claim_from_its_end(workspace: W
     assert after.status == {"release": "open", "block": "blocked", "close": "closed"}[end]
 
 
-def test_a_bead_that_is_too_large_to_be_claimed_is_said(workspace: Workspace) -> None:
+def test_a_large_bead_is_claimed_or_it_is_said_that_it_cannot_be(workspace: Workspace) -> None:
+    """bd 1.0.4 has no room for it, later ones have."""
     bead = workspace.create(description="line\n" * 12_000)
-    with pytest.raises(BeadTooLarge, match=bead) as refused:
+    try:
         workspace.claims.claim(bead, ME)
-    assert "line" not in refused.value.message
-    assert workspace.bd.show(bead).status == "open"
+        wanted = "in_progress"
+    except BeadTooLarge:
+        wanted = "open"
+    assert workspace.bd.show(bead).status == wanted
 
 
-def kill_bd(monkeypatch: pytest.MonkeyPatch, when: str) -> None:
-    monkeypatch.setenv("STANDIN_BD_DIES", when)
-
-
-@pytest.mark.parametrize("when", ["before the write", "after the write"])
-def test_a_bd_that_dies_in_the_middle_of_a_claim_is_read_back(
-    standin: Workspace, monkeypatch: pytest.MonkeyPatch, when: str
+def test_a_bead_that_is_too_large_for_bd_is_left_as_it_was(
+    standin: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bead = standin.create()
-    kill_bd(monkeypatch, when)
-    if when == "after the write":
-        assert standin.claims.claim(bead, ME).after.metadata["dispatch"] == f"{bead}@1"
-    else:
+    bead = standin.create(description="line\n" * 12_000)
+    before = standin.bd.show(bead)
+    monkeypatch.setenv("STANDIN_BD_ROOM", "65535")
+    with pytest.raises(BeadTooLarge, match=bead) as refused:
+        standin.claims.claim(bead, ME)
+    assert "line" not in refused.value.message
+    assert standin.bd.show(bead) == before
+
+
+def kill_bd(monkeypatch: pytest.MonkeyPatch, when: str, at: str) -> None:
+    monkeypatch.setenv("STANDIN_BD_DIES", when)
+    monkeypatch.setenv("STANDIN_BD_DIES_AT", at)
+
+
+WRITES_OF_A_CLAIM = ("--metadata", "--claim")
+
+
+@pytest.mark.parametrize("status", ["open", "blocked"])
+@pytest.mark.parametrize("when", ["before the write", "between the writes", "after the write"])
+@pytest.mark.parametrize("at", WRITES_OF_A_CLAIM)
+def test_a_bd_that_dies_anywhere_in_a_claim_strands_nothing(
+    standin: Workspace, monkeypatch: pytest.MonkeyPatch, at: str, when: str, status: str
+) -> None:
+    bead, policy = standin.create(), Policy(retry=status == "blocked")
+    if status == "blocked":
+        first = standin.claims.claim(bead, ME).after.metadata["dispatch"]
+        standin.claims.block(bead, first, "because")
+    kill_bd(monkeypatch, when, at)
+    if when == "before the write":
         with pytest.raises(OutcomeUnknown, match="signal 9"):
-            standin.claims.claim(bead, ME)
+            standin.claims.claim(bead, ME, policy=policy)
+    else:  # it had been written, and was read back
+        assert standin.claims.claim(bead, ME, policy=policy).after.status == "in_progress"
     monkeypatch.delenv("STANDIN_BD_DIES")
     found = standin.bd.show(bead)
-    assert found.status == ("in_progress" if when == "after the write" else "open")
+    if when == "before the write":
+        assert found.status in ("open", status)
+        assert standin.claims.claim(bead, OTHER, policy=Policy(retry=found.status == "blocked")).changed
+    else:
+        assert holds(found)
 
 
 @pytest.mark.parametrize("when", ["before the write", "after the write"])
@@ -269,8 +375,9 @@ def test_a_bd_that_dies_in_the_middle_of_an_end_is_read_back(
     bead = standin.create()
     dispatch = standin.claims.claim(bead, ME).after.metadata["dispatch"]
     reason = [] if end == "release" else ["because"]
-    kill_bd(monkeypatch, when)
+    kill_bd(monkeypatch, when, "--json")
     if when == "after the write":
+        monkeypatch.setenv("STANDIN_BD_DIES_AT", "close" if end == "close" else "update")
         assert getattr(standin.claims, end)(bead, dispatch, *reason).changed
     else:
         with pytest.raises(OutcomeUnknown):
@@ -279,6 +386,76 @@ def test_a_bd_that_dies_in_the_middle_of_an_end_is_read_back(
     getattr(standin.claims, end)(bead, dispatch, *reason)
     wanted = {"release": "open", "block": "blocked", "close": "closed"}[end]
     assert standin.bd.show(bead).status == wanted
+
+
+@pytest.mark.parametrize("delay", range(rounds(6)))
+def test_a_claimer_that_is_killed_at_any_moment_strands_nothing(workspace: Workspace, delay: int) -> None:
+    """With its `bd`, as at the end of a machine; the next one gets the bead, or takes the claim over."""
+    bead = workspace.create()
+    mine = replace(ME, dispatcher="mac/1/2/3")
+    began = time.monotonic()
+    assert workspace.bd.show(bead)
+    call_s = time.monotonic() - began
+    claimer = multiprocessing.get_context("spawn").Process(target=claim_apart, args=(workspace, bead, mine))
+    claimer.start()
+    ready = workspace.folder / "claiming"
+    while not ready.exists():
+        assert claimer.is_alive()
+        time.sleep(0.005)
+    time.sleep(call_s * (0.5 + delay * 3 / rounds(6)))  # a claim is three calls
+    os.killpg(int(ready.read_text()), signal.SIGKILL)
+    claimer.join()
+    found = workspace.bd.show(bead)
+    assert found.status == "open" or holds(found), found
+    if holds(found):
+        after = workspace.claims.claim(
+            bead, replace(ME, dispatcher="mac/4/5/6"), policy=Policy(gone="mac/1/2/3")
+        )
+        assert after.continued
+    else:
+        assert workspace.claims.claim(bead, OTHER).changed
+
+
+@pytest.mark.parametrize("notice", ["Note: bd 1.3 is out", "[note] look\nat this", "{not json"])
+def test_notices_before_the_json_change_nothing(
+    standin: Workspace, monkeypatch: pytest.MonkeyPatch, notice: str
+) -> None:
+    bead = standin.create()
+    monkeypatch.setenv("STANDIN_BD_NOTICE", notice)
+    assert [each.id for each in standin.bd.unclosed()] == [bead]
+    dispatch = standin.claims.claim(bead, ME).after.metadata["dispatch"]
+    assert standin.claims.close(bead, dispatch, "done").after.status == "closed"
+
+
+@pytest.mark.parametrize("end", ["release", "block", "close"])
+@pytest.mark.parametrize(
+    "did",
+    [
+        ("-s", "blocked"),
+        ("-s", "deferred"),
+        ("-s", "closed"),
+        ("-s", "open", "-a", ""),
+        ("-a", "fengning"),
+    ],
+    ids=" ".join,
+)
+def test_what_a_person_did_meanwhile_wins_and_the_result_is_a_note(
+    workspace: Workspace, did: tuple[str, ...], end: str
+) -> None:
+    bead = workspace.create()
+    dispatch = workspace.claims.claim(bead, ME).after.metadata["dispatch"]
+    changed = workspace.bd.update(bead, "fengning", *did)
+    result = getattr(workspace.claims, end)(
+        bead, dispatch, **{"note" if end == "release" else "reason": "all done"}
+    )
+    assert result.overruled
+    after = workspace.bd.show(bead)
+    assert (after.status, after.assignee) == (changed.status, changed.assignee)
+    assert after.notes == f"RESULT of {dispatch}: all done"
+    again = getattr(workspace.claims, end)(
+        bead, dispatch, **{"note" if end == "release" else "reason": "all done"}
+    )
+    assert (again.overruled, again.changed) == (True, False)
 
 
 def test_a_slow_bd_is_waited_for(standin: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

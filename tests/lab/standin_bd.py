@@ -4,13 +4,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A stand-in for `bd`, for machines without it. It is not Beads.
 
-One SQLite file, and the subset of commands, flags, answers and exit codes of bd 1.0.3 that this project uses,
-its traps included: the same actor may claim again, ids match by a part of them, errors are plain text even
-with --json. The contract tests run against it and, where there is one, against a real `bd`.
+One SQLite file, and the subset of commands, flags, answers and exit codes of bd 1.0 that this project uses, its
+traps included: the same actor may claim again, a claim with other fields is two writes, ids match by a part of
+them, errors are plain text even with --json. The contract tests run against it and, where there is one, against a
+real `bd`.
 
 ``STANDIN_BD_SLEEP`` is how many seconds it takes to start, ``STANDIN_BD_WRITE_SLEEP`` how many it takes to write
 (``STANDIN_BD_WRITE_BEGUN`` names a file that it makes as it begins). With ``STANDIN_BD_DIES`` set to ``before the
-write`` or ``after the write`` a change kills it there.
+write``, ``between the writes`` or ``after the write`` a change kills it there; ``STANDIN_BD_DIES_AT`` is a word that
+such a command must have. ``STANDIN_BD_NOTICE`` is printed before each answer. ``STANDIN_BD_ROOM`` is how many bytes
+a whole bead may have (1.0.4: 65535; later ones take any).
 """
 
 from __future__ import annotations
@@ -40,17 +43,24 @@ class Store:
         self._database = sqlite3.connect(path, timeout=60, isolation_level=None)
         self._database.execute("CREATE TABLE IF NOT EXISTS issues (id TEXT PRIMARY KEY, data TEXT NOT NULL)")
         self._database.execute("BEGIN IMMEDIATE")
+        self._written = 0
 
     def commit(self) -> None:
-        if not self._database.total_changes:
+        if self._database.total_changes == self._written:
             self._database.execute("COMMIT")
             return
+        self._written = self._database.total_changes
         if begun := os.environ.get("STANDIN_BD_WRITE_BEGUN"):
             Path(begun).touch()
         time.sleep(float(os.environ.get("STANDIN_BD_WRITE_SLEEP", "0")))
         _die("before the write")
         self._database.execute("COMMIT")
         _die("after the write")
+
+    def go_on(self) -> None:
+        """Begin another write."""
+        _die("between the writes")
+        self._database.execute("BEGIN IMMEDIATE")
 
     def all(self) -> list[dict[str, Any]]:
         return [
@@ -78,15 +88,16 @@ class Store:
 
 
 def check_room(issue: dict[str, Any]) -> None:
-    """A trap of the real one: a change puts the whole issue, as JSON, into its log, of 64 KiB a line."""
-    whole = json.dumps(issue)
-    if len(whole) > 65_535:
+    """A trap of bd 1.0.4: a change puts the whole issue, as JSON, into its log, of 64 KiB a line."""
+    whole, room = json.dumps(issue), os.environ.get("STANDIN_BD_ROOM")
+    if room is not None and len(whole) > int(room):
         words = f"record event in events: Error 1105: string '{whole}' is too large for column 'new_value'"
         raise Failure(f"Error updating {issue['id']}: failed to record event: {words}")
 
 
 def _die(when: str) -> None:
-    if os.environ.get("STANDIN_BD_DIES") == when:
+    at = os.environ.get("STANDIN_BD_DIES_AT", "")
+    if os.environ.get("STANDIN_BD_DIES") == when and any(word.startswith(at) for word in sys.argv[1:]):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -125,6 +136,15 @@ def parser() -> Parser:
     create.add_argument("title")
     create.add_argument("-d", "--description", default="")
     create.add_argument("--id")
+    create.add_argument("-t", "--type", default="task")
+    create.add_argument("--parent")
+    add = command("dep", run_dep)
+    add.add_argument("verb", choices=["add"])
+    add.add_argument("id")
+    add.add_argument("other")
+    defer = command("defer", run_defer)
+    defer.add_argument("id")
+    defer.add_argument("--until", default="")
     command("show", run_show).add_argument("id")
     update = command("update", run_update)
     update.add_argument("id")
@@ -169,16 +189,52 @@ def run_create(options: argparse.Namespace) -> int:
     store = Store(folder / "standin.db")
     prefix = (folder / "standin-prefix").read_text()
     issue = {
-        "id": options.id or f"{prefix}-{secrets.token_hex(2)}",
+        "id": options.id or _new_id(store, prefix, options.parent),
         "title": options.title,
         "description": options.description,
         "status": "open",
         "priority": 2,
-        "issue_type": "task",
+        "issue_type": options.type,
     }
+    if options.parent:
+        issue["dependencies"] = [_link(issue["id"], options.parent, "parent-child")]
     store.save(issue)
     store.commit()
     return answer(shown(issue) | {"schema_version": 1})
+
+
+def _new_id(store: Store, prefix: str, parent: str | None) -> str:
+    if parent is None:
+        return f"{prefix}-{secrets.token_hex(2)}"
+    return f"{parent}.{1 + sum(issue['id'].startswith(parent + '.') for issue in store.all())}"
+
+
+def _link(issue: str, other: str, kind: str) -> dict[str, str]:
+    return {"issue_id": issue, "depends_on_id": other, "type": kind}
+
+
+def run_dep(options: argparse.Namespace) -> int:
+    store = Store(workspace() / "standin.db")
+    issue = store.resolve(options.id)
+    if issue is None or store.resolve(options.other) is None:
+        raise Failure(f"Error: resolving {options.id}: no issue found")
+    issue.setdefault("dependencies", []).append(_link(options.id, options.other, "blocks"))
+    store.save(issue)
+    store.commit()
+    return answer(
+        {"status": "added", "issue_id": options.id, "depends_on_id": options.other, "type": "blocks"}
+    )
+
+
+def run_defer(options: argparse.Namespace) -> int:
+    store = Store(workspace() / "standin.db")
+    issue = store.resolve(options.id)
+    if issue is None:
+        raise Failure(f"Error resolving {options.id}: no issue found")
+    issue |= {"status": "deferred", "defer_until": options.until and f"{options.until}T00:00:00Z"}
+    store.save(issue)
+    store.commit()
+    return answer([shown(issue)])
 
 
 def run_show(options: argparse.Namespace) -> int:
@@ -189,7 +245,15 @@ def run_show(options: argparse.Namespace) -> int:
         print(f'Error fetching {options.id}: no issue found matching "{options.id}"', file=sys.stderr)
         answer({"error": "no issues found matching the provided IDs", "schema_version": 1})
         return 1
-    return answer([shown(issue)])
+    links = issue.pop("dependencies", [])
+    found = {each["id"]: each for each in store.all()}
+    # In another shape than `list` has them.
+    issue["dependencies"] = [
+        {**shown(found[link["depends_on_id"]]), "dependency_type": link["type"]}
+        for link in links
+        if link["depends_on_id"] in found
+    ]
+    return answer([{name: value for name, value in shown(issue).items() if value != []}])
 
 
 def run_update(options: argparse.Namespace) -> int:
@@ -203,6 +267,10 @@ def run_update(options: argparse.Namespace) -> int:
         return 1
     if options.claim:
         claim(issue, options.actor)
+        if any((options.status, options.assignee, options.append_notes, options.metadata)):
+            store.save(issue)  # the trap: what else is to change is another write
+            store.commit()
+            store.go_on()
     change(issue, options)
     check_room(issue)
     store.save(issue)
@@ -280,6 +348,8 @@ def shown(issue: dict[str, Any]) -> dict[str, Any]:
 
 
 def answer(data: Any) -> int:
+    if notice := os.environ.get("STANDIN_BD_NOTICE"):
+        print(notice)
     print(json.dumps(data, indent=2))
     return 0
 

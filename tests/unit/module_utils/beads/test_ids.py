@@ -11,7 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 
-@pytest.mark.parametrize("text", ["bd-a1b2", "aff-33t.1", "bd-a.1.2", "my-repo-x1", "A-1", "a_b-c_d"])
+@pytest.mark.parametrize(
+    "text",
+    ["bd-a1b2", "aff-33t.1", "bd-a.1.2", "my-repo-x1", "A-1", "a_b-c_d", "Flux.jl-31f9", "Flux.jl-31f9.2"],
+)
 def test_a_full_id(text: str) -> None:
     assert is_bead_id(text)
 

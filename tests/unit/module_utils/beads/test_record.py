@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -51,10 +52,16 @@ def held(**more: Any) -> Bead:
 
 def test_a_claim_names_all_ids_before_anything_is_done() -> None:
     metadata = claim_metadata(Bead("bd-1", metadata={"attempt": 2}), ME, NOW)
-    assert (metadata["dispatch"], metadata["attempt"]) == ("bd-1@3", 3)
+    assert re.fullmatch("bd-1@3-[0-9a-f]{8}", metadata["dispatch"])
+    assert metadata["attempt"] == 3
     assert metadata["session"].startswith("ses_dx-bd-1-3-")
     assert metadata["message"].startswith("msg_dx-bd-1-3-")
     assert "branch" not in metadata
+
+
+def test_two_workspaces_that_know_the_same_bead_never_name_the_same_dispatch() -> None:
+    named = {claim_metadata(Bead("bd-1"), ME, NOW)["dispatch"] for _ in range(1000)}
+    assert len(named) == 1000
 
 
 def test_a_new_claim_takes_over_nothing_of_the_one_before() -> None:

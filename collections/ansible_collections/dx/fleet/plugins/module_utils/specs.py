@@ -119,6 +119,7 @@ CLAIM: Spec = {
     "worktree": {"type": "str"},
     "begin": {"type": "bool", "default": True},
     "retry": {"type": "bool", "default": False},
+    "force": {"type": "bool", "default": False},
     "single_orchestrator": {"type": "bool", "default": False},
     "takeover": {"type": "bool", "default": False},
     "idle_beads": {"type": "list", "elements": "str", "default": []},

@@ -36,6 +36,7 @@ from .errors import (
     StoreUnreachable,
 )
 from .ids import CHECK_IT, is_bead_id
+from .json_answer import json_in
 from .workspace import find_workspace, own_folder
 
 __all__ = ["Bd", "Call"]
@@ -77,8 +78,8 @@ class Call:
         """What it says went wrong, in one line."""
         for text in (self.out, self.err):
             try:
-                data = json.loads(text)
-            except (ValueError, RecursionError):
+                data = json_in(text)
+            except ValueError:
                 continue
             if isinstance(data, dict) and isinstance(data.get("error"), str):
                 return " ".join(data["error"].split())[:300]
@@ -140,10 +141,14 @@ class Bd:
             BeadsError: `bd` can't be asked.
         """
         self.check_id(bead)
-        return self._one(bead, self.run(["show", bead, "--json"]))
+        call = self.run(["show", bead, "--json"])
+        try:
+            return self._one(bead, call)
+        except ValueError as error:
+            raise BdFailed(_not_understood(bead, call, error), f"bd show {bead}") from error
 
-    def claim(self, bead: str, actor: str, metadata: t.Mapping[str, t.Any]) -> Bead:
-        """Claim by `bd`'s own compare-and-set, with all metadata in the same call.
+    def claim(self, bead: str, actor: str, metadata: t.Mapping[str, t.Any] | None = None) -> Bead:
+        """Claim by `bd`'s own compare-and-set, with metadata in the same call: one write from bd 1.3 on.
 
         The actor becomes the assignee. `bd` lets the same actor claim again: look first, under a lock.
 
@@ -152,26 +157,39 @@ class Bd:
             NotClaimable: Its status forbids it.
             OutcomeUnknown: Read the bead back.
         """
-        return self.update(bead, actor, "--claim", f"--metadata={self.encoded(metadata)}")
+        together = [] if metadata is None else [f"--metadata={self.encoded(metadata)}"]
+        return self.update(bead, actor, "--claim", *together)
 
     def update(self, bead: str, actor: str, *options: str) -> Bead:
-        """Change fields."""
-        self.check_id(bead)
-        return self._one(bead, self.run(["--actor", actor, "update", bead, *options, "--json"]))
+        """Change fields.
+
+        Args:
+            bead: Its full id.
+            actor: Who does it; "": whoever `bd` takes this user for.
+            options: As `bd update` takes them.
+
+        Raises:
+            OutcomeUnknown: Read the bead back.
+        """
+        return self._written(bead, actor, ["update", bead, *options])
 
     def change(self, bead: Bead, *options: str) -> Bead:
         """Change fields of a bead that is still as it was seen, as far as this `bd` can make sure of that.
 
         Raises:
             AlreadyClaimed: It is not (bd >= 1.3).
+            OutcomeUnknown: Read the bead back.
         """
         guard = (f"--if-assignee={bead.assignee}", f"--if-status={bead.status}")
         return self.update(bead.id, bead.assignee, *(guard if self.capabilities.guards else ()), *options)
 
     def close(self, bead: str, actor: str, reason: str) -> Bead:
-        """Close with a reason."""
-        self.check_id(bead)
-        return self._one(bead, self.run(["--actor", actor, "close", bead, f"--reason={reason}", "--json"]))
+        """Close with a reason.
+
+        Raises:
+            OutcomeUnknown: Read the bead back.
+        """
+        return self._written(bead, actor, ["close", bead, f"--reason={reason}"])
 
     def unclosed(self) -> list[Bead]:
         """Every bead that is not closed."""
@@ -273,14 +291,17 @@ class Bd:
         environment.update(BD_NON_INTERACTIVE="1", BD_NO_HOOKS="1", BEADS_DIR=self.workspace)
         return environment
 
-    def _one(self, bead: str, call: Call) -> Bead:
+    def _written(self, bead: str, actor: str, words: t.Sequence[str]) -> Bead:
+        """The bead after a write. An answer that can't be understood is a lost one: it may be written."""
+        self.check_id(bead)
+        call = self.run([*(["--actor", actor] if actor else []), *words, "--json"])
         try:
-            found = beads_in(call.out)
+            return self._one(bead, call)
         except ValueError as error:
-            said = call.out.strip()[:100]
-            raise BdFailed(
-                f"bd answered something else for {bead}: {said!r} ({error})", f"bd show {bead}"
-            ) from error
+            raise OutcomeUnknown(_not_understood(bead, call, error), f"bd show {bead}") from error
+
+    def _one(self, bead: str, call: Call) -> Bead:
+        found = beads_in(call.out)
         for each in found:
             if each.id == bead:
                 return each
@@ -296,6 +317,10 @@ def _end(process: subprocess.Popen[str]) -> None:
     for stream in (process.stdout, process.stderr):
         if stream is not None:
             stream.close()
+
+
+def _not_understood(bead: str, call: Call, error: ValueError) -> str:
+    return f"bd answered something else for {bead}: {call.out.strip()[:100]!r} ({error})"
 
 
 def _failure(call: Call) -> BeadsError:

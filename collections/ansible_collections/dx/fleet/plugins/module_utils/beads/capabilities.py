@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from .errors import BdFailed, BdTooOld
+from .json_answer import json_in
 
 __all__ = ["Capabilities", "capabilities_of"]
 
@@ -66,10 +67,12 @@ def capabilities_of(executable: str, folder: str, ask: t.Callable[[t.Sequence[st
 
 def _version(answer: str) -> str:
     try:
-        version = json.loads(answer)["version"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise BdFailed(f"bd version answered something else: {answer.strip()[:100]!r}", INSTALL) from error
-    return str(version)
+        return str(json_in(answer)["version"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise BdFailed(
+            f"bd version answered something else: {' '.join(answer.split())[:100]!r}",
+            "see what it says on the tracker host: bd version --json",
+        ) from error
 
 
 def _check(version: str) -> None:

@@ -103,6 +103,7 @@ def _policy(options: t.Mapping[str, t.Any]) -> Policy:
     return Policy(
         gone=options["gone_dispatcher"],
         retry=options["retry"],
+        force=options["force"],
         alone=options["single_orchestrator"],
         idle=frozenset(options["idle_beads"]),
         takeover=options["takeover"],
@@ -129,6 +130,7 @@ def _told(result: Result) -> dict[str, t.Any]:
         "bead": after.as_dict(),
         "previous_holder": holder if before.assignee else None,
         "continued": result.continued,
+        "noted": after.status if result.overruled else None,
         "others": list(result.others),
         "task": after.task(),
         "diff": {"before": before.as_dict(), "after": after.as_dict()},

@@ -10,13 +10,14 @@ BeadsError
 ├── WorkspaceUnusable    we can't keep our lock in the workspace
 ├── StoreLocked          another process holds the store
 ├── StoreUnreachable     the store's server does not answer
-├── OutcomeUnknown       `bd` did not end in time: the write may have happened
+├── OutcomeUnknown       `bd` did not end in time, or can't be understood: the write may have happened
 ├── BeadNotFound         no bead of exactly that id
 ├── BeadTooLarge         the bead has no room for a change
 ├── ClaimError
 │   ├── AlreadyClaimed   another dispatch holds the bead
 │   ├── AlreadyAssignedError   it is assigned to another
-│   ├── NotClaimable     closed, blocked, deferred ...
+│   ├── BeadNotReady     blocked, deferred, an epic, or it waits for another bead
+│   ├── NotClaimable     closed, left blocked by a dispatch ...
 │   ├── ClaimLost        the bead no longer names the dispatch that wants to change it
 │   ├── OrchestratorActive     another orchestrator is at work, and the fleet allows one
 │   ├── NothingToContinue      the bead is free, and only a claim to go on with is wanted
@@ -35,6 +36,7 @@ __all__ = [
     "BdMissing",
     "BdTooOld",
     "BeadNotFound",
+    "BeadNotReady",
     "BeadTooLarge",
     "BeadsError",
     "ClaimError",
@@ -123,6 +125,10 @@ class AlreadyClaimed(ClaimError):
 
 class AlreadyAssignedError(ClaimError):
     reason_code = "already_assigned"
+
+
+class BeadNotReady(ClaimError):
+    reason_code = "bead_not_ready"
 
 
 class NotClaimable(ClaimError):

@@ -11,9 +11,12 @@ __all__ = ["CHECK_IT", "is_bead_id"]
 
 CHECK_IT = "check the id: bd list --all"
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*-[A-Za-z0-9][A-Za-z0-9._-]*")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*-[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def is_bead_id(text: str) -> bool:
-    """Whether it is a full id such as bd-a1b2.1; `bd` takes other words for options, or for parts of ids."""
+    """Whether it is a full id such as bd-a1b2.1 or Flux.jl-31f9.
+
+    `bd` takes other words for options, or for parts of ids.
+    """
     return _ID.fullmatch(text) is not None and len(text) <= 128

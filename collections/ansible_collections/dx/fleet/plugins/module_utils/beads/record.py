@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import secrets
 import typing as t
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -18,6 +19,8 @@ __all__ = [
     "age_s",
     "attempt_of",
     "claim_metadata",
+    "dispatch_of",
+    "dispatcher_of",
     "held_s",
     "holds",
     "stamp",
@@ -63,9 +66,12 @@ class Claimant:
 
 
 def claim_metadata(bead: Bead, claimant: Claimant, now: datetime) -> dict[str, t.Any]:
-    """The metadata of a new claim: all that a crash at any later step leaves to find."""
+    """The metadata of a new claim: all that a crash at any later step leaves to find.
+
+    Two workspaces may have the same bead id, and one server: only the nonce tells their dispatches apart.
+    """
     attempt = attempt_of(bead) + 1
-    dispatch = claimant.dispatch or f"{bead.id}@{attempt}"
+    dispatch = claimant.dispatch or f"{bead.id}@{attempt}-{secrets.token_hex(4)}"
     held = {
         "dispatch": dispatch,
         "attempt": attempt,
@@ -95,6 +101,16 @@ def text_field(bead: Bead, name: str) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
+def dispatch_of(bead: Bead) -> str | None:
+    """The dispatch that the bead names."""
+    return text_field(bead, "dispatch")
+
+
+def dispatcher_of(bead: Bead) -> str | None:
+    """The process that dispatches, as the bead names it."""
+    return text_field(bead, "dispatcher")
+
+
 def vm_of(bead: Bead) -> str | None:
     """The VM that works on the bead, or did."""
     return text_field(bead, "vm") or bead.assignee or None
@@ -117,6 +133,10 @@ def summary_of(bead: Bead, now: datetime) -> dict[str, t.Any]:
     None where that is unknown.
     """
     names = ("dispatch", "orchestrator", "dispatcher", "session", "message", "branch", "worktree")
+    if not holds(
+        bead, ("in_progress", "blocked")
+    ):  # what an earlier claim left in it is nothing of whose it is now
+        bead = bead.with_(metadata={})
     return {
         "bead": bead.id,
         "title": bead.title,
