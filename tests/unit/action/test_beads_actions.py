@@ -170,6 +170,13 @@ def test_of_two_that_go_on_with_it_the_second_does_not_try_for_ever(tracker: Tra
     assert tracker.claim(answer, answer)["reason_code"] == "already_claimed"
 
 
+def test_an_old_claim_that_names_no_dispatcher_is_taken_over_once(tracker: Tracker) -> None:
+    answer = refused("already_claimed", claim={**CLAIM, "dispatcher": None})
+    assert tracker.claim(answer, {**CLAIMED, "continued": True})["continued"]
+    assert [asked.get("gone_dispatcher") for asked in tracker.asked] == [None, ""]
+    assert tracker.claim(answer, answer)["reason_code"] == "already_claimed"
+
+
 def test_another_orchestrator_whose_sessions_are_idle_is_not_at_work(
     tracker: Tracker, ansible: Ansible
 ) -> None:
@@ -304,6 +311,13 @@ def test_without_a_claim_there_is_nothing_to_end(
 ) -> None:
     found = tracker.settle(claim=claim, check=check)
     assert (found["skipped"], found["changed"], tracker.asked) == (True, False, [])
+
+
+def test_what_a_person_did_meanwhile_is_in_the_outcome(tracker: Tracker) -> None:
+    found = tracker.settle({"changed": True, "dispatch": "bd-1@1", "noted": "deferred"})
+    assert (found["ended"], found["outcome"]["state"]) == ("noted", "completed")
+    assert "stays as it is (deferred)" in found["outcome"]["message_to_human"]
+    assert found["outcome"]["next_action"] == "bd show bd-1"
 
 
 def test_a_bad_end_is_a_failed_task(tracker: Tracker) -> None:

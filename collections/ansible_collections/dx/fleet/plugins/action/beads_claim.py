@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 MODULE = "dx.fleet.beads_claim"
 EARLIER_STEPS = ("request", "plan", "claim", "sent", "followed")
+TRIES = 4  # one for each thing that can be in the way, and one more
 UNSEEN_S = 60.0  # age of a claim from which a dispatcher that can't be seen counts as gone
 
 
@@ -68,22 +69,28 @@ class ActionModule(BeadsAction):
         return {"bead": args.get("bead"), "dispatch": args.get("dispatch")}
 
     async def _claim(self, args: dict[str, Any]) -> dict[str, Any]:
-        """Claim the bead. If an abandoned claim is in the way, take it over and try again."""
-        try:
-            return self.on_tracker(MODULE, args)
-        except ModuleFailure as failure:
-            details = failure.details
-            if failure.reason_code == "orchestrator_active":
-                idle = await self._idle(details["others"])
-                if len(idle) < len(details["others"]):
+        """Claim the bead. If what nobody works on any more is in the way, try again with that known."""
+        for left in reversed(range(TRIES)):
+            try:
+                return self.on_tracker(MODULE, args)
+            except ModuleFailure as failure:
+                known = await self._found_abandoned(args, failure)
+                if not known or not left:
                     raise
-                return await self._claim({**args, "idle_beads": idle + args["idle_beads"]})
-            claim = details.get("claim")
-            known = args["gone_dispatcher"] is not None
-            if failure.reason_code != "already_claimed" or known or not claim or not _is_abandoned(claim):
-                raise
-            # Again from the start: a claim of another orchestrator may be in the way as well.
-            return await self._claim({**args, "gone_dispatcher": claim["dispatcher"]})
+                args = {**args, **known}
+        raise AssertionError("unreachable")
+
+    async def _found_abandoned(self, args: Mapping[str, Any], failure: ModuleFailure) -> dict[str, Any]:
+        """Options by which the claim can be had in spite of the failure; none where somebody is at work."""
+        details = failure.details
+        if failure.reason_code == "orchestrator_active":
+            idle = await self._idle(details["others"])
+            return {"idle_beads": idle + args["idle_beads"]} if len(idle) == len(details["others"]) else {}
+        claim = details.get("claim")
+        tried = args["gone_dispatcher"] is not None
+        if failure.reason_code != "already_claimed" or tried or not claim or not _is_abandoned(claim):
+            return {}
+        return {"gone_dispatcher": claim["dispatcher"] or ""}
 
     def _locate(self, args: dict[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:
         """The VM on which the bead is worked on; the run's own hosts where it names them, or none works."""
@@ -145,6 +152,7 @@ class ActionModule(BeadsAction):
         bead, found = args["bead"], last_outcome(sent, followed)
         end = end_of(found, sent=bool(returned(sent)), begun_now=claim["changed"] and not claim["continued"])
         result: dict[str, Any] = {"changed": False}
+        ended, noted = end.state, None
         if end.state != "held":
             try:
                 result = _told(self.on_tracker(MODULE, _ending(args, end)))
@@ -153,13 +161,15 @@ class ActionModule(BeadsAction):
                 if self.telling is not None:
                     self.telling.ended(outcome)
                 return {"changed": False, **self.failed(outcome)}
-            self._emit(EventKind.CLAIM_ENDED, bead=bead, ended=end.state)
-        outcome = settled(found, bead, ended=end.state)
+            noted = result.get("noted")
+            ended = ended if noted is None else "noted"
+            self._emit(EventKind.CLAIM_ENDED, bead=bead, ended=ended)
+        outcome = settled(found, bead, ended=ended, noted=noted)
         if self.telling is not None and end.state == "released":
             subject = self._subject(self.vm, bead, args["dispatch"], outcome.session)
             self.telling.released(subject, end.reason)
         failed = {} if outcome.state.good else self.failed(outcome)
-        return {**result, "ended": end.state, "outcome": outcome.as_dict(), **failed}
+        return {**result, "ended": ended, "outcome": outcome.as_dict(), **failed}
 
     def _subject(self, vm: str, bead: str, dispatch: str, session: str | None) -> Subject | None:
         return self.telling and self.telling.about(dispatch, session, vm=vm, bead=bead)

@@ -11,8 +11,9 @@ version_added: 0.1.0
 author: dx.fleet contributors
 description:
   - A claim is the exclusive right of one dispatch to work on a bead (an issue in Beads). It is the bead's
-    assignee, status and metadata, written in one call of C(bd) under a lock of ours per bead, since C(bd) itself
-    lets the same actor claim again.
+    assignee, status and metadata, written under a lock of ours per bead, since C(bd) itself lets the same actor
+    claim again. What identifies the claim is written before the claim itself, so that a death between C(bd)'s
+    writes leaves no bead that is assigned and names no dispatch.
   - A claim decides the ids of the dispatch, its session and its message, and writes them into the bead before
     anything else is done, so that whoever finds the bead finds all the rest.
   - Every change of a claim first looks whether the bead still names its dispatch. A dispatcher that was paused,
@@ -76,7 +77,7 @@ options:
     description:
       - The dispatch that holds the claim. Needed to end one.
       - With O(state=claimed), the dispatch that may already hold it. Without it, a new one is named
-        C(BEAD@ATTEMPT).
+        C(BEAD@ATTEMPT-NONCE), which is unique in the world.
     type: str
   vm:
     description: The VM that works on the bead; it becomes the assignee. Default is the host.
@@ -91,7 +92,7 @@ options:
       - The process that dispatches, as C(HOST/SYSTEM/PID/BEGAN). Default is the one that runs the playbook.
     type: str
   gone_dispatcher:
-    description: A dispatcher that is known to be gone. A claim of just that one is gone on with.
+    description: A dispatcher that is known to be gone (empty for none). A claim of just that one is taken over.
     type: str
   session:
     description: OpenCode session in which the work goes on. Default is a new one, named after the dispatch.
@@ -108,6 +109,12 @@ options:
     default: true
   retry:
     description: Whether a bead that was blocked by a dispatch is claimed anew, with the next attempt.
+    type: bool
+    default: false
+  force:
+    description:
+      - Whether a bead is claimed that is blocked or deferred, an epic, or waits for another one. Without it such a
+        bead is refused (V(bead_not_ready)), with the reason.
     type: bool
     default: false
   single_orchestrator:
@@ -190,7 +197,7 @@ dispatch:
   description: The dispatch that the bead names, or null.
   returned: success
   type: str
-  sample: bd-a1b2@2
+  sample: bd-a1b2@2-5c0f9e1d
 attempt:
   description: How often the bead was claimed.
   returned: success
@@ -231,8 +238,15 @@ others:
   type: list
   elements: dict
   sample: []
+noted:
+  description:
+    - The status of the bead where a person changed it in the middle of the dispatch. That stays, and the result
+      of the dispatch is a note in the bead. Else null.
+  returned: success
+  type: str
+  sample: blocked
 ended:
-  description: What the claim became; V(held) is one that goes on.
+  description: What the claim became; V(held) is one that goes on, V(noted) one that a person ended (RV(noted)).
   returned: with O(state=settled)
   type: str
   sample: closed

@@ -105,7 +105,7 @@ class Claims:
                 check_vm(before, claimant, self._now())
                 return Result(before, before, continued=True, others=others)
             check_alone(policy, others)
-            if policy.gone is not None and holds(before) and dispatcher_of(before) == policy.gone:
+            if policy.gone is not None and holds(before) and (dispatcher_of(before) or "") == policy.gone:
                 after = self._taken_over(before, claimant, policy, check)
                 return Result(before, after, continued=True, others=others)
             check_free(before, claimant, policy, self._now())

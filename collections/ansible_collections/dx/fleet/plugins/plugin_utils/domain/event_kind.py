@@ -28,7 +28,7 @@ class EventKind(StrEnum):
     TAKEN_OVER = "taken_over"  # orchestrator: who held the claim before
     OTHER_ORCHESTRATOR = "other_orchestrator"  # orchestrator, bead, on: its VM, claimed_at
     RELEASED = "released"  # why
-    CLAIM_ENDED = "claim_ended"  # bead, ended: closed, blocked or released
+    CLAIM_ENDED = "claim_ended"  # bead, ended: closed, blocked, released or noted
 
     DISPATCHING = "dispatching"  # task
     SESSION_CREATED = "session_created"

@@ -51,7 +51,12 @@ def end_of(outcome: Mapping[str, Any], *, sent: bool, begun_now: bool) -> End:
 
 
 def settled(
-    told: Mapping[str, Any], bead: str, *, ended: str | None = None, failure: FleetError | None = None
+    told: Mapping[str, Any],
+    bead: str,
+    *,
+    ended: str | None = None,
+    noted: str | None = None,
+    failure: FleetError | None = None,
 ) -> Outcome:
     """The outcome with its bead, and the command that goes on with that.
 
@@ -59,6 +64,8 @@ def settled(
         told: The outcome as plain data; empty where there was none.
         bead: The bead.
         ended: What the claim became: ``closed``, ``blocked``, ``released`` or ``held``.
+        noted: The status that somebody gave the bead in the middle of the dispatch: it stays, and the result is
+            a note in the bead.
         failure: Why the bead could not be told. The outcome then is no success: the bead says another thing.
     """
     if not told:
@@ -73,6 +80,12 @@ def settled(
             reason_code="bead_not_ended" if failure.reason_code != "claim_lost" else "claim_lost",
             message_to_human=f"{outcome.message_to_human}; but bead {bead} was not told: {failure.message}",
             next_action=again if failure.reason_code != "claim_lost" else failure.next_action,
+        )
+    if noted is not None:
+        return outcome.with_(
+            message_to_human=f"{outcome.message_to_human}; bead {bead} was changed meanwhile and stays as it is"
+            f" ({noted}), with a note of this result",
+            next_action=command_line(["bd", "show", bead]),
         )
     if ended == "held" and not (outcome.state is State.NEEDS_INPUT and outcome.next_action):
         return outcome.with_(next_action=again) if outcome.state is not State.RUNNING else outcome
