@@ -176,7 +176,7 @@ def race(stage: Stage) -> Story:
     words = ("epyc6", "affordabot", "--bead", name, "--json", "--preflight-timeout", "60")
     ended = [running.finish() for running in [person.start(*words) for person in people]]
     kept = sorted(len(Outbox(outbox_path(person.env)).trail()) for person in people)
-    return story(stage, *ended, dispatch=f"{name}@1", more=(name, kept))
+    return story(stage, *ended, dispatch=stage.tracker.metadata(name)["dispatch"], more=(name, kept))
 
 
 def replay(stage: Stage) -> Story:

@@ -25,6 +25,7 @@ STATES = {
     "ClaimError": State.REFUSED,
     "AlreadyClaimed": State.REFUSED,
     "AlreadyAssignedError": State.REFUSED,
+    "BeadNotReady": State.REFUSED,
     "NotClaimable": State.REFUSED,
     "ClaimLost": State.REFUSED,
     "OrchestratorActive": State.REFUSED,

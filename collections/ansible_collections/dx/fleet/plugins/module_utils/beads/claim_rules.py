@@ -20,10 +20,11 @@ __all__ = ["PLAIN", "Policy", "check_alone", "check_free", "check_ready", "check
 class Policy:
     """What a claim may do to others.
 
-    ``gone``: the dispatcher that is known to be gone ("": the claim names none); it may be taken over. ``retry``: a bead that a
-    dispatch left blocked may be claimed anew. ``force``: so may one that is blocked or deferred, waits for
-    another, or is an epic. ``alone``: no claim of another orchestrator may be under way, except on ``idle``
-    beads, whose sessions are known not to work. ``takeover``: go on all the same; the bead gets a note of it.
+    ``gone``: the dispatcher that is known to be gone ("": none is named), whose claim may be taken over.
+    ``retry``: a bead that a dispatch left blocked may be claimed anew. ``force``: so may one that is blocked,
+    deferred or an epic, or waits for another. ``alone``: no claim of another orchestrator may be under way,
+    except on ``idle`` beads, whose sessions are known not to work. ``takeover``: go on all the same; the bead
+    gets a note of it.
     """
 
     gone: str | None = None

@@ -64,8 +64,8 @@ def settled(
         told: The outcome as plain data; empty where there was none.
         bead: The bead.
         ended: What the claim became: ``closed``, ``blocked``, ``released`` or ``held``.
-        noted: The status that somebody gave the bead in the middle of the dispatch: it stays, and the result is
-            a note in the bead.
+        noted: The status that somebody gave the bead in the middle of the dispatch. It stays, and the result
+            is a note in the bead.
         failure: Why the bead could not be told. The outcome then is no success: the bead says another thing.
     """
     if not told:
@@ -83,8 +83,8 @@ def settled(
         )
     if noted is not None:
         return outcome.with_(
-            message_to_human=f"{outcome.message_to_human}; bead {bead} was changed meanwhile and stays as it is"
-            f" ({noted}), with a note of this result",
+            message_to_human=f"{outcome.message_to_human}; bead {bead} was changed meanwhile and stays as it"
+            f" is ({noted}), with a note of this result",
             next_action=command_line(["bd", "show", bead]),
         )
     if ended == "held" and not (outcome.state is State.NEEDS_INPUT and outcome.next_action):
