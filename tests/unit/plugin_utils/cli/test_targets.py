@@ -219,6 +219,7 @@ def test_with_a_bead_its_text_is_the_task_and_its_claim_may_say_where(
         (("--bead", "bd-1", "--retry", "bd-1"), "usage"),
         (("--bead", "bd-1", "--all", "affordabot"), "bead_and_all"),
         (("epyc6", "affordabot", "Do", "--takeover"), "usage"),
+        (("epyc6", "affordabot", "Do", "--force"), "usage"),
         (("epyc6", "affordabot", "Do", "--branch", "b"), "usage"),
         (("desk", "--bead", "bd-1"), "ambiguous_vm"),
         (("a", "b", "c", "d", "--bead", "bd-1"), "too_many_words"),

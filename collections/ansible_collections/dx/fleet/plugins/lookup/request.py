@@ -16,8 +16,9 @@ description:
   - C(target) - The VM, or the group of VMs. Without it, the VM that works on the bead, else the default one.
   - C(any_vm) - Whether the VM that works on the bead will do although C(target) names another.
   - C(id) - What the dispatch is called.
-  - C(bead) - The bead to work on. C(retry) - Work once more on a blocked one. C(takeover) - Although another
-    orchestrator is at work. C(orchestrator) - Who dispatches. C(branch) - The git branch of the work.
+  - C(bead) - The bead to work on. C(retry) - Work once more on a blocked one. C(force) - Although it is
+    not ready. C(takeover) - Although another orchestrator is at work. C(orchestrator) - Who dispatches. C(branch) -
+    The git branch of the work.
   - C(agent), C(model), C(title), C(permission) - As of M(dx.fleet.opencode_dispatch).
   - C(dx_timeout), or C(timeout); C(stall_timeout), C(max_cost), C(max_steps), C(server_grace) - As of
     M(dx.fleet.opencode_wait). C(preflight_timeout) - As of M(dx.fleet.opencode_dispatch).

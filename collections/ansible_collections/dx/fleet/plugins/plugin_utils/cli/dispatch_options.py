@@ -74,6 +74,9 @@ class DispatchOptions(Options):
         "--retry", metavar="BEAD", help="work once more on a bead that was blocked by a dispatch"
     )
     branch: str | None = option("--branch", metavar="NAME", help="git branch of the work, for the bead")
+    force: bool = flag(
+        "--force", help="work on the bead although it is blocked, deferred, an epic, or waits for another"
+    )
     takeover: bool = flag(
         "--takeover", help="go on although another orchestrator is at work and the fleet allows one"
     )
@@ -139,9 +142,9 @@ class DispatchOptions(Options):
             )
         bead = self.any_bead
         if bead is None:
-            if self.takeover or self.branch is not None:
+            if self.takeover or self.force or self.branch is not None:
                 raise UsageError(
-                    "--takeover and --branch belong to a bead",
+                    "--takeover, --force and --branch belong to a bead",
                     reason_code="usage",
                     next_action="add --bead BEAD",
                 )

@@ -47,7 +47,7 @@ _FOR_DISPATCH = (
     "no_wait",
 )
 _FOR_WAIT = ("timeout", "stall_timeout", "max_cost", "max_steps", "server_grace")
-_FOR_CLAIM = ("bead", "orchestrator", "session", "branch", "retry", "takeover")
+_FOR_CLAIM = ("bead", "orchestrator", "session", "branch", "retry", "force", "takeover")
 
 REQUEST_NAMES = tuple(dict.fromkeys(("id", "any_vm", *_FOR_DISPATCH, *_FOR_WAIT, *_FOR_CLAIM)))
 """What a run can be asked for."""

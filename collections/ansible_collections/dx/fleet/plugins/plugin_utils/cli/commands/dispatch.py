@@ -96,6 +96,7 @@ def _variables(
             "bead": options.any_bead,
             "retry": options.retry is not None,
             "any_vm": not targets.named,
+            "force": options.force,
             "takeover": options.takeover,
             "branch": options.branch,
             "orchestrator": orchestrator_of(os.environ),
