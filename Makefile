@@ -40,8 +40,9 @@ test: setup  ## Run all tests, with coverage
 test-lowest: $(LOWEST)/.ready  ## Run the unit tests on the lowest versions of the dependencies
 	@$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider tests/unit
 
-soak: setup  ## Race for beads, two hundred rounds
+soak: setup  ## Race for beads, two hundred rounds, and for worktrees, a hundred
 	@DX_SOAK=7 $(PYTEST) -q tests/contract/test_races.py $(ARGS)
+	@DX_SOAK_WORKTREES=100 $(PYTEST) -q tests/contract/worktrees/test_at_once.py $(ARGS)
 
 lint: $(LINT)/.ready  ## Run ruff, mypy and ansible-lint
 	@$(LINT)/bin/ruff check .

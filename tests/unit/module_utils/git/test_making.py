@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.dx.fleet.plugins.module_utils.git import obstacles
 from ansible_collections.dx.fleet.plugins.module_utils.git.errors import GitError, GitFailed, Refused
 
-from .clone import Clone
+from tests.git_clone import Clone
 
 
 def test_it_is_made_at_the_remotes_default_branch_and_found_again(clone: Clone) -> None:

@@ -21,6 +21,7 @@ from . import names, rescue
 from .command import command_line, shown
 from .errors import EffectUnknown, Refused
 from .repository import INITIALIZING, Worktree
+from .unsaved import Unsaved, unsaved
 from .worktree import BASES, REMOVING, Result, Work, as_seen, is_removing
 
 __all__ = ["drop_unworked_branch", "end", "predict_end", "remove"]
@@ -61,7 +62,7 @@ def predict_end(work: Work) -> Result:
     if tree.locked != INITIALIZING and not is_removing(tree):
         work.check_holder(tree)
     _check_idle(tree)
-    found = rescue.unsaved(work.repository, tree)
+    found = unsaved(work.repository, tree)
     notes = () if found.nothing else (f"would keep {_counted(found)} under a rescue ref",)
     return replace(work.described(tree), changed=True, notes=notes, before=as_seen(tree))
 
@@ -82,7 +83,7 @@ def remove(work: Work, tree: Worktree, what: str) -> None:
     _check_idle(tree)
     work.note_index_lock(tree)
     known = _kept_before(work, tree)
-    found = rescue.unsaved(work.repository, tree, known)
+    found = unsaved(work.repository, tree, known)
     if tree.locked == INITIALIZING and not found.files:
         found = replace(found, head_on_remote=True)  # nobody has worked in it, and its branch stays
     name = names.slug(tree.branch or os.path.basename(tree.path))
@@ -154,7 +155,7 @@ def _delete_branch(work: Work, branch: str) -> None:
     work.git.call("update-ref", "-d", f"{BASES}/{branch}")
 
 
-def _counted(found: rescue.Unsaved) -> str:
+def _counted(found: Unsaved) -> str:
     files = sum(found.changed.values()) + len(found.ignored)
     heads = len(found.others) + (0 if found.head is None or found.head_on_remote else 1)
     return f"{files} files and the commits of {heads} heads"

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from ansible_collections.dx.fleet.plugins.module_utils import specs
 from ansible_collections.dx.fleet.plugins.module_utils.git.commands import worktree
 
 from tests.command import COLLECTIONS
-from tests.lab.sample_repos import clone, make_remotes
+from tests.lab import sample_repos
 
-__all__ = ["PROGRAM", "Clone"]
+__all__ = ["PROGRAM", "Clone", "clone", "original"]
 
 PROGRAM = """
 import json, sys
@@ -46,8 +47,8 @@ class Clone:
         """Make both, in a folder that is not there yet."""
         home = folder / "home"
         home.mkdir(parents=True)
-        remotes = make_remotes(folder)
-        clone(remotes, home, "epyc6")
+        remotes = sample_repos.make_remotes(folder)
+        sample_repos.clone(remotes, home, "epyc6")
         return cls(home, remotes["affordabot"])
 
     def copied(self, folder: Path) -> Clone:
@@ -131,3 +132,20 @@ class Clone:
     def check(self) -> None:
         """Everything that refs lead to is there."""
         self.git("fsck", "--connectivity-only", "--no-dangling")
+
+
+@pytest.fixture(scope="session")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone that is only copied."""
+    return Clone.make(tmp_path_factory.mktemp("clone") / "original")
+
+
+@pytest.fixture
+def clone(original: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clone:
+    """A clone ``affordabot`` and its remote."""
+    for name in [name for name in os.environ if name.startswith(("GIT_", "XDG_"))]:
+        monkeypatch.delenv(name)
+    made = original.copied(tmp_path)
+    for name, value in sample_repos.git_environment(made.home).items():
+        monkeypatch.setenv(name, value)
+    return made
