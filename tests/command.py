@@ -22,6 +22,7 @@ __all__ = [
     "CHECKOUT",
     "Completed",
     "Running",
+    "environment",
     "run_ansible",
     "run_dispatch",
     "run_fleet",
@@ -91,7 +92,7 @@ class Running:
     ) -> None:
         self._process = subprocess.Popen(
             command,
-            env=_environment(env),
+            env=environment(env),
             cwd=cwd,
             stdin=subprocess.DEVNULL if stdin is None and not typing else subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -244,7 +245,8 @@ def _command(program: str) -> list[str]:
     return [str(installed)] if installed.exists() else by_module
 
 
-def _environment(added: Mapping[str, str]) -> dict[str, str]:
+def environment(added: Mapping[str, str]) -> dict[str, str]:
+    """This process' environment, without settings of Ansible and Slack, and with what is added."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
     measured = "COVERAGE_PROCESS_CONFIG" in own
     places = (str(_STARTUP) if measured else None, str(COLLECTIONS), own.get("PYTHONPATH"))

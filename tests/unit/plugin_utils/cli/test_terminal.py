@@ -10,7 +10,6 @@ import re
 from dataclasses import replace
 
 import pytest
-from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge import progress_bus
 from ansible_collections.dx.fleet.plugins.plugin_utils.cli.terminal import following, printable, summary_lines
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.event_kind import EventKind
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Evidence, Outcome, State, ToolRun
@@ -62,9 +61,9 @@ def running(title: str, vm: str = "epyc6") -> ProgressEvent:
 
 
 def told(*events: ProgressEvent, out: Screen, quiet: bool = False) -> str:
-    with following(["epyc6", "macmini"], quiet=quiet, out=out):
+    with following(["epyc6", "macmini"], quiet=quiet, out=out) as followed:
         for each in events:
-            progress_bus.send(each)
+            followed.take(each)
     return out.shown
 
 
@@ -138,7 +137,7 @@ def test_elsewhere_than_on_a_terminal_there_is_a_line_per_change() -> None:
 def test_quiet_shows_nothing_and_still_takes_what_was_sent() -> None:
     out = Screen(tty=True)
     with following(["epyc6", "macmini"], quiet=True, out=out) as followed:
-        progress_bus.send(ProgressEvent("epyc6", EventKind.TASK_SENT, "ses_1", {"task": "Run"}))
+        followed.take(ProgressEvent("epyc6", EventKind.TASK_SENT, "ses_1", {"task": "Run"}))
     assert followed.sent == {"epyc6"}
     assert out.shown == ""
 
@@ -185,6 +184,6 @@ def test_a_reader_that_went_away_stops_neither_the_run_nor_its_end() -> None:
 
     with following(["epyc6"], quiet=False, out=Closed()) as followed:
         for number in range(2000):
-            progress_bus.send(running(str(number)))
-        progress_bus.send(ProgressEvent("epyc6", EventKind.TASK_SENT, "ses_1", {"task": "Run"}))
-    assert followed is not None
+            followed.take(running(str(number)))
+        followed.take(ProgressEvent("epyc6", EventKind.TASK_SENT, "ses_1", {"task": "Run"}))
+    assert followed.sent == {"epyc6"}

@@ -93,13 +93,3 @@ def test_without_a_cache_home_it_is_in_the_home(tmp_path: Path, parsed: list[Any
     cache_routing({"HOME": str(tmp_path), "XDG_CACHE_HOME": "relative"})
     finder._meta_yml_to_dict(b"a: b", BUILTIN)
     assert len(list((tmp_path / ".cache" / "dx-fleet").iterdir())) == 1
-
-
-def test_without_a_home_all_is_as_without_it(parsed: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    def none() -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(Path, "home", none)
-    cache_routing({})
-    assert finder._meta_yml_to_dict(b"a: b", BUILTIN) == {"a": "b"}
-    assert parsed == [BUILTIN]

@@ -9,7 +9,7 @@ import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.cli.commands import dispatch as dispatching
 from ansible_collections.dx.fleet.plugins.plugin_utils.cli.report import outcomes_of
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain import identity
-from ansible_collections.dx.fleet.plugins.plugin_utils.launch.run import Collected
+from ansible_collections.dx.fleet.plugins.plugin_utils.launch.collected import Collected
 
 from tests.unit.plugin_utils.cli.typed import typed
 

@@ -12,13 +12,19 @@ author: dx.fleet contributors
 description:
   - Used by C(dx-dispatch), which runs a playbook in its own process and shows the outcomes itself.
   - It prints nothing but the warnings of tasks, on standard error.
+options:
+  results:
+    description: Descriptor of the open file in which the results of tasks are recorded; none of them is by default.
+    type: int
+    env:
+      - name: DX_RESULTS_FD
 """
 
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
 from ansible_collections.dx.fleet.plugins.plugin_utils.launch import interrupt
-from ansible_collections.dx.fleet.plugins.plugin_utils.launch.run import collected
+from ansible_collections.dx.fleet.plugins.plugin_utils.launch.collected import record
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]
@@ -42,7 +48,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         # Ansible leaves it to this callback to show what a worker warned of: an outbox that is full, say.
         for warning in result.result.get("warnings") or ():
             self._display.warning(str(warning))
-        collected.take(result.host.name, result.result, failed=failed, action=_action(result))
+        if (descriptor := self.get_option("results")) is not None:
+            record(descriptor, result.host.name, result.result, failed=failed, action=_action(result))
 
 
 def _action(result: Any) -> str | None:

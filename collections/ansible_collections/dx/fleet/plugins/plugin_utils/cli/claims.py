@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..domain.outcome import Outcome
-from ..launch import run as playbook_run
+from ..launch.collected import Collected
 
 __all__ = ["claim_lines", "claims_of"]
 
 
-def claims_of(collected: playbook_run.Collected) -> tuple[list[dict[str, Any]] | None, list[Outcome]]:
+def claims_of(collected: Collected) -> tuple[list[dict[str, Any]] | None, list[Outcome]]:
     """The claims that the tracker told of (None: it was not asked, or could not say), and what went wrong."""
     told = collected.tracker
     if told is None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..domain.errors import FleetError
 from ..domain.outcome import ExitCode, Outcome, State, exit_code
-from ..launch import run as playbook_run
+from ..launch.collected import Collected
 from .document import document, encoded
 from .terminal import printable, summary_lines
 
@@ -71,7 +71,7 @@ def graded(outcomes: Sequence[Outcome], answered: int = 0) -> ExitCode:
     return exit_code([outcome.state for outcome in outcomes] + [State.RUNNING] * answered)
 
 
-def outcomes_of(vms: Sequence[str], collected: playbook_run.Collected, again: str) -> list[Outcome]:
+def outcomes_of(vms: Sequence[str], collected: Collected, again: str) -> list[Outcome]:
     """One outcome per VM. A VM without one met a fault of ours: that is said, and nothing else claimed."""
     return [
         Outcome.from_dict(collected.outcomes[vm])

@@ -33,7 +33,7 @@ class Audit:
         self._on = self._config.on and not options.dry_run
 
     @property
-    def callbacks(self) -> Sequence[str]:
+    def callbacks(self) -> tuple[str, ...]:
         """The callbacks that the run needs for it."""
         return (CALLBACK,) if self._on else ()
 

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TextIO
 
-from ..ansible_edge.progress_bus import ProgressBus, open_bus
 from ..domain.event_kind import EventKind
 from ..domain.outcome import Outcome, State
 from ..domain.progress import ProgressEvent
@@ -60,7 +59,7 @@ class Followed:
 
 @contextmanager
 def following(vms: Sequence[str], *, quiet: bool, out: TextIO | None = None) -> Iterator[Followed]:
-    """Show the progress of all workers forked meanwhile: live on a terminal, in lines elsewhere.
+    """Show the progress that it is given: live on a terminal, in lines elsewhere.
 
     Args:
         vms: The VMs of the run.
@@ -68,21 +67,10 @@ def following(vms: Sequence[str], *, quiet: bool, out: TextIO | None = None) -> 
         out: Where to; default: standard output.
     """
     followed = Followed(_view(vms, quiet, out or sys.stdout))
-    reader: threading.Thread | None = None
     try:
-        with open_bus() as bus:
-            reader = threading.Thread(target=_read, args=(bus, followed), daemon=True)
-            reader.start()
-            yield followed
+        yield followed
     finally:
-        if reader is not None:
-            reader.join(timeout=2)  # the closed bus ends it after all that was sent
         followed.close()
-
-
-def _read(bus: ProgressBus, followed: Followed) -> None:
-    while (event := bus.receive()) is not None:
-        followed.take(event)
 
 
 def _view(vms: Sequence[str], quiet: bool, out: TextIO) -> _View:

@@ -29,12 +29,14 @@ def cache_routing(environ: Mapping[str, str]) -> None:
     """Have Ansible's table read from ``$XDG_CACHE_HOME/dx-fleet``, by default in ``~/.cache``.
 
     A table of another content has another file there. Where the folder can't be used all is as without it.
+
+    Raises:
+        AttributeError: This Ansible has no such function.
+        RuntimeError: There is no home.
     """
     from ansible.utils.collection_loader import _collection_finder as finder
 
-    # AttributeError: an Ansible that has no such function; RuntimeError: there is no home.
-    with suppress(AttributeError, RuntimeError):
-        finder._meta_yml_to_dict = _cached(finder._meta_yml_to_dict, cache_folder(environ))
+    finder._meta_yml_to_dict = _cached(finder._meta_yml_to_dict, cache_folder(environ))
 
 
 def _cached(parse: Parse, folder: Path) -> Parse:

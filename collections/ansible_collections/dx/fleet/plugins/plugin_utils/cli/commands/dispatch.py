@@ -14,8 +14,10 @@ from ...domain import identity
 from ...domain.orchestrator import orchestrator_of
 from ...domain.outcome import ExitCode, Outcome, State
 from ...domain.task import MAX_TASK_BYTES, check_task
-from ...launch import run as playbook_run
+from ...launch.collected import Collected
+from ...launch.in_process import InProcess
 from ...launch.interrupt import leaving_by
+from ...launch.playbook_run import PlaybookRun
 from ...text.shell import command_line
 from ..command import Command
 from ..dispatch_options import EXAMPLES, USAGE, DispatchOptions
@@ -41,24 +43,26 @@ def dispatch(options: DispatchOptions) -> Report:
     task = _task(targets)
     name = _name(options)
     audit = Audit(options, fleet)
+    playbook = PlaybookRun(
+        "dispatch",
+        inventory,
+        variables=_variables(options, targets, task, name),
+        hosts=len(targets.vms),
+        check=options.dry_run,
+        verbosity=0 if options.json else options.verbose,
+        callbacks=audit.callbacks,
+    )
+    launcher = InProcess()
     with following(targets.vms, quiet=options.json) as followed:
 
         def detach() -> int:
             followed.close()
             flush_running(DETACHED_FLUSH_S)
-            left = _detached(options, targets, name, playbook_run.collected, followed.sent)
+            left = _detached(options, targets, name, launcher.so_far(), followed.sent)
             return show(left, options.json)
 
         with leaving_by(detach):
-            collected = playbook_run.run_playbook(
-                "dispatch",
-                inventory=inventory,
-                variables=_variables(options, targets, task, name),
-                hosts=len(targets.vms),
-                check=options.dry_run,
-                verbosity=0 if options.json else options.verbose,
-                callbacks=audit.callbacks,
-            )
+            collected = launcher.run(playbook, followed.take)
     whole = _command(options, targets, name, with_task=True)
     vms = [collected.elsewhere.get(vm, vm) for vm in targets.vms]
     outcomes = [
@@ -182,7 +186,7 @@ def _detached(
     options: DispatchOptions,
     targets: Targets,
     name: str | None,
-    collected: playbook_run.Collected,
+    collected: Collected,
     sent: set[str],
 ) -> Report:
     """A person pressed Ctrl-C: the remote work goes on, and the last line says how to join it again."""

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...launch import run as playbook_run
+from ...launch.in_process import InProcess
 from ...launch.interrupt import leaving_by
+from ...launch.playbook_run import PlaybookRun
 from ..claims import claim_lines, claims_of
 from ..command import Command
 from ..fleet_source import find_fleet
@@ -34,15 +35,16 @@ class ReapOptions(Options):
 def reap(options: ReapOptions) -> Report:
     """What became of each claim."""
     fleet, inventory = find_fleet(options.inventory)
+    playbook = PlaybookRun(
+        "reap",
+        inventory,
+        variables={"ttl": options.ttl} if options.ttl is not None else {},
+        hosts=len(fleet.vms),
+        check=options.dry_run,
+        verbosity=0 if options.json else options.verbose,
+    )
     with leaving_by(left):
-        collected = playbook_run.run_playbook(
-            "reap",
-            inventory=inventory,
-            variables={"ttl": options.ttl} if options.ttl is not None else {},
-            hosts=len(fleet.vms),
-            check=options.dry_run,
-            verbosity=0 if options.json else options.verbose,
-        )
+        collected = InProcess().run(playbook)
     claims, trouble = claims_of(collected)
     if claims is None and not trouble:
         trouble = outcomes_of(list(collected.faults)[:1] or ["tracker"], collected, "dx-fleet reap -vvv")

@@ -11,8 +11,9 @@ from typing import Any
 
 from ...domain.errors import UsageError
 from ...domain.fleet import Fleet
-from ...launch import run as playbook_run
+from ...launch.in_process import InProcess
 from ...launch.interrupt import leaving_by
+from ...launch.playbook_run import PlaybookRun
 from ..claims import claim_lines, claims_of
 from ..command import Command
 from ..fleet_source import find_fleet, vm_names
@@ -39,14 +40,15 @@ def status(options: StatusOptions) -> Report:
     """
     fleet, inventory = find_fleet(options.inventory)
     names = _asked(fleet, options.words)
+    playbook = PlaybookRun(
+        "status",
+        inventory,
+        variables={"target": ":".join(names), **_beads_found(fleet)},
+        hosts=len(names),
+        verbosity=0 if options.json else options.verbose,
+    )
     with leaving_by(left):
-        collected = playbook_run.run_playbook(
-            "status",
-            inventory=inventory,
-            variables={"target": ":".join(names), **_beads_found(fleet)},
-            hosts=len(names),
-            verbosity=0 if options.json else options.verbose,
-        )
+        collected = InProcess().run(playbook)
     surveys = [{"vm": name, **collected.surveys[name]} for name in names if name in collected.surveys]
     silent = [name for name in names if name not in collected.surveys]
     claims, trouble = claims_of(collected)

@@ -1,0 +1,145 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What makes the start of a run fast, in one place: the rest of the code reads as if none of it were there.
+
+Each trick stands with what it saves of a run, measured as CPU time of ``dx-fleet status`` of one VM on two
+cores with ansible-core 2.19.14; ``DX_FAST_START=0`` turns all of them off. They reach into Ansible, so each
+is left out where this Ansible is not as it was measured with, and the run is as it is without it.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import wraps
+from typing import Any
+
+from .routing_cache import cache_routing
+
+__all__ = [
+    "cache_the_routing_table",
+    "collect_no_garbage",
+    "freeze_garbage",
+    "import_what_workers_need",
+    "is_on",
+    "left_out",
+    "load_only_plugins_of",
+    "look_for_results_less_often",
+]
+
+SWITCH = "DX_FAST_START"
+POLL_INTERVAL_S = 0.005
+
+left_out: dict[str, str] = {}
+"""Tricks that this Ansible does not take, and why."""
+
+
+def is_on(environ: Mapping[str, str]) -> bool:
+    """Whether the tricks are wanted."""
+    return environ.get(SWITCH, "").strip().lower() not in ("0", "false", "no", "off")
+
+
+def _trick(does: Callable[..., None]) -> Callable[..., None]:
+    """A function that only makes a run faster: it does nothing where it is not wanted or does not fit."""
+
+    @wraps(does)
+    def guarded(*args: Any, **options: Any) -> None:
+        if not is_on(os.environ):
+            return
+        try:
+            does(*args, **options)
+        except (AttributeError, ImportError, RuntimeError) as error:
+            left_out[does.__name__] = f"{type(error).__name__}: {error}"
+
+    return guarded
+
+
+@_trick
+def collect_no_garbage() -> None:
+    """Starting makes hundreds of thousands of objects and no garbage."""
+    gc.disable()
+
+
+@_trick
+def freeze_garbage() -> None:
+    """What is there now stays to the end: no worker need copy its pages because of a collection."""
+    gc.freeze()
+    gc.enable()
+
+
+@_trick
+def cache_the_routing_table() -> None:
+    """Ansible parses 10 000 lines of YAML at each start: its table of moved plugins."""
+    cache_routing(os.environ)
+
+
+@_trick
+def look_for_results_less_often() -> None:
+    """Ansible looks for results a thousand times a second: 4 % of a core for as long as an agent works.
+
+    Its option for that has no environment variable.
+    """
+    from ansible import constants
+
+    if not hasattr(constants, "DEFAULT_INTERNAL_POLL_INTERVAL"):
+        raise AttributeError("ansible.constants has no DEFAULT_INTERNAL_POLL_INTERVAL")
+    constants.DEFAULT_INTERNAL_POLL_INTERVAL = POLL_INTERVAL_S
+
+
+@_trick
+def import_what_workers_need(*, with_beads: bool, with_audit: bool) -> None:
+    """Import the actions' code now, and the callbacks': once for all workers, and from byte code.
+
+    Ansible's collection loader compiles every module from its source (2.19).
+    """
+    from ..ansible_edge import action  # noqa: F401
+    from ..dispatch import place, preflight  # noqa: F401
+    from ..domain import next_action, precedence, request  # noqa: F401
+    from ..sessions import survey, wait  # noqa: F401
+
+    if with_beads:
+        from ..ansible_edge import tracker_action  # noqa: F401
+        from ..beads import claim_sessions  # noqa: F401
+        from ..domain import settlement  # noqa: F401
+    if with_audit:
+        from ..audit.facts import play, trail  # noqa: F401
+        from ..audit.slack import deliverer  # noqa: F401
+        from ..audit.store import recorder  # noqa: F401
+
+
+@_trick
+def load_only_plugins_of(inventory: Any) -> None:
+    """Load for the workers the connection plugins that hosts of the inventory use.
+
+    Ansible loads all of them, with all shell and become plugins, to have their options read once (2.19); most
+    of the time goes to PowerShell's. What is left out here loads where it is used.
+    """
+    from ansible import constants
+    from ansible.executor import playbook_executor
+    from ansible.plugins.loader import connection_loader, shell_loader
+
+    def connection(host: Any) -> str:
+        return str(host.get_vars().get("ansible_connection", constants.DEFAULT_TRANSPORT))
+
+    used = {connection(host) for host in inventory.get_hosts()}
+    loaders = {
+        "connection_loader": _Only(connection_loader, used),
+        "shell_loader": _Only(shell_loader, {"sh"}),
+        "become_loader": _Only(None, ()),
+    }
+    if unknown := [name for name in loaders if not hasattr(playbook_executor, name)]:
+        raise AttributeError(f"ansible.executor.playbook_executor has no {unknown[0]}")
+    vars(playbook_executor).update(loaders)
+
+
+class _Only:
+    """A plugin loader that says it has no other plugins than these."""
+
+    def __init__(self, loader: Any, names: Collection[str]) -> None:
+        self._loader = loader
+        self._names = names
+
+    def all(self, **options: Any) -> Iterator[Any]:
+        return (self._loader.get(name, **options) for name in sorted(self._names))

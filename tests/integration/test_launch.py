@@ -1,0 +1,120 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A playbook run from a program: in a process of its own, two at once, and without what makes a start fast."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.event_kind import EventKind
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.progress import ProgressEvent
+from ansible_collections.dx.fleet.plugins.plugin_utils.launch.collected import Collected
+from ansible_collections.dx.fleet.plugins.plugin_utils.launch.in_child import InChild, RunFailed
+from ansible_collections.dx.fleet.plugins.plugin_utils.launch.playbook_run import PlaybookRun
+
+from tests.command import environment
+from tests.lab import Lab, ScriptedModel
+
+from .fleet import Fleet, fresh_id
+from .gate import Gate
+
+pytestmark = pytest.mark.usefixtures("idle_afterwards")
+
+
+class Followed:
+    """One run in a child, followed from a thread of the test."""
+
+    def __init__(self, pool: ThreadPoolExecutor, fleet: Fleet, playbook: PlaybookRun) -> None:
+        self.launcher = InChild(environment(fleet.env), cwd=Path("/"))
+        self.events: list[ProgressEvent] = []
+        self._sent = threading.Event()
+        self.result: Future[Collected] = pool.submit(self.launcher.run, playbook, self._take)
+
+    def _take(self, event: ProgressEvent) -> None:
+        self.events.append(event)
+        if event.kind is EventKind.TASK_SENT:
+            self._sent.set()
+
+    def wait_till_sent(self) -> None:
+        assert self._sent.wait(60), self.result
+
+
+@pytest.fixture
+def started(fleet: Fleet) -> Iterator[Callable[..., Followed]]:
+    with ThreadPoolExecutor() as pool:
+
+        def start(playbook: str = "dispatch", **variables: Any) -> Followed:
+            return Followed(pool, fleet, PlaybookRun(playbook, fleet.inventory, variables))
+
+        yield start
+
+
+def test_two_runs_at_once_each_have_their_own_results_and_progress(
+    started: Callable[..., Followed], lab: Lab
+) -> None:
+    gates = {vm: Gate(lab, vm) for vm in ("epyc6", "macmini")}
+    runs = {
+        vm: started(target=vm, repo="affordabot", task=f"{gate.wait}\n@say {{{{ {vm} }}}}", id=fresh_id())
+        for vm, gate in gates.items()
+    }
+    for run in runs.values():
+        run.wait_till_sent()  # neither has ended: each waits at its gate
+    shown = [" ".join(process.cmdline()) for process in psutil.Process().children(recursive=True)]
+    assert sum("in_child" in line for line in shown) >= 2
+    assert not [line for line in shown if "@say" in line]
+    assert all(run.launcher.so_far().outcomes[vm]["state"] == "running" for vm, run in runs.items())
+    for gate in gates.values():
+        gate.open()
+    for vm, run in runs.items():
+        found = run.result.result(timeout=90)
+        assert set(found.outcomes) == {vm}
+        assert (found.outcomes[vm]["state"], found.faults) == ("completed", {})
+        assert found.outcomes[vm]["evidence"]["text"] == f"{{{{ {vm} }}}}"
+        assert {event.vm for event in run.events} == {vm}
+
+
+def test_a_run_that_cannot_begin_says_why(started: Callable[..., Followed]) -> None:
+    with pytest.raises(RunFailed, match="nosuch"):
+        started("nosuch").result.result(timeout=60)
+
+
+def test_a_child_that_is_killed_is_noticed_and_leaves_what_it_had(
+    started: Callable[..., Followed], lab: Lab, fleet: Fleet
+) -> None:
+    gate = Gate(lab, "epyc6")
+    name = fresh_id()
+    run = started(target="epyc6", repo="affordabot", task=f"{gate.wait}\n@say went on", id=name)
+    run.wait_till_sent()
+    (child,) = [one for one in psutil.Process().children() if "in_child" in " ".join(one.cmdline())]
+    for process in (child, *child.children(recursive=True)):
+        process.kill()
+    with pytest.raises(RunFailed, match="ended with -9"):
+        run.result.result(timeout=60)
+    assert run.launcher.so_far().outcomes["epyc6"]["dispatch"] == name
+    gate.open()
+    joined = fleet.dispatch("epyc6", "--id", name).result()
+    assert (joined["state"], joined["evidence"]["text"]) == ("completed", "went on")
+
+
+def test_the_main_flow_without_what_makes_a_start_fast(
+    fleet: Fleet, model: ScriptedModel, tmp_path: Path
+) -> None:
+    slow = replace(fleet, env={**fleet.env, "DX_FAST_START": "0", "XDG_CACHE_HOME": str(tmp_path)})
+    mark = fresh_id()
+    done = slow.dispatch("--all", "affordabot", f"@bash echo {mark}\n@say done {mark}", "--id", mark)
+    assert (done.code, {result["state"] for result in done.results().values()}) == (0, {"completed"}), done
+    again = slow.dispatch("--all", "--id", mark, "affordabot", f"@bash echo {mark}\n@say done {mark}")
+    assert [result["session"] for result in again.results().values()] == [
+        result["session"] for result in done.results().values()
+    ]
+    assert len(model.prompts(mark)) == len(fleet.servers)
+    assert slow.look("status").code == 0
+    assert list(tmp_path.iterdir()) == []  # the routing table was not cached: it is really off

@@ -1,0 +1,136 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What makes a start fast: it fits this Ansible, can be switched off, and gives way where it does not fit."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+from ansible import constants
+from ansible.executor import playbook_executor
+from ansible.utils.collection_loader import _collection_finder as finder
+from ansible_collections.dx.fleet.plugins.plugin_utils.launch import fast_start
+
+LOADERS = ("connection_loader", "shell_loader", "become_loader")
+
+
+def inventory_of(*hosts: dict[str, Any]) -> MagicMock:
+    inventory = MagicMock()
+    inventory.get_hosts.return_value = [MagicMock(get_vars=lambda host=host: host) for host in hosts]
+    return inventory
+
+
+TRICKS: dict[str, Callable[[], None]] = {
+    "collect_no_garbage": fast_start.collect_no_garbage,
+    "freeze_garbage": fast_start.freeze_garbage,
+    "cache_the_routing_table": fast_start.cache_the_routing_table,
+    "look_for_results_less_often": fast_start.look_for_results_less_often,
+    "import_what_workers_need": lambda: fast_start.import_what_workers_need(with_beads=True, with_audit=True),
+    "load_only_plugins_of": lambda: fast_start.load_only_plugins_of(inventory_of()),
+}
+
+
+@pytest.fixture(autouse=True)
+def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What the tricks change in this process is changed back."""
+    monkeypatch.delenv("DX_FAST_START", raising=False)
+    monkeypatch.setattr(fast_start, "left_out", {})
+    for name in LOADERS:
+        monkeypatch.setattr(playbook_executor, name, getattr(playbook_executor, name))
+    monkeypatch.setattr(finder, "_meta_yml_to_dict", finder._meta_yml_to_dict)
+    interval = constants.DEFAULT_INTERNAL_POLL_INTERVAL
+    monkeypatch.setattr(constants, "DEFAULT_INTERNAL_POLL_INTERVAL", interval, raising=False)
+    yield
+    gc.unfreeze()
+    gc.enable()
+
+
+def changed() -> tuple[Any, ...]:
+    """All that the tricks change."""
+    loaders = tuple(getattr(playbook_executor, name) for name in LOADERS)
+    interval = constants.DEFAULT_INTERNAL_POLL_INTERVAL
+    return (gc.isenabled(), gc.get_freeze_count(), finder._meta_yml_to_dict, interval, loaders)
+
+
+def test_the_table_has_every_trick() -> None:
+    assert set(TRICKS) == {
+        name for name in fast_start.__all__ if hasattr(getattr(fast_start, name), "__wrapped__")
+    }
+
+
+@pytest.mark.parametrize("name", TRICKS)
+def test_each_trick_fits_this_ansible(name: str) -> None:
+    TRICKS[name]()
+    assert fast_start.left_out == {}
+
+
+@pytest.mark.parametrize("name", [name for name in TRICKS if name != "import_what_workers_need"])
+def test_each_trick_changes_something_unless_it_is_switched_off(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gc.unfreeze()
+    before = changed()
+    monkeypatch.setenv("DX_FAST_START", "0")
+    TRICKS[name]()
+    assert changed() == before
+    monkeypatch.setenv("DX_FAST_START", "1")
+    TRICKS[name]()
+    assert changed() != before
+
+
+@pytest.mark.parametrize(
+    ("value", "on"),
+    [(None, True), ("", True), ("1", True), ("0", False), ("false", False), ("No", False), ("off", False)],
+)
+def test_the_switch(value: str | None, on: bool) -> None:
+    assert fast_start.is_on({} if value is None else {"DX_FAST_START": value}) is on
+
+
+def no_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", none)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+
+
+def gone(module: Any, name: str) -> Callable[[pytest.MonkeyPatch], None]:
+    return lambda monkeypatch: monkeypatch.delattr(module, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "another_ansible"),
+    [
+        ("cache_the_routing_table", gone(finder, "_meta_yml_to_dict")),
+        ("cache_the_routing_table", no_home),
+        ("load_only_plugins_of", gone(playbook_executor, "shell_loader")),
+        ("look_for_results_less_often", lambda patch: patch.setattr("ansible.constants", SimpleNamespace())),
+    ],
+)
+def test_a_trick_that_does_not_fit_is_left_out(
+    name: str, another_ansible: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        another_ansible(patch)
+        TRICKS[name]()
+    assert list(fast_start.left_out) == [name]
+
+
+def loaded(*hosts: dict[str, Any]) -> list[str]:
+    """Names of the plugins that Ansible's executor would load, by Ansible's own loaders."""
+    fast_start.load_only_plugins_of(inventory_of(*hosts))
+    plugins = [each for name in LOADERS for each in getattr(playbook_executor, name).all(class_only=True)]
+    return [plugin._load_name for plugin in plugins]
+
+
+def test_only_connections_that_hosts_use_are_loaded() -> None:
+    assert loaded({"ansible_connection": "local"}) == ["local", "sh"]
+    assert loaded({"ansible_connection": "local"}, {"ansible_host": "x"}) == ["local", "ssh", "sh"]
