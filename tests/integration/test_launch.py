@@ -35,16 +35,16 @@ class Followed:
     def __init__(self, pool: ThreadPoolExecutor, fleet: Fleet, playbook: PlaybookRun) -> None:
         self.launcher = InChild(environment(fleet.env), cwd=Path("/"))
         self.events: list[ProgressEvent] = []
-        self._sent = threading.Event()
+        self._waited_for = threading.Event()
         self.result: Future[Collected] = pool.submit(self.launcher.run, playbook, self._take)
 
     def _take(self, event: ProgressEvent) -> None:
         self.events.append(event)
-        if event.kind is EventKind.TASK_SENT:
-            self._sent.set()
+        if event.kind is EventKind.TOOL_STARTED:  # the task that waits saw it, so the one that sends has ended
+            self._waited_for.set()
 
-    def wait_till_sent(self) -> None:
-        assert self._sent.wait(60), self.result
+    def wait_till_at_gate(self) -> None:
+        assert self._waited_for.wait(120), self.result
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_two_runs_at_once_each_have_their_own_results_and_progress(
         for vm, gate in gates.items()
     }
     for run in runs.values():
-        run.wait_till_sent()  # neither has ended: each waits at its gate
+        run.wait_till_at_gate()  # neither has ended: each waits at its gate
     shown = [" ".join(process.cmdline()) for process in psutil.Process().children(recursive=True)]
     assert sum("in_child" in line for line in shown) >= 2
     assert not [line for line in shown if "@say" in line]
@@ -74,7 +74,7 @@ def test_two_runs_at_once_each_have_their_own_results_and_progress(
     for gate in gates.values():
         gate.open()
     for vm, run in runs.items():
-        found = run.result.result(timeout=90)
+        found = run.result.result(timeout=120)
         assert set(found.outcomes) == {vm}
         assert (found.outcomes[vm]["state"], found.faults) == ("completed", {})
         assert found.outcomes[vm]["evidence"]["text"] == f"{{{{ {vm} }}}}"
@@ -83,7 +83,7 @@ def test_two_runs_at_once_each_have_their_own_results_and_progress(
 
 def test_a_run_that_cannot_begin_says_why(started: Callable[..., Followed]) -> None:
     with pytest.raises(RunFailed, match="nosuch"):
-        started("nosuch").result.result(timeout=60)
+        started("nosuch").result.result(timeout=120)
 
 
 def test_a_child_that_is_killed_is_noticed_and_leaves_what_it_had(
@@ -92,12 +92,12 @@ def test_a_child_that_is_killed_is_noticed_and_leaves_what_it_had(
     gate = Gate(lab, "epyc6")
     name = fresh_id()
     run = started(target="epyc6", repo="affordabot", task=f"{gate.wait}\n@say went on", id=name)
-    run.wait_till_sent()
+    run.wait_till_at_gate()
     (child,) = [one for one in psutil.Process().children() if "in_child" in " ".join(one.cmdline())]
     for process in (child, *child.children(recursive=True)):
         process.kill()
     with pytest.raises(RunFailed, match="ended with -9"):
-        run.result.result(timeout=60)
+        run.result.result(timeout=120)
     assert run.launcher.so_far().outcomes["epyc6"]["dispatch"] == name
     gate.open()
     joined = fleet.dispatch("epyc6", "--id", name).result()
