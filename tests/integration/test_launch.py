@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,22 @@ class Followed:
 
     def _take(self, event: ProgressEvent) -> None:
         self.events.append(event)
-        if event.kind is EventKind.TOOL_STARTED:  # the task that waits saw it, so the one that sends has ended
+        if (
+            event.kind is EventKind.TOOL_STARTED
+        ):  # the task that waits saw it, so the one that sends has ended
             self._waited_for.set()
 
     def wait_till_at_gate(self) -> None:
         assert self._waited_for.wait(120), self.result
+
+
+def command_lines() -> list[str]:
+    """Of all processes that this one has, directly or not."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            found.append(" ".join(process.cmdline()))
+    return found
 
 
 @pytest.fixture
@@ -67,7 +79,7 @@ def test_two_runs_at_once_each_have_their_own_results_and_progress(
     }
     for run in runs.values():
         run.wait_till_at_gate()  # neither has ended: each waits at its gate
-    shown = [" ".join(process.cmdline()) for process in psutil.Process().children(recursive=True)]
+    shown = command_lines()
     assert sum("in_child" in line for line in shown) >= 2
     assert not [line for line in shown if "@say" in line]
     assert all(run.launcher.so_far().outcomes[vm]["state"] == "running" for vm, run in runs.items())
