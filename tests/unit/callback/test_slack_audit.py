@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ class Play:
             "ANSIBLE_INVENTORY_ENABLED": "dx.fleet.vm_endpoints",
             "SLACK_BOT_TOKEN": TOKEN,
             "DX_SLACK_API_URL": server.url,
+            "DX_SLACK_FLUSH_TIMEOUT": "60",  # so that what is delivered can be asserted
             "NO_PROXY": "*",
         }
 
@@ -127,28 +129,69 @@ def test_without_a_set_up_it_is_off_with_one_warning(
     assert play.server.requests == []
 
 
-def test_without_slack_sdk_it_is_off_with_one_warning(play: Play, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("module", "package"), [("slack_sdk", "slack-sdk"), ("aiohttp", "aiohttp")])
+def test_without_a_library_it_is_off_with_one_warning(
+    play: Play, tmp_path: Path, module: str, package: str
+) -> None:
     site = tmp_path / "site"
     site.mkdir()
-    (site / "sitecustomize.py").write_text("import sys\nsys.modules['slack_sdk'] = None\n")
+    (site / "sitecustomize.py").write_text(f"import sys\nsys.modules['{module}'] = None\n")
     done = play.run([FINE], PYTHONPATH=str(site))
     assert done.code == 0
-    assert "slack-sdk is missing" in " ".join((done.out + done.err).split())
+    assert f"{package} is missing" in " ".join((done.out + done.err).split())
 
 
-def test_a_run_ends_though_slack_hangs_and_the_next_one_tells_the_rest(play: Play) -> None:
-    def hanging(handler: Handler) -> None:
-        handler.slack.released.wait(300)
-        handler.reset()
+def hanging(handler: Handler) -> None:
+    handler.slack.released.wait(300)
+    handler.reset()
 
+
+def test_a_run_ends_though_slack_hangs_and_what_is_left_is_named_and_delivered_later(play: Play) -> None:
     play.server.answer(*[hanging] * 4)
-    assert play.run([FAILING]).code == 2  # and not the harness' time-out
+    done = play.run([FAILING], DX_SLACK_FLUSH_TIMEOUT=None)
+    assert done.code == 2  # and not the harness' time-out
     assert not play.server.released.is_set()
     assert play.outbox().counts().pending == 1
+    assert "1 of this run's facts are not there yet" in done.err
     play.server.released.set()
     play.server.answers.clear()
     play.run([{**FAILING, "name": "Break again"}])
     assert play.outbox().counts().pending == 0
+
+
+def test_where_the_deliverer_ends_with_the_run_the_run_waits_as_long_as_it_is_told_to(play: Play) -> None:
+    play.server.answer(*[raw(503, "")] * 2)
+    assert play.run([FAILING]).code == 2
+    assert play.outbox().counts().as_dict() == {"delivered": 1, "pending": 0, "held": 0}
+
+
+THREADS_AT_FORKS = """
+import json, os, threading
+
+def count():
+    names = [thread.name for thread in threading.enumerate()]
+    with open({path!r}, "a") as file:
+        print(json.dumps([os.getpid(), len(os.listdir("/proc/self/task")), names]), file=file)
+
+os.register_at_fork(before=count)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the threads of the kernel are counted in /proc")
+def test_there_is_a_single_thread_at_each_fork(play: Play, tmp_path: Path) -> None:
+    """Beside Ansible's own, which only reads a queue. The kernel counts them too, so that none is overlooked."""
+    site, counted = tmp_path / "site", tmp_path / "forks"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(THREADS_AT_FORKS.format(path=str(counted)))
+    rescued = {"block": [FAILING], "rescue": [FINE]}
+    play.run([rescued, rescued, FINE, FINE], PYTHONPATH=str(site))
+    forks = [json.loads(line) for line in counted.read_text().splitlines()]
+    parent = forks[0][0]
+    assert sum(pid == parent for pid, _, _ in forks) >= 5
+    for _, in_kernel, names in forks:
+        assert [name for name in names if "results_thread_main" not in name] == ["MainThread"]
+        assert in_kernel == len(names) <= 2
+    assert play.server.requests
 
 
 def test_what_somebody_must_mend_is_said(play: Play) -> None:

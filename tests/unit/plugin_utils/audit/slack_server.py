@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 __all__ = ["Request", "SlackServer", "ok", "raw", "serving"]
 
@@ -31,11 +31,13 @@ class Request:
 
 @dataclass
 class SlackServer:
-    """``answers`` are used up one by one; then every call is ok. ``released`` lets those that hang end."""
+    """``answers`` are used up one by one; then the ``usual`` one comes, which is ok. ``released`` lets those that
+    hang end."""
 
     url: str = ""
     requests: list[Request] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
+    usual: Answer = field(default_factory=lambda: ok())
     released: threading.Event = field(default_factory=threading.Event)
     arrived: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
@@ -48,14 +50,17 @@ class Handler(BaseHTTPRequestHandler):
     slack: SlackServer
 
     def do_POST(self) -> None:
-        data = self.rfile.read(int(self.headers["Content-Length"] or 0)).decode()
-        is_json = "json" in self.headers["Content-Type"]
-        body = json.loads(data) if is_json else {key: value[0] for key, value in parse_qs(data).items()}
+        self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"] or 0))))
+
+    def do_GET(self) -> None:
+        self._answer({key: value[0] for key, value in parse_qs(urlsplit(self.path).query).items()})
+
+    def _answer(self, body: dict[str, Any]) -> None:
         slack = self.slack
-        token = self.headers["Authorization"] or ""
-        slack.requests.append(Request(self.path.rpartition("/")[2], body, token.removeprefix("Bearer ")))
+        token = (self.headers["Authorization"] or "").removeprefix("Bearer ")
+        slack.requests.append(Request(urlsplit(self.path).path.rpartition("/")[2], body, token))
         slack.arrived.release()
-        answer = slack.answers.pop(0) if slack.answers else ok()
+        answer = slack.answers.pop(0) if slack.answers else slack.usual
         answer(self)
 
     def send(self, status: int, data: bytes, headers: dict[str, str], length: int | None = None) -> None:

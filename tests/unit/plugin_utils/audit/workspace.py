@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.delivery import Clock, Delivery, Pace
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.delivery import Delivery
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.errors import Ambiguous, SlackError
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.message import SlackMessage
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.pace import Clock, Pace
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.port import Found, Page, Posted
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox
 
@@ -109,7 +111,7 @@ class Workspace:
 
     # the port
 
-    def post(self, channel: str, message: SlackMessage, thread: str | None = None) -> Posted:
+    async def post(self, channel: str, message: SlackMessage, thread: str | None = None) -> Posted:
         self._begin("post")
         if (error := self.refuse(message)) is not None:
             raise error
@@ -118,7 +120,7 @@ class Workspace:
         self._end()
         return Posted(channel, ts)
 
-    def update(self, channel: str, ts: str, message: SlackMessage) -> None:
+    async def update(self, channel: str, ts: str, message: SlackMessage) -> None:
         self._begin("update")
         if (error := self.refuse(message)) is not None:
             raise error
@@ -127,11 +129,11 @@ class Workspace:
         kept.message = message
         self._end()
 
-    def history(self, channel: str, cursor: str | None = None) -> Page:
+    async def history(self, channel: str, cursor: str | None = None) -> Page:
         self._begin("history")
         return self._page([one for one in reversed(self.kept) if one.thread is None], cursor)
 
-    def replies(self, channel: str, thread: str, cursor: str | None = None) -> Page:
+    async def replies(self, channel: str, thread: str, cursor: str | None = None) -> Page:
         self._begin("replies")
         return self._page([one for one in self.kept if thread in (one.ts, one.thread)], cursor)
 
@@ -157,14 +159,17 @@ class Deliverer:
         self.said: list[str] = []
         self.clock = workspace.clock
         self._delivery = Delivery(
-            outbox, workspace, say=self.said.append, pace=pace or Pace(), clock=workspace.clock
+            outbox, workspace, report=self.said.append, pace=pace or Pace(), clock=workspace.clock
         )
 
     def settle(self, *, for_s: float = 300.0, closing: bool = False, turns: int = 5000) -> None:
         """Deliver till nothing is left to do, or for so long."""
+        asyncio.run(self._settle(for_s, closing, turns))
+
+    async def _settle(self, for_s: float, closing: bool, turns: int) -> None:
         end = self.clock.now + for_s
         for _ in range(turns):
-            wait = self._delivery.turn(closing=closing)
+            wait = await self._delivery.turn(closing=closing)
             if wait is None:
                 return
             if self.clock.now + wait > end:
@@ -174,4 +179,4 @@ class Deliverer:
         raise AssertionError("no end of turns")
 
     def turn(self) -> float | None:
-        return self._delivery.turn()
+        return asyncio.run(self._delivery.turn())

@@ -1,249 +1,428 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Delivery beside the flow: what is recorded gets there, and nobody waits for a Slack that does not answer."""
+"""The deliverer as the process that it is: started by a record, alone, and dead at any moment without a loss."""
 
 from __future__ import annotations
 
+import asyncio
 import os
-import threading
+import signal
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import kinds
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import Subject
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack import deliverer as background
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack import web_api as slack
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.deliverer import Background, deliver_now
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.delivery import Pace
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.running import flush_running, running
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import kinds, wording
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import AuditEvent, Subject
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.deliverer import Deliverer, deliver_now
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.pace import Pace
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.web_api import WebApi
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store import deliverer_process
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.deliverer_process import (
+    log_path,
+    start_deliverer,
+)
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.lease import Lease
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.recorder import Recorder
 from ansible_collections.dx.fleet.plugins.plugin_utils.config.slack import AuditConfig
 
 from tests.unit.forking import fork
-from tests.unit.plugin_utils.audit.slack_server import Handler, SlackServer, ok, raw, serving
+from tests.unit.plugin_utils.audit.holding import holding, longest_stop
+from tests.unit.plugin_utils.audit.slack_server import Answer, Handler, SlackServer, raw
+from tests.unit.plugin_utils.audit.slack_state import Channel, channel
 
 TOKEN = "xoxb-" + "1234567890abcdef"
-SUBJECT = Subject("01M84H6478VVE56E3XRV0CR3AN", vm="epyc6")
+SUBJECT = Subject("01M84H6478VVE56E3XRV0CR3AN", vm="epyc6", session="ses_abc")
+EVENTS = [kinds.dispatching(SUBJECT, "Run"), kinds.session_created(SUBJECT), kinds.stopped(SUBJECT)]
+TRAIL = [wording.words_of(event) for event in EVENTS]
 QUICK = Pace(post_s=0.01, update_s=0.01, same_root_s=0.01, settle_s=0.01, first_retry_s=0.05)
 
 
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+
+
 @pytest.fixture
-def server() -> Iterator[SlackServer]:
-    with serving() as served:
-        yield served
+def slack() -> Iterator[Channel]:
+    with channel() as one:
+        yield one
 
 
 @pytest.fixture
 def outbox(tmp_path: Path) -> Outbox:
-    return Outbox(tmp_path / "state" / "outbox.db")
+    return Outbox(tmp_path / "dx-fleet" / "outbox.db")
 
 
-class Started:
-    """A delivery in the background, and what it said."""
+class Controller:
+    """Who records, and the processes that it starts."""
 
-    def __init__(self, outbox: Outbox, server: SlackServer, api: WebApi | None = None) -> None:
-        self.said: list[str] = []
+    def __init__(self, outbox: Outbox, server: SlackServer) -> None:
+        self.outbox = outbox
         self.config = AuditConfig.read({"SLACK_BOT_TOKEN": TOKEN, "DX_SLACK_API_URL": server.url}, "C1")
-        self.running = Background(self.config, outbox, self.said.append, pace=QUICK, slack=api)
-        self.running.start()
+        self.warned: list[str] = []
+        self.recorder = Recorder(self.config, outbox, self.warned.append, self.start)
+        self.pids: list[int] = []
+
+    def start(self) -> bool:
+        started = start_deliverer(self.config, self.outbox.path)
+        if started:
+            self.pids.append(deliverer_process._started[-1].pid)
+        return started
+
+    def record(self, *events: AuditEvent) -> None:
+        assert all(self.recorder.record(event) for event in events or EVENTS)
+
+    def until(self, came: Callable[[], bool]) -> None:
+        """Wait for what another process does."""
+        give_up = time.monotonic() + 60
+        while not came():
+            assert time.monotonic() < give_up, log_path(self.outbox.path).read_text()
+            time.sleep(0.02)
+
+    def until_delivered(self) -> None:
+        self.until(lambda: self.outbox.counts().pending == 0)
+
+    def stop(self) -> None:
+        for process in deliverer_process._started:
+            if process.pid in self.pids:
+                process.kill()
+                process.wait()
 
 
 @pytest.fixture
-def started(outbox: Outbox, server: SlackServer) -> Iterator[Started]:
-    one = Started(outbox, server)
+def controller(outbox: Outbox, slack: Channel) -> Iterator[Controller]:
+    one = Controller(outbox, slack.server)
     yield one
-    server.released.set()
-    one.running.stop(20)
+    slack.server.released.set()
+    one.stop()
 
 
-def record(outbox: Outbox, *steps: int) -> None:
-    events = [kinds.dispatching(SUBJECT, "Run"), kinds.session_created(SUBJECT), kinds.stopped(SUBJECT)]
-    for step in steps or range(3):
-        assert outbox.append(events[step], "C1")
+def deliverer(outbox: Outbox, server: SlackServer, **more: object) -> Deliverer:
+    more = {"report": print, "pace": QUICK, **more}
+    return Deliverer(outbox, WebApi(TOKEN, server.url), **more)  # type: ignore[arg-type]
 
 
-def hanging(handler: Handler) -> None:
-    handler.slack.released.wait(60)
+async def all_delivered(outbox: Outbox) -> None:
+    async with asyncio.timeout(60):
+        while True:
+            if not outbox.counts().pending:
+                return
+            await asyncio.sleep(0.02)
 
 
-def test_what_is_recorded_is_told(started: Started, outbox: Outbox, server: SlackServer) -> None:
-    record(outbox)
-    assert started.running.flush(60) is True
-    assert [request.method for request in server.requests] == ["chat.postMessage"] * 2
-    assert outbox.counts().delivered == 3
-    assert started.said == []
+# --- the process ---
 
 
-def test_what_a_worker_records_is_told(started: Started, outbox: Outbox, server: SlackServer) -> None:
-    record(outbox, 0)
-    assert started.running.flush(60)
-    if (pid := fork()) == 0:
-        record(outbox, 1)
-        os._exit(0)
-    assert os.waitpid(pid, 0)[1] == 0
-    assert started.running.flush(60)
-    assert "Session created" in str(server.requests)
+def test_the_first_record_starts_it_and_all_is_delivered(controller: Controller, slack: Channel) -> None:
+    controller.record()
+    controller.until_delivered()
+    (root,) = slack.roots()
+    assert slack.replies(root) == TRAIL
+    assert len(controller.pids) == 1
+    assert controller.warned == []
 
 
-@pytest.mark.parametrize("by", ["fork", "flush"])
-def test_slack_sdk_is_imported_once_workers_are_waited_for_or_it_is_the_end(
-    outbox: Outbox, server: SlackServer, monkeypatch: pytest.MonkeyPatch, by: str
+def test_it_has_a_session_of_its_own_and_inherits_nothing_but_the_lock(controller: Controller) -> None:
+    read, write = os.pipe()
+    os.set_inheritable(write, True)
+    try:
+        controller.record()
+        controller.until_delivered()
+        process = psutil.Process(controller.pids[0])
+        assert os.getsid(process.pid) == process.pid
+        assert TOKEN not in " ".join(process.cmdline())
+        assert process.cwd() == "/"
+        if sys.platform == "linux":
+            fds = Path(f"/proc/{process.pid}/fd")
+            open_files = {os.readlink(fd) for fd in fds.iterdir()}
+            assert os.readlink(f"/proc/self/fd/{write}") not in open_files
+            assert [os.readlink(fds / str(fd)) for fd in (0, 1)] == ["/dev/null"] * 2
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+def test_many_that_record_at_once_start_one(controller: Controller, slack: Channel) -> None:
+    controller.outbox.append(EVENTS[0], "C1")
+    controller.outbox.close()
+    started_read, started_write = os.pipe()
+    children = []
+    for number in range(8):
+        if (pid := fork()) == 0:
+            event = kinds.retrying(SUBJECT, "429", number)
+            controller.recorder.record(event)
+            os.write(started_write, b"x" * len(controller.pids))
+            os._exit(0)
+        children.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 8
+    os.close(started_write)
+    with os.fdopen(started_read, "rb") as started:
+        assert started.read() == b"x"
+    controller.until_delivered()
+    assert log_path(controller.outbox.path).read_text().count("started: process") == 1
+    assert len(slack.replies(slack.roots()[0])) == 9
+    (pid,) = {int(word) for word in log_path(controller.outbox.path).read_text().split() if word.isdigit()}
+    os.kill(pid, signal.SIGTERM)
+
+
+def test_who_finds_another_at_work_starts_none_and_the_next_starts_one(
+    controller: Controller, outbox: Outbox
 ) -> None:
-    forked, imported = threading.Event(), threading.Event()
-    monkeypatch.setattr(background, "forked", forked)
-    monkeypatch.setattr(background, "import_sdk", imported.set)
-    one = Started(outbox, server)
-    record(outbox)
-    assert not imported.wait(0.3)
-    assert server.requests == []
-    if by == "fork":
-        forked.set()
+    other = Lease(outbox.path)
+    outbox.append(EVENTS[0], "C1")
+    assert other.take()
+    controller.record(EVENTS[1])
+    assert controller.pids == []
+    other.give_back()
+    controller.record(EVENTS[2])
+    assert len(controller.pids) == 1
+    controller.until_delivered()
+
+
+def test_it_ends_at_sigterm_and_gives_the_lock_back(controller: Controller, outbox: Outbox) -> None:
+    controller.record()
+    controller.until_delivered()
+    os.kill(controller.pids[0], signal.SIGTERM)
+    controller.until(lambda: deliverer_process._started[-1].poll() is not None)
+    assert deliverer_process._started[-1].returncode == 0
+    assert Lease(outbox.path).take()
+
+
+def test_without_a_token_it_says_so_in_its_log(outbox: Outbox) -> None:
+    outbox.append(EVENTS[0], "C1")
+    done = subprocess.run(
+        [sys.executable, "-m", deliverer_process.MODULE],
+        env={"PYTHONPATH": str(deliverer_process.ROOT), "XDG_STATE_HOME": str(outbox.path.parent.parent)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "SLACK_BOT_TOKEN is not set" in done.stderr
+
+
+# --- in an event loop ---
+
+
+def test_it_ends_when_it_was_idle(outbox: Outbox, slack: Channel) -> None:
+    for event in EVENTS:
+        outbox.append(event, "C1")
+    asyncio.run(deliverer(outbox, slack.server).until_idle(0.2))
+    assert outbox.counts().delivered == 3
+    assert Lease(outbox.path).take()
+
+
+def test_what_is_recorded_at_its_end_is_delivered_by_it(outbox: Outbox, slack: Channel) -> None:
+    class Late(Lease):
+        """At the first end, something is recorded by who still sees the lock taken."""
+
+        def give_back(self) -> None:
+            outbox.append(EVENTS[1], "C1")
+            super().give_back()
+
+    outbox.append(EVENTS[0], "C1")
+    asyncio.run(deliverer(outbox, slack.server, lease=Late(outbox.path)).until_idle(0.1))
+    assert slack.replies(slack.roots()[0]) == TRAIL[:2]
+
+
+def test_it_ends_at_once_where_somebody_must_mend_something_first(outbox: Outbox, slack: Channel) -> None:
+    slack.server.usual = raw(200, {"ok": False, "error": "invalid_auth"})
+    outbox.append(EVENTS[0], "C1")
+    asyncio.run(deliverer(outbox, slack.server).until_idle(3600))
+    assert outbox.counts().held == 1
+
+
+def test_it_gives_up_where_no_call_succeeds(outbox: Outbox, slack: Channel) -> None:
+    slack.server.usual = raw(500, "")
+    outbox.append(EVENTS[0], "C1")
+    asyncio.run(deliverer(outbox, slack.server).until_idle(3600, give_up_s=0.3))
+    assert outbox.counts().pending == 1
+
+
+def test_a_service_delivers_in_its_own_loop_once_it_has_the_lock(outbox: Outbox, slack: Channel) -> None:
+    other = Lease(outbox.path)
+    outbox.append(EVENTS[0], "C1")
+    assert other.take()
+
+    async def serve() -> None:
+        service = asyncio.create_task(deliverer(outbox, slack.server).serve())
+        await asyncio.sleep(0.4)
+        assert slack.messages == []
+        other.give_back()
+        for event in EVENTS[1:]:
+            outbox.append(event, "C1")
+        await all_delivered(outbox)
+        service.cancel()
+        await asyncio.gather(service, return_exceptions=True)
+
+    asyncio.run(serve())
+    assert slack.replies(slack.roots()[0]) == TRAIL
+    assert Lease(outbox.path).take()
+
+
+def test_an_outbox_that_another_process_holds_does_not_stop_the_loop(outbox: Outbox, slack: Channel) -> None:
+    for event in EVENTS:
+        outbox.append(event, "C1")
+    with holding(outbox) as release:
+
+        async def serve() -> float:
+            service = asyncio.create_task(deliverer(outbox, slack.server).serve())
+            longest = await longest_stop(1.0)
+            release()
+            await all_delivered(outbox)
+            service.cancel()
+            await asyncio.gather(service, return_exceptions=True)
+            return longest
+
+        assert asyncio.run(serve()) < 0.5
+    assert slack.replies(slack.roots()[0]) == TRAIL
+
+
+# --- killed at every step ---
+
+KILLED = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.deliverer import Deliverer
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.pace import Pace
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.web_api import WebApi
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.database import Database
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox
+
+left = int(sys.argv[1])
+before = sys.argv[2] == "before"
+write, call = Database.write, WebApi._answer
+
+def step():
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def written(self, *args, **options):
+    if before:
+        step()
+    done = write(self, *args, **options)
+    if not before:
+        step()
+    return done
+
+async def called(self, *args):
+    if before:
+        step()
+    answer = await call(self, *args)
+    if not before:
+        step()
+    return answer
+
+Database.write, WebApi._answer = written, called
+quick = Pace(post_s=0.01, update_s=0.01, same_root_s=0.01, settle_s=0.01, first_retry_s=0.05)
+api = WebApi(os.environ["SLACK_BOT_TOKEN"], os.environ["DX_SLACK_API_URL"])
+asyncio.run(Deliverer(Outbox(Path(sys.argv[3])), api, report=print, pace=quick).until_delivered(30))
+"""
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_killed_at_every_write_and_call_nothing_is_lost_doubled_or_out_of_order(
+    tmp_path: Path, moment: str
+) -> None:
+    steps = 0
+    while True:
+        steps += 1
+        with channel() as slack:
+            outbox = Outbox(tmp_path / str(steps) / "outbox.db")
+            for event in EVENTS[:2]:
+                outbox.append(event, "C1")
+            outbox.close()
+            done = subprocess.run(
+                [sys.executable, "-c", KILLED, str(steps), moment, str(outbox.path)],
+                env={
+                    **os.environ,
+                    "PYTHONPATH": str(deliverer_process.ROOT),
+                    "SLACK_BOT_TOKEN": TOKEN,
+                    "DX_SLACK_API_URL": slack.server.url,
+                },
+                timeout=60,
+            )
+            outbox.append(EVENTS[2], "C1")
+            asyncio.run(deliverer(outbox, slack.server).until_idle(0))
+            (root,) = slack.roots()
+            assert slack.replies(root) == TRAIL, f"killed {moment} step {steps}"
+            assert "(stopped)" in root["text"]
+            assert outbox.counts().delivered == 3
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL
+    assert steps > 10
+
+
+@pytest.mark.parametrize("call", range(3), ids=["head", "replies", "the head's end"])
+@pytest.mark.parametrize("is_done", [False, True], ids=["before it is done", "after it is done"])
+def test_killed_while_it_waits_for_slack_another_goes_on(
+    controller: Controller, slack: Channel, call: int, is_done: bool
+) -> None:
+    def stopped(handler: Handler) -> None:
+        if is_done:
+            slack.answer(Silent(handler))  # type: ignore[arg-type]
+        handler.slack.released.wait(60)
+
+    answers: list[Answer] = [slack.answer] * call
+    slack.server.answer(*answers, stopped)
+    controller.record(*EVENTS[:2])
+    for _ in range(call + 1):
+        assert slack.server.arrived.acquire(timeout=60) if call < 2 else True
+        if call == 2:
+            break
+    if call == 2:  # the head is updated once more is recorded
+        controller.until_delivered()
+        controller.record(EVENTS[2])
+        controller.until(lambda: len(slack.server.requests) >= 3)
+    os.kill(controller.pids[0], signal.SIGKILL)
+    controller.until(lambda: deliverer_process._started[-1].poll() is not None)
+    if call < 2:
+        controller.record(EVENTS[2])
     else:
-        assert one.running.flush(60)
-    assert imported.wait(60)
-    one.running.stop(20)
+        assert controller.start()
+    controller.until_delivered()
+    (root,) = slack.roots()
+    assert slack.replies(root) == TRAIL
+    assert len(controller.pids) == 2
 
 
-def test_nothing_is_asked_where_there_is_nothing_to_tell(started: Started, server: SlackServer) -> None:
-    assert started.running.flush(60) is True
-    assert server.requests == []
-    assert started.running._slack is None
+class Silent:
+    """Answers nothing: the answer is lost."""
+
+    def __init__(self, handler: Handler) -> None:
+        self.slack = handler.slack
+
+    def send(self, *_: object) -> None:
+        pass
 
 
-def test_a_flush_does_not_wait_for_a_slack_that_hangs(
-    outbox: Outbox, server: SlackServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nor for a time-out of the call itself, which is an hour here."""
-    monkeypatch.setattr(background, "FIRST_PATIENCE_S", 0.05)
-    monkeypatch.setattr(background, "PATIENCE_S", 3600)
-    monkeypatch.setattr(background, "STANDSTILL_S", 3600)
-    monkeypatch.setattr(slack, "SOCKET_TIMEOUT_S", 3600)
-    one = Started(outbox, server, WebApi(TOKEN, server.url, deadline_s=3600))
-    server.answer(hanging)
-    record(outbox)
-    assert server.arrived.acquire(timeout=60)
-    flushed: list[bool] = []
-    thread = threading.Thread(target=lambda: flushed.append(one.running.flush(3600)), daemon=True)
-    thread.start()
-    thread.join(30)
-    assert flushed == [False]
-    assert outbox.counts().pending == 3
-    server.released.set()
-    one.running.stop(20)
+# --- now ---
 
 
-def test_a_flush_has_more_patience_with_a_slack_that_has_answered(
-    started: Started, outbox: Outbox, server: SlackServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(background, "FIRST_PATIENCE_S", 0.0)
-    monkeypatch.setattr(background, "PATIENCE_S", 3600)
-    monkeypatch.setattr(background, "STANDSTILL_S", 3600)
-    server.answer(ok(), hanging)
-    record(outbox)
-    for _ in range(2):
-        assert server.arrived.acquire(timeout=60)
-    flushed: list[bool] = []
-    thread = threading.Thread(target=lambda: flushed.append(started.running.flush(3600)), daemon=True)
-    thread.start()
-    thread.join(0.5)
-    assert flushed == []
-    server.released.set()
-    thread.join(60)
-    assert len(flushed) == 1
-
-
-def test_a_flush_does_not_wait_for_what_somebody_must_mend(
-    started: Started, outbox: Outbox, server: SlackServer
-) -> None:
-    server.answer(*[raw(200, {"ok": False, "error": "invalid_auth"})] * 50)
-    record(outbox)
-    assert server.arrived.acquire(timeout=60)
-    assert started.running.flush(3600) is False
-    assert outbox.counts().held == 3
-    assert len(started.said) == 1
-    assert "invalid_auth" in started.said[0]
-
-
-def test_another_process_goes_on_where_one_ended(outbox: Outbox, server: SlackServer) -> None:
-    lease = Lease(outbox.path.with_name("deliver.lock"))
-    record(outbox)
-    assert lease.take()
-    one = Started(outbox, server)
-    try:
-        assert one.running.flush(0.3) is False
-        assert server.requests == []
-        lease.give_back()
-        assert one.running.flush(60) is True
-    finally:
-        one.running.stop(20)
-
-
-def test_two_deliverers_of_one_outbox_tell_everything_once(outbox: Outbox, server: SlackServer) -> None:
-    both = [Started(Outbox(outbox.path), server) for _ in range(2)]
-    try:
-        record(outbox)
-        assert all(one.running.flush(60) for one in both)
-    finally:
-        for one in both:
-            one.running.stop(20)
-    told = [name for request in server.requests for name in _records(request.body)]
-    assert len(told) == len(set(told)) == 3
-
-
-def _records(body: dict[str, object]) -> list[str]:
-    metadata = body["metadata"]
-    assert isinstance(metadata, dict)
-    return str(metadata["event_payload"].get("records", "")).split()
-
-
-def test_an_outbox_that_breaks_is_said_once_and_ends_nothing(
-    started: Started, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(background, "AFTER_A_FAULT_S", 0.01)
-    outbox.close()
-    outbox.path.write_bytes(b"broken " * 1000)
-    deadline = time.monotonic() + 60
-    while not started.said and time.monotonic() < deadline:
-        started.running.wake()
-        time.sleep(0.01)
-    assert started.running.flush(1) is False
-    assert len(started.said) == 1
-    assert "is no outbox" in started.said[0]
-
-
-def test_a_child_does_not_flush_its_parents_delivery(started: Started, outbox: Outbox) -> None:
-    record(outbox)
-    assert started.running.flush(60)
-    if (pid := fork()) == 0:
-        os._exit(int(started.running.flush(60)))
-    assert os.waitpid(pid, 0)[1] == 0
-
-
-def test_whoever_ends_the_process_can_flush_what_runs(started: Started, outbox: Outbox) -> None:
-    record(outbox)
-    assert started.running in running
-    flush_running(60)
-    assert outbox.counts().pending == 0
-
-
-def test_all_is_delivered_now(outbox: Outbox, server: SlackServer) -> None:
-    record(outbox)
-    config = AuditConfig.for_delivery({"SLACK_BOT_TOKEN": TOKEN, "DX_SLACK_API_URL": server.url})
+def test_all_is_delivered_now(outbox: Outbox, slack: Channel) -> None:
+    for event in EVENTS:
+        outbox.append(event, "C1")
+    config = AuditConfig.for_delivery({"SLACK_BOT_TOKEN": TOKEN, "DX_SLACK_API_URL": slack.server.url})
     assert deliver_now(config, outbox, print, timeout_s=60) is True
     assert outbox.counts().delivered == 3
     assert deliver_now(config, outbox, print, timeout_s=60) is True
 
 
-def test_what_cannot_be_delivered_now_stays(outbox: Outbox, server: SlackServer) -> None:
-    server.answer(*[raw(200, {"ok": False, "error": "channel_not_found"})] * 50)
-    record(outbox)
-    said: list[str] = []
-    config = AuditConfig.for_delivery({"SLACK_BOT_TOKEN": TOKEN, "DX_SLACK_API_URL": server.url})
-    assert deliver_now(config, outbox, said.append, timeout_s=60) is False
+def test_what_cannot_be_delivered_now_stays(outbox: Outbox, slack: Channel) -> None:
+    slack.server.usual = raw(200, {"ok": False, "error": "channel_not_found"})
+    for event in EVENTS:
+        outbox.append(event, "C1")
+    reported: list[str] = []
+    config = AuditConfig.for_delivery({"SLACK_BOT_TOKEN": TOKEN, "DX_SLACK_API_URL": slack.server.url})
+    assert deliver_now(config, outbox, reported.append, timeout_s=60) is False
     assert outbox.counts().held == 3
-    assert "/invite" in said[0]
+    assert "/invite" in reported[0]

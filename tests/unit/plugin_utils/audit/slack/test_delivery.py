@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import kinds, wording
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import AuditEvent, Subject
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.delivery import Pace
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.errors import (
     Ambiguous,
     Held,
@@ -20,6 +20,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.errors import
     SlackError,
     ThreadGone,
 )
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.pace import Pace
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.records import Counts
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Evidence, Outcome, State
@@ -380,7 +381,7 @@ def test_a_poison_message_holds_nothing_up(office: Office) -> None:
     assert office.counts() == (4, 0, 2)
     assert any("no_text" in said for said in office.deliverer.said)
     office.slack.refuse = lambda message: None
-    office.outbox.ledger.unpark()
+    asyncio.run(office.outbox.ledger.unpark())
     office.restart()
     office.deliver()
     assert office.counts() == (6, 0, 0)
@@ -409,10 +410,10 @@ def test_a_channel_without_threads_gets_no_endless_row_of_roots(office: Office) 
     office.record(*story())
     real = office.slack.post
 
-    def post(channel: str, message: object, thread: str | None = None) -> object:
+    async def post(channel: str, message: object, thread: str | None = None) -> object:
         if thread is not None:
             raise ThreadGone("cannot_reply_to_message")
-        return real(channel, message)  # type: ignore[arg-type]
+        return await real(channel, message)  # type: ignore[arg-type]
 
     office.slack.post = post  # type: ignore[method-assign,assignment]
     office.deliver()

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import sqlite3
 import stat
-import threading
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.records impor
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import AuditError
 
 from tests.unit.forking import fork
+from tests.unit.plugin_utils.audit.holding import holding, longest_stop
 
 NOBODY = 65534
 
@@ -156,44 +158,6 @@ def test_a_child_does_not_use_its_parents_connection(outbox: Outbox) -> None:
     assert outbox.database._open() is own
 
 
-def test_no_fork_comes_upon_a_thread_inside_sqlite() -> None:
-    """A child of such a fork would find SQLite's own locks taken for ever."""
-    entered, inside = threading.Event(), threading.Event()
-
-    def use() -> None:
-        with database.no_fork():
-            inside.set()
-            entered.set()
-            threading.Event().wait(0.3)
-            inside.clear()
-
-    user = threading.Thread(target=use, daemon=True)
-    user.start()
-    assert entered.wait(30)
-    assert in_child(lambda: os._exit(int(inside.is_set()))) == 0
-    user.join(30)
-
-
-def test_a_connection_that_is_collected_closes_in_its_turn(outbox: Outbox) -> None:
-    """Whichever thread collects it could else be inside SQLite when another one forks."""
-    outbox.append(event(), "C1")
-    outbox.close()
-    connections = [database.Database(outbox.path, "", 2)]
-    connections[0].row("SELECT 1 FROM record")
-    gone = threading.Event()
-
-    def collect() -> None:
-        connections.clear()
-        gone.set()
-
-    with database.no_fork():
-        collector = threading.Thread(target=collect, daemon=True)
-        collector.start()
-        assert not gone.wait(0.3)
-    assert gone.wait(30)
-    collector.join(30)
-
-
 def test_a_child_does_not_close_its_parents_connection(outbox: Outbox) -> None:
     outbox.append(event(), "C1")
     opened = outbox.database._open()
@@ -205,62 +169,98 @@ def test_a_child_does_not_close_its_parents_connection(outbox: Outbox) -> None:
     assert in_child(collect) == 0
 
 
-def test_workers_record_while_threads_of_their_parent_use_the_outbox(outbox: Outbox) -> None:
-    outbox.append(event(), "C1")
-    enough = threading.Event()
-
-    def use() -> None:
-        while not enough.is_set():
-            outbox.trail()
-
-    users = [threading.Thread(target=use, daemon=True) for _ in range(3)]
-    for user in users:
-        user.start()
-    try:
-        for number in range(60):
-            assert in_child(lambda number=number: outbox.append(event(number, "child"), "C1") and None) == 0  # type: ignore[misc]
-    finally:
-        enough.set()
-        for user in users:
-            user.join(30)
-    assert len(outbox.ledger.thread_records("child")) == 60
-
-
 def test_a_lease_has_one_holder(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-    first, second = Lease(path), Lease(path)
+    outbox = tmp_path / "outbox.db"
+    first, second = Lease(outbox), Lease(outbox)
     assert first.take()
     assert first.take()
     assert not second.take()
     second.give_back()
-    assert in_child(lambda: None if not Lease(path).take() else os._exit(3)) == 0
+    assert in_child(lambda: None if not Lease(outbox).take() else os._exit(3)) == 0
     first.give_back()
     assert second.take()
     second.give_back()
-    assert in_child(lambda: None if Lease(path).take() else os._exit(3)) == 0
+    assert in_child(lambda: None if Lease(outbox).take() else os._exit(3)) == 0
 
 
-def test_a_lease_ends_with_its_holder_though_its_workers_live_on(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-    taken_read, taken_write = os.pipe()
-    hold_read, hold_write = os.pipe()
-    holder = fork()
-    if holder == 0:
-        Lease(path).take()
-        if fork() == 0:  # a worker, which outlives the holder
-            os.close(hold_write)
-            os.write(taken_write, b"x")
-            os.read(hold_read, 1)
-            os._exit(0)
-        signal.pause()
-    os.read(taken_read, 1)
-    assert not Lease(path).take()
-    os.kill(holder, signal.SIGKILL)
-    os.waitpid(holder, 0)
-    lease = Lease(path)
+def test_a_lease_is_handed_over_without_a_moment_in_between(tmp_path: Path) -> None:
+    outbox = tmp_path / "outbox.db"
+    lease = Lease(outbox)
     assert lease.take()
+    assert lease.fd is not None
+    program = subprocess.Popen(["sleep", "60"], pass_fds=(lease.fd,))
     lease.give_back()
-    os.close(hold_write)
+    assert not Lease(outbox).take()
+    program.kill()
+    program.wait()
+    assert Lease(outbox).take()
+
+
+def test_a_program_that_the_holder_starts_does_not_keep_its_lease(tmp_path: Path) -> None:
+    outbox = tmp_path / "outbox.db"
+    lease = Lease(outbox)
+    assert lease.take()
+    program = subprocess.Popen(["sleep", "60"])
+    lease.give_back()
+    assert Lease(outbox).take()
+    program.kill()
+    program.wait()
+
+
+# --- while another process holds it ---
+
+
+def test_recording_does_not_stop_the_loop_while_another_process_holds_the_outbox(outbox: Outbox) -> None:
+    outbox.append(event(), "C1")
+
+    async def record() -> float:
+        stop = asyncio.create_task(longest_stop(1.0))
+        for number in range(1, 20):
+            outbox.append(event(number), "C1")
+            await asyncio.sleep(0)
+        return await stop
+
+    with holding(outbox) as release:
+        assert asyncio.run(record()) < 0.5
+        assert outbox.counts() == Counts(0, 20, 0)  # 19 of them beside it
+        assert len(outbox.trail()) == 1
+        release()
+    assert [record.event.once for record in outbox.trail()] == [str(number) for number in range(20)]
+
+
+def test_what_waits_beside_it_comes_before_what_is_recorded_next_by_anybody(outbox: Outbox) -> None:
+    outbox.append(event(0), "C1")
+    with holding(outbox):
+        outbox.append(event(1), "C1")
+        outbox.append(event(2), "C2")
+    assert in_child(lambda: Outbox(outbox.path).append(event(3), "C1") and None) == 0
+    assert [record.event.once for record in outbox.trail()] == ["0", "1", "2", "3"]
+    assert list(outbox.path.with_name("incoming").iterdir()) == []
+
+
+def test_what_waits_beside_it_survives_its_recorder_and_is_taken_in_once(outbox: Outbox) -> None:
+    outbox.append(event(0), "C1")
+
+    def record_and_die() -> None:
+        outbox.append(event(1), "C1")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with holding(outbox):
+        assert in_child(record_and_die) == -signal.SIGKILL
+    (file,) = outbox.path.with_name("incoming").iterdir()
+    copy = file.read_bytes()
+    assert outbox.counts() == Counts(0, 2, 0)
+    file.write_bytes(copy)  # as where a process dies between taking it in and removing it
+    assert outbox.counts() == Counts(0, 2, 0)
+    assert len(outbox.trail()) == 2
+
+
+def test_a_file_that_is_no_event_holds_nothing_up(outbox: Outbox) -> None:
+    outbox.append(event(0), "C1")
+    with holding(outbox):
+        outbox.append(event(1), "C1")
+    (outbox.path.with_name("incoming") / "0.json").write_text("{")
+    assert outbox.counts() == Counts(0, 2, 0)
 
 
 # --- what can be wrong with the file ---
@@ -332,13 +332,10 @@ def test_a_full_disk_is_said_and_nothing_is_lost(outbox: Outbox) -> None:
 
 def test_a_writer_that_never_ends_is_not_waited_for_long(outbox: Outbox) -> None:
     outbox.append(event(), "C1")
-    other = sqlite3.connect(outbox.path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    outbox.database._patience_s = 0.05
-    assert refused(lambda: outbox.append(event(1), "C1")).reason_code == "outbox_busy"
-    assert len(outbox.trail()) == 1  # who only reads need not wait
-    other.execute("ROLLBACK")
-    assert outbox.append(event(1), "C1")
+    with holding(outbox):
+        error = refused(lambda: outbox.database.write(lambda _: None, patience_s=0.05))
+        assert error.reason_code == "outbox_busy"
+        assert len(outbox.trail()) == 1  # who only reads need not wait
 
 
 def test_an_outbox_of_a_later_version_is_left_alone(outbox: Outbox) -> None:
@@ -355,7 +352,7 @@ def test_what_is_delivered_makes_room_oldest_first(tmp_path: Path) -> None:
     for number in range(1500):
         outbox.append(event(number), "C1")
         if number % 100 == 99:
-            outbox.ledger.mark(outbox.undelivered(), DeliveryState.DELIVERED, ts="1.2")
+            asyncio.run(outbox.ledger.mark(outbox.undelivered(), DeliveryState.DELIVERED, ts="1.2"))
     trail = outbox.trail()
     assert trail[-1].event.occurrence == "1499"
     assert 0 < len(trail) < 1400
@@ -380,6 +377,8 @@ CREATE TABLE thread (family TEXT NOT NULL, channel TEXT NOT NULL, channel_id TEX
     posting INTEGER NOT NULL DEFAULT 0, plainness INTEGER NOT NULL DEFAULT 0, headline TEXT, shown TEXT,
     stale INTEGER NOT NULL DEFAULT 0, born_at REAL, posted_at REAL, updated_at REAL, PRIMARY KEY (family, channel))
     WITHOUT ROWID;
+CREATE TABLE channel (name TEXT PRIMARY KEY, next_post_at REAL NOT NULL DEFAULT 0,
+    quiet_until REAL NOT NULL DEFAULT 0, trouble TEXT) WITHOUT ROWID;
 """
 
 

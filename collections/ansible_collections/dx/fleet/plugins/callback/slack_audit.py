@@ -15,12 +15,14 @@ description:
   - It also records what only a callback sees, namely a host that Ansible does not reach, a task outside this collection
     that fails (its name, never what it said), and the end of a play before the end of a dispatch.
   - Everything is recorded in an outbox on the controller's disk first
-    (C($XDG_STATE_HOME/dx-fleet/outbox.db)), without secrets. A thread of the controller's own process delivers it; no
-    task waits for Slack, and none fails because of it. What could not be delivered is told by the next run, or by
+    (C($XDG_STATE_HOME/dx-fleet/outbox.db)), without secrets. A process of its own delivers it, which is started by the
+    first record, outlives the run, and ends when there has been nothing to do for some seconds. No task waits for
+    Slack, and none fails because of it. What could not be delivered is delivered by the next run, or by
     C(dx-fleet audit flush).
   - C(dx-dispatch) enables it by itself where a channel and a token are configured.
 requirements:
   - slack-sdk >= 3.27 (Python library on the controller)
+  - aiohttp >= 3.13 (Python library on the controller)
   - enabled in C(callbacks_enabled)
 options:
   token:
@@ -57,10 +59,13 @@ options:
         key: api_url
   flush_timeout:
     description:
-      - How many seconds the end of a run waits at most till all is delivered. It does not wait where Slack does not
-        answer.
+      - How many seconds the end of a run waits at most until all that it recorded is in Slack. What is not there then is
+        named, and delivered by the process that goes on.
+      - Up to V(1), the default, the run does not wait at all for a Slack that does not answer.
+      - Set it to more, such as V(60), where processes end with the run, as in a container or in a job of AWX. All of it
+        is waited then, unless somebody must mend something first.
     type: float
-    default: 5
+    default: 1
     env:
       - name: DX_SLACK_FLUSH_TIMEOUT
     ini:
@@ -70,7 +75,9 @@ options:
 
 import atexit
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -79,11 +86,15 @@ from ansible.plugins.callback import CallbackBase
 
 try:
     from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.play import PlayWatch
-    from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack import deliverer as background
+    from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.mending import mending
+    from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.deliverer_process import (
+        start_deliverer,
+    )
     from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox, outbox_path
     from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.recorder import Recorder
+    from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.trail_wait import TrailWait
     from ansible_collections.dx.fleet.plugins.plugin_utils.config.slack import AuditConfig
-    from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import UsageError
+    from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import AuditError, UsageError
     from ansible_collections.dx.fleet.plugins.plugin_utils.domain.identity import check_dispatch_id
 
     MISSING: ImportError | None = None
@@ -109,7 +120,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._pid = os.getpid()
         self._watch: PlayWatch | None = None
-        self._delivering: background.Background | None = None
+        self._trail: TrailWait | None = None
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         """The first moment at which the inventory's variables are known; no worker was forked yet."""
@@ -118,12 +129,13 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         variables = _variables(play)
         if not self._configure(_channel_of(variables)) or context.CLIARGS.get("check"):
             return
-        recorder = Recorder(self._config, self._outbox, self._display.warning)
+        start = partial(start_deliverer, self._config, self._outbox.path)
+        recorder = Recorder(self._config, self._outbox, self._display.warning, start)
         self._watch = PlayWatch(recorder, _dispatch_of(variables))
-        if self._delivering is None:
-            self._delivering = background.Background(self._config, self._outbox, self._display.warning)
-            self._delivering.start()
-            atexit.register(self._at_exit)
+        if self._trail is None:
+            with self._reported_faults():
+                self._trail = TrailWait(self._outbox, str(self._config.channel), start)
+                atexit.register(self._at_exit)
 
     def v2_runner_on_ok(self, result: Any) -> None:
         self._took(result, failed=False)
@@ -135,18 +147,17 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         if self._watch is None:
             return
         why = "" if _is_secret(result) else str(result.result.get("msg") or "")
-        self._wake(self._watch.unreachable(result.host.get_name(), why or "Ansible does not reach the host"))
+        self._watch.unreachable(result.host.get_name(), why or "Ansible does not reach the host")
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         if self._watch is None:
             return
-        self._wake(self._watch.ended())
+        self._watch.ended()
         self._watch = None  # another playbook of the same run is another play
-        if self._delivering is not None:
-            self._delivering.flush(float(self.get_option("flush_timeout")))
+        self._wait()
 
     def _configure(self, channel: str | None) -> bool:
-        if self._delivering is not None:
+        if self._trail is not None:
             return True
         why = self._why_off(channel)
         if why is None:
@@ -163,8 +174,9 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._config = AuditConfig.read(given, channel)
         if not self._config.on:
             return self._config.why_off
-        if find_spec("slack_sdk") is None:
-            return "slack-sdk is missing on the controller. Next: pip install slack-sdk"
+        for package, module in (("slack-sdk", "slack_sdk"), ("aiohttp", "aiohttp")):
+            if find_spec(module) is None:
+                return f"{package} is missing on the controller. Next: pip install {package}"
         for name, value in given.items():
             if value:
                 os.environ.setdefault(name, value)
@@ -175,7 +187,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         if self._watch is None:
             return
         action = str(getattr(result.task, "resolved_action", None) or result.task.action)
-        recorded = self._watch.took(
+        self._watch.took(
             result.host.get_name(),
             {} if _is_secret(result) else result.result,
             failed=failed,
@@ -183,19 +195,35 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
             task=str(result.task.get_name()),
             action=action,
         )
-        self._wake(recorded)
-
-    def _wake(self, recorded: bool) -> None:
-        if recorded and self._delivering is not None:
-            self._delivering.wake()
 
     def _at_exit(self) -> None:
         """Also after Ctrl-C, which ends a run without its stats."""
         if os.getpid() != self._pid or self._watch is None:
             return
         self._watch.ended(interrupted=True)
-        if self._delivering is not None:
-            self._delivering.flush(float(self.get_option("flush_timeout")))
+        self._wait()
+
+    def _wait(self) -> None:
+        """Wait a moment for the trail, and say what of it is not in Slack yet."""
+        if self._trail is None:
+            return
+        with self._reported_faults():
+            left = self._trail.until_delivered(float(self.get_option("flush_timeout")))
+            if left.trouble is not None:
+                self._display.warning(mending(str(self._config.channel), left.trouble))
+            elif left.records:
+                self._display.display(
+                    f"Slack: {left.records} of this run's facts are not there yet; their delivery goes on"
+                    " (dx-fleet audit)",
+                    stderr=True,
+                )
+
+    @contextmanager
+    def _reported_faults(self) -> Iterator[None]:
+        try:
+            yield
+        except (AuditError, OSError) as error:
+            self._display.warning(f"not delivered to Slack: {error}")
 
 
 def _variables(play: Any) -> dict[str, Any]:

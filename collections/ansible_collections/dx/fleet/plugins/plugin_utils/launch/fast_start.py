@@ -105,7 +105,8 @@ def import_what_workers_need(*, with_beads: bool, with_audit: bool) -> None:
         from ..domain import settlement  # noqa: F401
     if with_audit:
         from ..audit.facts import play, trail  # noqa: F401
-        from ..audit.slack import deliverer  # noqa: F401
+        from ..audit.slack import mending  # noqa: F401
+        from ..audit.store import deliverer_process, trail_wait  # noqa: F401
         from ..audit.store import recorder  # noqa: F401
 
 

@@ -14,13 +14,12 @@ SlackError
 from __future__ import annotations
 
 import email.utils
-import errno
 import re
-import socket
-import ssl
 import time
 from collections.abc import Mapping
 from typing import Any
+
+import aiohttp
 
 from ...text.printable import shortened
 
@@ -88,10 +87,6 @@ _THREAD_GONE = frozenset(
 )
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,79}", re.ASCII)
 
-# Before a byte of the request can have left.
-_NOT_SENT = (ConnectionRefusedError, socket.gaierror, ssl.SSLCertVerificationError)
-_NOT_SENT_ERRNO = frozenset((errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.ENETDOWN))
-
 
 class SlackError(Exception):
     """A call failed. ``code`` is Slack's, or names what happened."""
@@ -126,7 +121,9 @@ class ThreadGone(SlackError):
 
 
 def of_answer(response: Any) -> SlackError:
-    status = getattr(response, "status_code", None)
+    """What an answer that is no success lets us conclude."""
+    # slack_sdk's own answer, or aiohttp's where its body was no JSON.
+    status = getattr(response, "status_code", None) or getattr(response, "status", None)
     data = getattr(response, "data", None)
     said = data.get("error") if isinstance(data, Mapping) else None
     code = said if isinstance(said, str) and _CODE.fullmatch(said) else None
@@ -148,10 +145,13 @@ def of_answer(response: Any) -> SlackError:
     return ThreadGone(code) if code in _THREAD_GONE else Refused(code)
 
 
-def of_connection(reason: object) -> SlackError:
-    if isinstance(reason, _NOT_SENT) or (isinstance(reason, OSError) and reason.errno in _NOT_SENT_ERRNO):
-        return RetryLater(type(reason).__name__)
-    return Ambiguous(type(reason).__name__ if isinstance(reason, Exception) else "connection")
+def of_connection(error: Exception) -> SlackError:
+    """What a failure of the connection lets us conclude."""
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError):
+        # Before a byte of the request can have left.
+        cause = getattr(error, "os_error", None) or error
+        return RetryLater(type(cause).__name__)
+    return Ambiguous(type(error).__name__)
 
 
 def _retry_after(response: Any) -> float | None:

@@ -43,14 +43,14 @@ class Page:
 class Slack(Protocol):
     """What the delivery needs of Slack. Every method raises :class:`SlackError`."""
 
-    def post(self, channel: str, message: SlackMessage, thread: str | None = None) -> Posted:
+    async def post(self, channel: str, message: SlackMessage, thread: str | None = None) -> Posted:
         """Post a message, into a thread if there is one."""
 
-    def update(self, channel: str, ts: str, message: SlackMessage) -> None:
+    async def update(self, channel: str, ts: str, message: SlackMessage) -> None:
         """Put another message in the place of one of ours."""
 
-    def history(self, channel: str, cursor: str | None = None) -> Page:
+    async def history(self, channel: str, cursor: str | None = None) -> Page:
         """The latest messages of a channel."""
 
-    def replies(self, channel: str, thread: str, cursor: str | None = None) -> Page:
+    async def replies(self, channel: str, thread: str, cursor: str | None = None) -> Page:
         """The messages of a thread, the first ones first."""

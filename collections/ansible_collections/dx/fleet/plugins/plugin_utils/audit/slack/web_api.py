@@ -1,28 +1,30 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Slack's Web API as far as the audit uses it."""
+"""Slack's Web API as far as the audit uses it, by slack_sdk's asyncio client."""
 
 from __future__ import annotations
 
-import queue
+import asyncio
+import logging
+import math
 import re
-import threading
-import urllib.error
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-from .errors import Ambiguous, RetryLater, SlackError, of_answer, of_connection
+import aiohttp
+from slack_sdk.errors import SlackApiError
+from slack_sdk.web.async_client import AsyncWebClient
+
+from .errors import Ambiguous, RetryLater, of_answer, of_connection
 from .message import EVENT_TYPE, SlackMessage
 from .port import Found, Page, Posted
 
 __all__ = ["CALL_DEADLINE_S", "WebApi"]
 
-T = TypeVar("T")
-
 CALL_DEADLINE_S = 10.0
-SOCKET_TIMEOUT_S = 5.0
-MAX_STUCK_CALLS = 3
 PAGE = 200
 
 _TS = re.compile(r"[0-9]{1,12}\.[0-9]{1,9}", re.ASCII)
@@ -34,29 +36,26 @@ class WebApi:
     Args:
         token: The bot's.
         base_url: With a slash at its end.
-        deadline_s: Of one call in all. The client's own timeout is one of each socket operation.
+        deadline_s: Of one call in all.
     """
 
     def __init__(self, token: str, base_url: str, *, deadline_s: float = CALL_DEADLINE_S) -> None:
-        import logging
-
-        from slack_sdk import WebClient
-
         silent = logging.getLogger("dx.fleet.slack")  # its debug lines have the text of messages in them
         silent.addHandler(logging.NullHandler())
         silent.propagate = False
         silent.setLevel(logging.CRITICAL)
-        self._client = WebClient(
+        self._deadline_s = deadline_s
+        self._client = AsyncWebClient(
             token=token,
             base_url=base_url,
-            timeout=max(1, int(min(SOCKET_TIMEOUT_S, deadline_s))),
+            timeout=math.ceil(deadline_s) + 1,  # the deadline comes first
             retry_handlers=[],  # the client's own would post twice where an answer is lost
             logger=silent,
         )
-        self._calls = _Calls(deadline_s)
+        self._client.proxy = _proxy(base_url)
 
-    def post(self, channel: str, message: SlackMessage, thread: str | None = None) -> Posted:
-        data = self._call(
+    async def post(self, channel: str, message: SlackMessage, thread: str | None = None) -> Posted:
+        data = await self._call(
             "chat.postMessage",
             {
                 "channel": channel,
@@ -74,20 +73,20 @@ class WebApi:
             raise Ambiguous("answer_without_ts")
         return Posted(posted[0], posted[1])
 
-    def update(self, channel: str, ts: str, message: SlackMessage) -> None:
-        self._call(
+    async def update(self, channel: str, ts: str, message: SlackMessage) -> None:
+        await self._call(
             "chat.update",
             {"channel": channel, "ts": ts, **_content(message), "parse": "none", "link_names": False},
         )
 
-    def history(self, channel: str, cursor: str | None = None) -> Page:
-        return self._page("conversations.history", {"channel": channel, "cursor": cursor})
+    async def history(self, channel: str, cursor: str | None = None) -> Page:
+        return await self._page("conversations.history", {"channel": channel, "cursor": cursor})
 
-    def replies(self, channel: str, thread: str, cursor: str | None = None) -> Page:
-        return self._page("conversations.replies", {"channel": channel, "ts": thread, "cursor": cursor})
+    async def replies(self, channel: str, thread: str, cursor: str | None = None) -> Page:
+        return await self._page("conversations.replies", {"channel": channel, "ts": thread, "cursor": cursor})
 
-    def _page(self, method: str, arguments: Mapping[str, Any]) -> Page:
-        data = self._call(method, {**arguments, "limit": PAGE, "include_all_metadata": True})
+    async def _page(self, method: str, arguments: Mapping[str, Any]) -> Page:
+        data = await self._call(method, {**arguments, "limit": PAGE, "include_all_metadata": True})
         messages = data.get("messages")
         if not isinstance(messages, list):
             raise RetryLater("answer_without_messages")
@@ -96,83 +95,35 @@ class WebApi:
         found = tuple(one for one in map(_found, messages) if one is not None)
         return Page(found, cursor if isinstance(cursor, str) and cursor else None)
 
-    def _call(self, method: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def _call(self, method: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         body = {key: value for key, value in arguments.items() if value is not None}
         # Methods that read take no JSON.
         form = {"params": body, "http_verb": "GET"} if method.startswith("conversations.") else {"json": body}
-        data = self._calls.run(lambda: _answer(self._client, method, form))
+        data = await self._answer(method, form)
         if not isinstance(data, Mapping) or data.get("ok") is not True:
             raise Ambiguous("answer_is_no_object")
         return data
 
-
-class _Calls:
-    """Runs each call in a thread of its own that is waited for until a deadline, and no longer.
-
-    The thread is kept for the next call. One that is stuck is left behind: it holds up neither the others
-    nor the end of the process.
-    """
-
-    def __init__(self, deadline_s: float) -> None:
-        self._deadline_s = deadline_s
-        self._jobs: queue.SimpleQueue[_Job] | None = None
-        self._stuck: list[_Job] = []
-
-    def run(self, work: Callable[[], T]) -> T:
-        self._stuck = [job for job in self._stuck if not job.done.is_set()]
-        if len(self._stuck) >= MAX_STUCK_CALLS:
-            raise RetryLater("calls_stuck")
-        if self._jobs is None:
-            self._jobs = queue.SimpleQueue()
-            threading.Thread(target=_worker, args=(self._jobs,), name="slack", daemon=True).start()
-        job = _Job(work)
-        self._jobs.put(job)
-        if not job.done.wait(self._deadline_s):
-            self._jobs = None  # its thread ends after this job
-            job.abandoned.set()
-            self._stuck.append(job)
-            raise Ambiguous("deadline")
-        if job.error is not None:
-            raise job.error
-        found: T = job.result
-        return found
-
-
-class _Job:
-    def __init__(self, work: Callable[[], Any]) -> None:
-        self.work = work
-        self.done = threading.Event()
-        self.abandoned = threading.Event()
-        self.result: Any = None
-        self.error: SlackError | None = None
-
-
-def _worker(jobs: queue.SimpleQueue[_Job]) -> None:
-    while True:
-        job = jobs.get()
+    async def _answer(self, method: str, form: Mapping[str, Any]) -> Any:
         try:
-            job.result = job.work()
-        except SlackError as error:
-            job.error = error
+            async with asyncio.timeout(self._deadline_s):
+                return (await self._client.api_call(method, **form)).data
+        except TimeoutError:
+            raise Ambiguous("deadline") from None
+        except SlackApiError as error:
+            raise of_answer(error.response) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise of_connection(error) from None
         except Exception as error:  # whatever it is: the call may have been made
-            job.error = Ambiguous(type(error).__name__)
-        job.done.set()
-        if job.abandoned.is_set():
-            return
-        del job
+            raise Ambiguous(type(error).__name__) from None
 
 
-def _answer(client: Any, method: str, form: Mapping[str, Any]) -> Any:
-    from slack_sdk.errors import SlackApiError
-
-    try:
-        return client.api_call(method, **form).data
-    except SlackApiError as error:
-        raise of_answer(error.response) from None
-    except urllib.error.URLError as error:
-        raise of_connection(error.reason) from None
-    except OSError as error:
-        raise of_connection(error) from None
+def _proxy(url: str) -> str | None:
+    """The proxy that the environment names for this URL: slack_sdk itself takes no account of NO_PROXY."""
+    parts = urlsplit(url)
+    if proxy_bypass(parts.netloc):
+        return None
+    return getproxies().get(parts.scheme)
 
 
 def _content(message: SlackMessage) -> Mapping[str, Any]:

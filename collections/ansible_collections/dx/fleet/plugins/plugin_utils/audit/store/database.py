@@ -1,11 +1,10 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""SQLite among many processes, threads and forks.
+"""SQLite among many processes and forks.
 
-A connection is never carried over a fork, and no fork happens while a thread is inside SQLite: its own
-mutexes would stay locked in the child for ever. So every use holds one lock of this process, which a fork
-takes first; and no use waits while it holds it: a database that another process writes is tried again later.
+A connection is never carried over a fork: a child opens its own, and neither uses nor closes its parent's. No
+thread uses one either, so that none can be inside SQLite at a fork.
 """
 
 from __future__ import annotations
@@ -15,8 +14,6 @@ import os
 import shlex
 import sqlite3
 import stat
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -25,28 +22,17 @@ from typing import Any, TypeVar
 
 from ...domain.errors import AuditError
 
-__all__ = ["Database", "no_fork"]
+__all__ = ["Database"]
 
 T = TypeVar("T")
 
 PATIENCE_S = 5.0
 RETRY_S = 0.002
 
-# Re-entrant, because a signal handler may come upon it in the thread that holds it.
-_using = threading.RLock()
-os.register_at_fork(before=_using.acquire, after_in_parent=_using.release, after_in_child=_using.release)
-
 # Connections of a parent. Closing them here, even by collecting them, would be a use.
 _abandoned: list[sqlite3.Connection] = []
 
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-
-
-@contextmanager
-def no_fork() -> Iterator[None]:
-    """No fork happens meanwhile, and no use of a database by another thread."""
-    with _using:
-        yield
 
 
 class Database:
@@ -77,13 +63,20 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._pid = 0
 
-    def write(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = False) -> T:
+    def write(
+        self,
+        work: Callable[[sqlite3.Connection], T],
+        *,
+        durable: bool = False,
+        patience_s: float | None = None,
+    ) -> T:
         """Do this in one transaction.
 
         Args:
             work: What to do with the connection.
             durable: Come back when it is on the disk and survives a loss of power (some milliseconds).
                 Else it is with the operating system and survives the death of this process.
+            patience_s: How long to wait for other processes, if not as long as ever.
 
         Raises:
             AuditError: ``outbox_busy``, ``outbox_corrupt``, ``outbox_read_only``, ``outbox_disk_full``,
@@ -102,23 +95,22 @@ class Database:
                 raise
             return found
 
-        return self.read(transaction)
+        return self.read(transaction, patience_s)
 
-    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def read(self, work: Callable[[sqlite3.Connection], T], patience_s: float | None = None) -> T:
         """Do this with the connection.
 
         Raises:
             AuditError: See :meth:`write`.
         """
-        give_up = time.monotonic() + self._patience_s
+        give_up = time.monotonic() + (self._patience_s if patience_s is None else patience_s)
         while True:
             try:
-                with _using:
-                    return work(self._open())
+                return work(self._open())
             except (sqlite3.Error, OSError) as error:
-                if not _is_busy(error) or time.monotonic() > give_up:
+                if not _is_busy(error) or time.monotonic() >= give_up:
                     self._forget_broken(error)
-                    raise self._error(error) from error
+                    raise self.error(error) from error
             time.sleep(RETRY_S)
 
     def rows(self, statement: str, *values: object) -> Sequence[tuple[Any, ...]]:
@@ -132,26 +124,25 @@ class Database:
 
     def close(self) -> None:
         """Close this process' connection; the next use opens another."""
-        with _using:
-            connection, self._connection = self._connection, None
-            if connection is None:
-                return
-            if self._pid == os.getpid():
-                connection.close()
-            else:
-                _abandoned.append(connection)
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        if self._pid == os.getpid():
+            connection.close()
+        else:
+            _abandoned.append(connection)
 
     def __del__(self) -> None:
-        """Else the connection would close itself when it is collected, in whichever thread: that is a use."""
-        if not sys.is_finalizing():  # when a thread may have stopped for good, with the lock
-            self.close()
+        """Else a parent's connection would close itself in a child that collects it: that is a use."""
+        if self._connection is not None and self._pid != os.getpid():
+            _abandoned.append(self._connection)
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is not None and self._pid == os.getpid():
             return self._connection
         self.close()
         _make_private(self.path)
-        connection = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(self.path, timeout=0, isolation_level=None)
         try:
             self._prepare(connection)
         except BaseException:
@@ -181,7 +172,8 @@ class Database:
         if isinstance(error, sqlite3.Error):
             self.close()
 
-    def _error(self, error: Exception) -> AuditError:
+    def error(self, error: Exception) -> AuditError:
+        """What SQLite or the system said, as a person can act on it."""
         path = shlex.quote(str(self.path))
         if isinstance(error, OSError):
             reason, what, action = _of_system(error, self.path)

@@ -3,34 +3,37 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Who delivers: one process of this machine at a time.
 
-A lock of the kernel's, so it ends with its holder, however that ends. A POSIX record lock and not flock:
-workers that are forked from the holder don't have it, and so don't keep it when they outlive it.
+A lock of the kernel's (flock), so it ends with its holder, however that ends. It belongs to an open file, so
+whoever starts the deliverer hands it over with the start: at no moment could two be started.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import threading
 from pathlib import Path
 
 __all__ = ["Lease"]
-
-# Record locks are a process', so two holders in one process would not see each other.
-_held: dict[tuple[int, str], Lease] = {}
-_changing = threading.Lock()
 
 
 class Lease:
     """The right to deliver an outbox.
 
     Args:
-        path: The lock file, beside the outbox.
+        outbox: The outbox's file; the lock file lies beside it.
+        fd: A descriptor of the lock file that another process has locked and handed over.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._fd: int | None = None
+    def __init__(self, outbox: Path, fd: int | None = None) -> None:
+        self._path = outbox.with_name("deliver.lock")
+        self._fd = fd
+        if fd is not None:
+            os.set_inheritable(fd, False)
+
+    @property
+    def fd(self) -> int | None:
+        """The locked descriptor, for a program that it is handed over to; None where it is not held."""
+        return self._fd
 
     def take(self) -> bool:
         """Take it, if nobody has it. True where it is held then.
@@ -38,27 +41,22 @@ class Lease:
         Raises:
             OSError: The file can't be opened.
         """
-        key = (os.getpid(), str(self._path))
-        with _changing:
-            holder = _held.get(key)
-            if holder is not None:
-                return holder is self
-            # Closing any descriptor of the file would end the process' lock on it, so there is only one.
-            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError):  # either is said of a lock that another has
-                os.close(fd)
-                return False
-            _held[key] = self
-            self._fd = fd
+        if self._fd is not None:
             return True
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return False
+        except BaseException:
+            os.close(fd)
+            raise
+        self._fd = fd
+        return True
 
     def give_back(self) -> None:
-        """Let others have it."""
-        key = (os.getpid(), str(self._path))
-        with _changing:
-            if _held.get(key) is self and self._fd is not None:
-                del _held[key]
-                os.close(self._fd)
-                self._fd = None
+        """Let others have it; a program to which it was handed over keeps it."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)

@@ -1,13 +1,20 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How far each record has got on its way to Slack: read and written by the one process that delivers."""
+"""How far each record has got on its way to Slack: read and written by the one process that delivers.
+
+Its writes are async: that process may be a service with an event loop, and another process that holds the
+database must not stop it. Reads never wait, as the database is in WAL mode.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
+from ...domain.errors import AuditError
 from .database import Database
 from .records import (
     RECORD,
@@ -23,11 +30,16 @@ from .records import (
 
 __all__ = ["Ledger"]
 
+T = TypeVar("T")
+
+BUSY_POLL_S = 0.02
+
 
 class Ledger:
     """The part of an outbox that belongs to whoever holds the delivery lock.
 
-    Every method raises :class:`~..errors.AuditError` where the file can't be used.
+    Every method raises :class:`~..errors.AuditError` where the file can't be used. While another process
+    holds it, a write waits.
 
     Args:
         database: The outbox's.
@@ -49,12 +61,20 @@ class Ledger:
     def channels(self) -> list[Channel]:
         """The channels in which something is to be told or shown anew."""
         rows = self._database.rows(
-            "SELECT w.channel, c.next_post_at, c.quiet_until, c.trouble FROM ("
+            "SELECT w.channel, c.next_post_at, c.quiet_until, c.trouble, c.unanswered_since FROM ("
             " SELECT channel FROM record WHERE state IN ('pending', 'sending')"
             " UNION SELECT channel FROM thread WHERE stale"
             ") w LEFT JOIN channel c ON c.name = w.channel ORDER BY 1"
         )
-        return [Channel(row[0], row[1] or 0.0, row[2] or 0.0, row[3]) for row in rows]
+        return [Channel(row[0], row[1] or 0.0, row[2] or 0.0, row[3], row[4]) for row in rows]
+
+    def channel(self, name: str) -> Channel:
+        """One channel as it is kept now."""
+        row = self._database.row(
+            "SELECT name, next_post_at, quiet_until, trouble, unanswered_since FROM channel WHERE name = ?",
+            name,
+        )
+        return Channel(*row) if row else Channel(name)
 
     def waiting(self, channel: str) -> list[Thread]:
         """The threads of a channel that have something to tell; the one that waits for longest first."""
@@ -86,7 +106,7 @@ class Ledger:
         )
         return thread_of(row) if row else Thread(thread_key, channel)
 
-    def mark(
+    async def mark(
         self,
         records: Iterable[Record],
         state: DeliveryState,
@@ -100,7 +120,7 @@ class Ledger:
             (state.value, ts, trouble, int(plainer), int(state is DeliveryState.SENDING), record.seq)
             for record in records
         ]
-        self._database.write(
+        await self._write(
             lambda connection: connection.executemany(
                 "UPDATE record SET state = ?, ts = coalesce(?, ts), trouble = ?,"
                 " fallback_level = fallback_level + ?,"
@@ -111,10 +131,10 @@ class Ledger:
             durable=state is DeliveryState.SENDING,
         )
 
-    def delivered(self, thread_key: str, channel: str, ids: Mapping[str, str]) -> None:
+    async def delivered(self, thread_key: str, channel: str, ids: Mapping[str, str]) -> None:
         """Records that were found in Slack: id -> ts of the message."""
         values = [(ts, name, thread_key, channel) for name, ts in ids.items()]
-        self._database.write(
+        await self._write(
             lambda connection: connection.executemany(
                 "UPDATE record SET state = 'delivered', ts = ?, trouble = NULL"
                 " WHERE id = ? AND thread_key = ? AND channel = ?",
@@ -122,12 +142,12 @@ class Ledger:
             )
         )
 
-    def keep_thread(self, thread: Thread, **changes: object) -> Thread:
+    async def keep_thread(self, thread: Thread, **changes: object) -> Thread:
         """Write down some fields of a thread; returns it as it is then."""
         names = [name for name in changes if name in THREAD_FIELDS]
         assert len(names) == len(changes), changes
         setting = ", ".join(f"{name} = ?" for name in names)
-        self._database.write(
+        await self._write(
             lambda connection: connection.execute(
                 f"UPDATE thread SET {setting} WHERE thread_key = ? AND channel = ?",  # noqa: S608 - our own names
                 (*changes.values(), thread.thread_key, thread.channel),
@@ -136,9 +156,9 @@ class Ledger:
         )
         return self.thread(thread.thread_key, thread.channel)
 
-    def shown(self, thread: Thread, digest: str, seq: int, at: float | None) -> None:
+    async def shown(self, thread: Thread, digest: str, seq: int, at: float | None) -> None:
         """A root shows all records up to a number; it is stale where there are more by now."""
-        self._database.write(
+        await self._write(
             lambda connection: connection.execute(
                 "UPDATE thread SET shown = ?, updated_at = ?, stale = EXISTS ("
                 " SELECT 1 FROM record r WHERE r.thread_key = thread.thread_key"
@@ -147,21 +167,30 @@ class Ledger:
             )
         )
 
-    def keep_channel(self, name: str, **changes: object) -> None:
+    async def keep_channel(self, name: str, **changes: object) -> None:
         """Write down some fields of a channel."""
-        assert set(changes) <= {"next_post_at", "quiet_until", "trouble"}, changes
+        assert set(changes) <= {"next_post_at", "quiet_until", "trouble", "unanswered_since"}, changes
         setting = ", ".join(f"{field} = ?" for field in changes)
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute("INSERT OR IGNORE INTO channel (name) VALUES (?)", (name,))
             connection.execute(f"UPDATE channel SET {setting} WHERE name = ?", (*changes.values(), name))  # noqa: S608
 
-        self._database.write(work)
+        await self._write(work)
 
-    def unpark(self) -> None:
+    async def unpark(self) -> None:
         """Try again what Slack did not take, in its full form."""
-        self._database.write(
+        await self._write(
             lambda connection: connection.execute(
                 "UPDATE record SET state = 'pending', fallback_level = 0 WHERE state = 'parked'"
             )
         )
+
+    async def _write(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = False) -> T:
+        while True:
+            try:
+                return self._database.write(work, durable=durable, patience_s=0)
+            except AuditError as error:
+                if error.reason_code != "outbox_busy":
+                    raise
+            await asyncio.sleep(BUSY_POLL_S)

@@ -15,6 +15,7 @@ from ...domain.errors import AuditError
 from ...domain.event_kind import EventKind
 from ..facts.event import AuditEvent
 from .database import Database
+from .incoming import Incoming
 from .ledger import Ledger
 from .records import RECORD, Counts, DeliveryState, Record, record_of
 from .schema import MIGRATIONS, SCHEMA, VERSION
@@ -23,6 +24,8 @@ __all__ = ["Outbox", "outbox_path"]
 
 MAX_BYTES = 64 * 1024 * 1024
 PRUNED_AT_ONCE = 500
+RECORD_PATIENCE_S = 0.01
+"""Longer than another process' write takes, and short enough for an event loop."""
 
 BEFORE_A_STEP = frozenset(
     (EventKind.CLAIMED, EventKind.DISPATCHING, EventKind.ABORTING, EventKind.TAKEN_OVER)
@@ -52,6 +55,7 @@ class Outbox:
         self._max_bytes = max_bytes
         self.database = Database(path, SCHEMA, VERSION, MIGRATIONS)
         self.ledger = Ledger(self.database)
+        self._incoming = Incoming(path.with_name("incoming"))
 
     def close(self) -> None:
         """Close this process' connection; the next use opens another."""
@@ -61,39 +65,69 @@ class Outbox:
 
     def append(self, event: AuditEvent, channel: str) -> bool:
         """Keep an event: it survives the death of this process. What tells of a step that is about to be
-        taken survives a loss of power as well, before the step.
+        taken survives a loss of power as well, before the step. Never waits for another process: while one
+        holds the database, the event waits beside it.
 
         Returns:
-            False where this fact is recorded already.
+            False where this fact is known to be recorded already.
 
         Raises:
             AuditError: ``outbox_full`` where so much is undelivered that the file would outgrow its bound;
                 what is delivered is dropped before, oldest first. Or see :class:`~.database.Database`.
         """
-        data = json.dumps(event.as_dict(), ensure_ascii=True)
+        durable = event.kind in BEFORE_A_STEP
+        waiting = self._incoming.waiting()
 
         def work(connection: sqlite3.Connection) -> bool:
             self._make_room(connection)
-            added = connection.execute(
-                "INSERT OR IGNORE INTO record (id, thread_key, dispatch, channel, event)"
-                " VALUES (?, ?, ?, ?, ?)",
-                (event.id, event.thread_key, event.subject.dispatch, channel, data),
-            )
-            if added.rowcount == 0:
-                return False
-            connection.execute(
-                "INSERT INTO thread (thread_key, channel, stale) VALUES (?, ?, 1)"
-                " ON CONFLICT (thread_key, channel) DO UPDATE SET stale = 1",
-                (event.thread_key, channel),
-            )
-            return True
+            for one in waiting:
+                _insert(connection, one.event, one.channel)
+            return _insert(connection, event, channel)
 
-        return self.database.write(work, durable=event.kind in BEFORE_A_STEP)
+        try:
+            added = self.database.write(work, durable=durable, patience_s=RECORD_PATIENCE_S)
+        except AuditError as error:
+            if error.reason_code != "outbox_busy":
+                raise
+            return self._put_beside(event, channel, durable=durable)
+        self._incoming.taken(waiting)
+        return added
+
+    def _put_beside(self, event: AuditEvent, channel: str, *, durable: bool) -> bool:
+        try:
+            self._incoming.put(event, channel, durable=durable)
+        except OSError as error:
+            raise self.database.error(error) from error
+        return True
+
+    def take_in(self, *, patience_s: float = 0.0) -> None:
+        """Take in the events that wait for the database; where another process still has it, they stay.
+
+        Raises:
+            AuditError: As :meth:`append`, but not ``outbox_busy``.
+        """
+        waiting = self._incoming.waiting()
+        if not waiting:
+            return
+
+        def work(connection: sqlite3.Connection) -> None:
+            self._make_room(connection)
+            for one in waiting:
+                _insert(connection, one.event, one.channel)
+
+        try:
+            self.database.write(work, durable=True, patience_s=patience_s)
+        except AuditError as error:
+            if error.reason_code != "outbox_busy":
+                raise
+            return
+        self._incoming.taken(waiting)
 
     # --- looking ---
 
     def trail(self, name: str | None = None, limit: int = 1000) -> list[Record]:
         """The last records of a dispatch, a thread, a bead (its ``BEAD@ATTEMPT``s) or of all, in order."""
+        self.take_in()
         rows = self.database.rows(
             f"SELECT * FROM (SELECT {RECORD} FROM record WHERE ? IS NULL OR dispatch = ? OR thread_key = ?"  # noqa: S608 - our own names
             " OR substr(dispatch, 1, length(?) + 1) = ? || '@' ORDER BY seq DESC LIMIT ?)"
@@ -105,6 +139,7 @@ class Outbox:
 
     def undelivered(self, limit: int = 1000) -> list[Record]:
         """What is not told yet, in order."""
+        self.take_in()
         rows = self.database.rows(
             f"SELECT {RECORD} FROM record WHERE state <> 'delivered' ORDER BY seq LIMIT ?",  # noqa: S608 - our own names
             limit,
@@ -113,6 +148,8 @@ class Outbox:
 
     def counts(self, dispatch: str | None = None) -> Counts:
         """Counts of a dispatch's records, or of all."""
+        self.take_in()
+        beside = sum(dispatch in (None, one.event.subject.dispatch) for one in self._incoming.waiting())
         rows = self.database.rows(
             "SELECT r.state, c.trouble IS NOT NULL, count(*) FROM record r"
             " LEFT JOIN channel c ON c.name = r.channel"
@@ -126,29 +163,30 @@ class Outbox:
             for row in rows
             if row[0] == DeliveryState.PARKED or (row[0] != DeliveryState.DELIVERED and row[1])
         )
-        return Counts(delivered, sum(row[2] for row in rows) - delivered - held, held)
+        return Counts(delivered, sum(row[2] for row in rows) - delivered - held + beside, held)
 
     def last_seq(self) -> int:
         """Number of the record that was added last."""
+        self.take_in()
         row = self.database.row("SELECT max(seq) FROM record")
         return int(row[0] or 0) if row else 0
 
-    def open_until(self, seq: int) -> int:
-        """How many records up to this number are on their way."""
-        row = self.database.row(
-            "SELECT count(*) FROM record WHERE state IN ('pending', 'sending') AND seq <= ?", seq
+    def undelivered_since(self, seq: int, channel: str) -> tuple[int, int]:
+        """How many records of a channel after this number are not delivered, and how many heads are not up
+        to date with them."""
+        self.take_in()
+        records = self.database.row(
+            "SELECT count(*) FROM record WHERE state <> 'delivered' AND seq > ? AND channel = ?", seq, channel
         )
-        return int(row[0]) if row else 0
-
-    def unshown_until(self, seq: int) -> int:
-        """How many roots show less than the records up to this number."""
-        row = self.database.row(
-            "SELECT count(*) FROM thread t WHERE stale AND ts IS NOT NULL AND NOT EXISTS ("
+        heads = self.database.row(
+            "SELECT count(*) FROM thread t WHERE stale AND ts IS NOT NULL AND channel = ? AND EXISTS ("
             " SELECT 1 FROM record r"
             " WHERE r.thread_key = t.thread_key AND r.channel = t.channel AND r.seq > ?)",
+            channel,
             seq,
         )
-        return int(row[0]) if row else 0
+        waiting = sum(one.channel == channel for one in self._incoming.waiting())
+        return (int(records[0]) if records else 0) + waiting, int(heads[0]) if heads else 0
 
     # --- inside ---
 
@@ -170,6 +208,27 @@ class Outbox:
                     reason_code="outbox_full",
                     next_action="dx-fleet audit flush",
                 )
+
+
+def _insert(connection: sqlite3.Connection, event: AuditEvent, channel: str) -> bool:
+    added = connection.execute(
+        "INSERT OR IGNORE INTO record (id, thread_key, dispatch, channel, event) VALUES (?, ?, ?, ?, ?)",
+        (
+            event.id,
+            event.thread_key,
+            event.subject.dispatch,
+            channel,
+            json.dumps(event.as_dict(), ensure_ascii=True),
+        ),
+    )
+    if added.rowcount == 0:
+        return False
+    connection.execute(
+        "INSERT INTO thread (thread_key, channel, stale) VALUES (?, ?, 1)"
+        " ON CONFLICT (thread_key, channel) DO UPDATE SET stale = 1",
+        (event.thread_key, channel),
+    )
+    return True
 
 
 def _used_bytes(connection: sqlite3.Connection) -> int:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from ...config.slack import AuditConfig
 from ...domain.errors import AuditError
 from ...text.redact import redact, redact_all, secrets_of
 from ..facts.event import AuditEvent
+from .deliverer_process import start_deliverer
 from .outbox import Outbox, outbox_path
 from .records import Counts
 
@@ -30,12 +32,20 @@ class Recorder:
         config: Without a channel and a token, nothing is kept.
         outbox: Where.
         warn: Called with one line where an event can't be kept, once for each reason.
+        deliver: Called when there may be something to deliver.
     """
 
-    def __init__(self, config: AuditConfig, outbox: Outbox, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        config: AuditConfig,
+        outbox: Outbox,
+        warn: Callable[[str], None],
+        deliver: Callable[[], object] = lambda: None,
+    ) -> None:
         self.config = config
         self.outbox = outbox
         self._warn = warn
+        self._deliver = deliver
         self._warned: set[str] = set()
 
     def record(self, event: AuditEvent | None) -> bool:
@@ -47,7 +57,9 @@ class Recorder:
         if event is None or not self.config.on or self.config.channel is None:
             return False
         try:
-            return self.outbox.append(_without_secrets(event), self.config.channel)
+            is_new = self.outbox.append(_without_secrets(event), self.config.channel)
+            self._deliver()
+            return is_new
         except AuditError as error:
             self._say(error.reason_code, f"{error.message}. Next: {error.next_action}")
         except Exception as error:  # an edge that must not die: whatever it is, the dispatch goes on
@@ -76,7 +88,7 @@ _recorders: dict[tuple[int, str | None], Recorder] = {}
 def recorder_of(
     channel: str | None, warn: Callable[[str], None], environ: Mapping[str, str] = os.environ
 ) -> Recorder:
-    """This process' recorder for a channel, as its environment says.
+    """This process' recorder for a channel, as its environment says; it starts the deliverer.
 
     Args:
         channel: Of the endpoints file (the host variable ``slack_audit_channel``).
@@ -87,7 +99,9 @@ def recorder_of(
     key = (os.getpid(), channel)
     found = _recorders.get(key)
     if found is None or found.config != config or found.outbox.path != outbox_path(environ):
-        found = _recorders[key] = Recorder(config, Outbox(outbox_path(environ)), warn)
+        outbox = Outbox(outbox_path(environ))
+        deliver = partial(start_deliverer, config, outbox.path)
+        found = _recorders[key] = Recorder(config, outbox, warn, deliver)
     return found
 
 

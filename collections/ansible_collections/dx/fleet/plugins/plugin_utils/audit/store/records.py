@@ -74,12 +74,17 @@ class Thread:
 
 @dataclass(frozen=True)
 class Channel:
-    """What a channel lets us do, and when. ``trouble`` is what Slack said last, where that was no."""
+    """What a channel lets us do, and when.
+
+    ``trouble`` is what Slack said last, where that was no. ``unanswered_since`` is when the call was first
+    made that has not succeeded yet.
+    """
 
     name: str
     next_post_at: float = 0.0
     quiet_until: float = 0.0
     trouble: str | None = None
+    unanswered_since: float | None = None
 
 
 @dataclass(frozen=True)

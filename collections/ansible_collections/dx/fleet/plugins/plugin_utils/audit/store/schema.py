@@ -44,10 +44,11 @@ CREATE TABLE IF NOT EXISTS channel (
     name TEXT PRIMARY KEY,
     next_post_at REAL NOT NULL DEFAULT 0,
     quiet_until REAL NOT NULL DEFAULT 0,
-    trouble TEXT
+    trouble TEXT,
+    unanswered_since REAL
 ) WITHOUT ROWID;
 """
-VERSION = 2
+VERSION = 3
 MIGRATIONS = {
     1: """
     ALTER TABLE record RENAME COLUMN family TO thread_key;
@@ -57,5 +58,6 @@ MIGRATIONS = {
     ALTER TABLE thread RENAME COLUMN plainness TO fallback_level;
     DROP INDEX record_family;
     """,
+    2: "ALTER TABLE channel ADD COLUMN unanswered_since REAL;",
 }
 """From a version to the one that follows it."""

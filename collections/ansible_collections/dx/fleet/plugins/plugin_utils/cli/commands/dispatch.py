@@ -9,7 +9,6 @@ import os
 import sys
 from typing import Any
 
-from ...audit.slack.running import flush_running
 from ...domain import identity
 from ...domain.orchestrator import orchestrator_of
 from ...domain.outcome import ExitCode, Outcome, State
@@ -28,8 +27,6 @@ from ..targets import Targets, targets_of
 from ..terminal import following
 
 __all__ = ["COMMAND", "dispatch"]
-
-DETACHED_FLUSH_S = 1.0
 
 
 def dispatch(options: DispatchOptions) -> Report:
@@ -57,7 +54,6 @@ def dispatch(options: DispatchOptions) -> Report:
 
         def detach() -> int:
             followed.close()
-            flush_running(DETACHED_FLUSH_S)
             left = _detached(options, targets, name, launcher.so_far(), followed.sent)
             return show(left, options.json)
 
