@@ -9,14 +9,13 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import kinds, wording
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import AuditEvent, Subject
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.deliverer import deliver_now
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.delivery import Pace
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.pace import Pace
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox, outbox_path
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.recorder import Recorder
 from ansible_collections.dx.fleet.plugins.plugin_utils.config.slack import AuditConfig
@@ -24,6 +23,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Evi
 
 from tests.command import COLLECTIONS, run_fleet
 from tests.lab.slack import SlackWorkspace, Thread
+from tests.unit.forking import fork
 from tests.unit.plugin_utils.audit.secrets_corpus import LEAKS
 
 QUICK = Pace(
@@ -332,17 +332,15 @@ def test_two_processes_deliver_one_outbox(controller: Controller, slack: SlackWo
 
 def test_two_hundred_dispatches_at_once(controller: Controller, slack: SlackWorkspace) -> None:
     subjects = [SUBJECT.with_(dispatch=f"d{number}") for number in range(200)]
-    recorders = [
-        threading.Thread(
-            target=lambda some=subjects[part::8]: [controller.record(*story(one)) for one in some]
-        )  # type: ignore[misc]
-        for part in range(8)
-    ]
-    for recorder in recorders:
-        recorder.start()
+    recorders = []
+    for part in range(8):
+        if (pid := fork()) == 0:
+            for one in subjects[part::8]:
+                controller.record(*story(one))
+            os._exit(0)
+        recorders.append(pid)
     assert controller.deliver(timeout_s=400) or controller.deliver(timeout_s=400)
-    for recorder in recorders:
-        recorder.join()
+    assert [os.waitpid(pid, 0)[1] for pid in recorders] == [0] * 8
     assert controller.deliver(timeout_s=400)
     threads = slack.threads()
     assert len(threads) == 200

@@ -43,7 +43,12 @@ class Stage:
 
     def person(self, **env: str) -> Fleet:
         """The fleet for a person with an outbox of their own."""
-        state = {"XDG_STATE_HOME": str(self.directory / fresh_id()), "DX_ORCHESTRATOR": US, "NO_PROXY": "*"}
+        state = {
+            "XDG_STATE_HOME": str(self.directory / fresh_id()),
+            "DX_SLACK_FLUSH_TIMEOUT": "60",  # so that what is delivered can be asserted
+            "DX_ORCHESTRATOR": US,
+            "NO_PROXY": "*",
+        }
         own = {**self.lab.env_with(self.slack), **self.tracker.env, **state, **env}
         return replace(self.fleet, env=own)
 
@@ -206,7 +211,7 @@ def playbook(stage: Stage) -> Story:
 def told_later(stage: Stage, url: str) -> Story:
     """A dispatch while Slack is not itself, and ``dx-fleet audit flush`` when it is again."""
     person = stage.person()
-    spoiled = replace(person, env={**person.env, "DX_SLACK_API_URL": url})
+    spoiled = replace(person, env={**person.env, "DX_SLACK_API_URL": url, "DX_SLACK_FLUSH_TIMEOUT": "1"})
     done = spoiled.dispatch("epyc6", "affordabot", "@say told later")
     later = person.look_plainly("audit", "flush")
     return story(stage, later, done)

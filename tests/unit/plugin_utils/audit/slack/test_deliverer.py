@@ -284,6 +284,36 @@ def test_an_outbox_that_another_process_holds_does_not_stop_the_loop(outbox: Out
     assert slack.replies(slack.roots()[0]) == TRAIL
 
 
+def test_a_person_who_wants_it_now_does_not_wait_for_one_that_waits_for_a_slack_that_is_down(
+    controller: Controller, outbox: Outbox, slack: Channel
+) -> None:
+    slack.server.usual = raw(503, "")
+    controller.record()
+    controller.until(lambda: len(slack.server.requests) >= 5)  # it waits for some seconds between its tries
+    slack.server.usual = slack.answer
+    assert deliver_now(controller.config, outbox, print, timeout_s=60, pace=QUICK) is True
+    assert slack.replies(slack.roots()[0]) == TRAIL
+    controller.until(lambda: deliverer_process._started[-1].poll() is not None)
+
+
+def test_a_service_gives_way_to_a_person_and_goes_on(outbox: Outbox, slack: Channel) -> None:
+    outbox.append(EVENTS[0], "C1")
+    slack.server.usual = raw(503, "")
+
+    async def serve() -> None:
+        service = asyncio.create_task(deliverer(outbox, slack.server, pace=Pace()).serve())
+        await asyncio.to_thread(slack.server.arrived.acquire)
+        slack.server.usual = slack.answer
+        assert await deliverer(outbox, slack.server).until_delivered(60)
+        outbox.append(EVENTS[1], "C1")
+        await all_delivered(outbox)
+        service.cancel()
+        await asyncio.gather(service, return_exceptions=True)
+
+    asyncio.run(serve())
+    assert slack.replies(slack.roots()[0]) == TRAIL[:2]
+
+
 # --- killed at every step ---
 
 KILLED = """

@@ -72,6 +72,10 @@ class Deliverer:
         """Deliver for good: until it is cancelled. Waits for another process that delivers."""
         try:
             while True:
+                if self._lease.is_wanted():
+                    self._lease.give_back()
+                    await asyncio.sleep(WAITING_POLL_S)
+                    continue
                 pause = _pause(await self._turn()) if self._lease.take() else WAITING_POLL_S
                 await asyncio.sleep(pause)
         finally:
@@ -89,7 +93,7 @@ class Deliverer:
                 await self._until_idle(idle_s, give_up_s)
                 # Whoever recorded something just now has seen that the lock was taken, and started nobody.
                 self._lease.give_back()
-                if self._delivery.failing or not self._outbox.ledger.channels():
+                if self._is_useless() or not self._outbox.ledger.channels():
                     return
         finally:
             self._lease.give_back()
@@ -105,17 +109,22 @@ class Deliverer:
                 worked_at = now
             if now - busy_at >= idle_s or now - worked_at >= give_up_s:
                 return
-            if self._delivery.failing and self._delivery.only_held():
+            if self._lease.is_wanted() or (self._delivery.failing and self._delivery.only_held()):
                 return
             await asyncio.sleep(_pause(wait))
 
+    def _is_useless(self) -> bool:
+        """Whether another process should go on, or none, as a call would fail again."""
+        return self._delivery.failing or self._lease.is_wanted()
+
     async def until_delivered(self, timeout_s: float) -> bool:
-        """Deliver all that there is now; see :func:`deliver_now`."""
+        """Deliver all that there is now; see :func:`deliver_now`. Another process that delivers gives way."""
         give_up = time.monotonic() + timeout_s
         try:
             await self._begin()
             while True:
-                elsewhere = not self._lease.take()
+                if elsewhere := not self._lease.take():
+                    self._lease.ask_for()
                 wait = POLL_S if elsewhere else await self._delivery.turn(closing=True)
                 counts = self._outbox.counts()
                 if wait is None or (not counts.pending and (elsewhere or counts.held)):
@@ -167,7 +176,7 @@ def deliver_now(
     something first.
 
     Returns:
-        True where nothing is left. Another process that delivers is waited for.
+        True where nothing is left.
 
     Raises:
         AuditError: The outbox can't be used.

@@ -39,7 +39,7 @@ def start_deliverer(config: AuditConfig, outbox: Path) -> bool:
         OSError: It can't be.
     """
     lease = Lease(outbox)
-    if not lease.take():
+    if lease.is_wanted() or not lease.take():
         return False
     try:
         assert lease.fd is not None

@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 
 __all__ = ["Lease"]
+
+WANTED_S = 2.0
 
 
 class Lease:
@@ -26,6 +29,7 @@ class Lease:
 
     def __init__(self, outbox: Path, fd: int | None = None) -> None:
         self._path = outbox.with_name("deliver.lock")
+        self._wanted = outbox.with_name("deliver.wanted")
         self._fd = fd
         if fd is not None:
             os.set_inheritable(fd, False)
@@ -54,6 +58,21 @@ class Lease:
             raise
         self._fd = fd
         return True
+
+    def ask_for(self) -> None:
+        """Ask whoever has it to give it back: for a person who wants to deliver now, and can't wait.
+
+        Raises:
+            OSError: That can't be written down.
+        """
+        self._wanted.touch(0o600)
+
+    def is_wanted(self) -> bool:
+        """Whether somebody has asked for it just now."""
+        try:
+            return time.time() - self._wanted.stat().st_mtime < WANTED_S
+        except FileNotFoundError:
+            return False
 
     def give_back(self) -> None:
         """Let others have it; a program to which it was handed over keeps it."""
