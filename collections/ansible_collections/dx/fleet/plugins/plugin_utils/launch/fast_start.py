@@ -106,8 +106,11 @@ def import_what_workers_need(*, with_beads: bool, with_audit: bool) -> None:
     if with_audit:
         from ..audit.facts import play, trail  # noqa: F401
         from ..audit.slack import mending  # noqa: F401
-        from ..audit.store import deliverer_process, trail_wait  # noqa: F401
-        from ..audit.store import recorder  # noqa: F401
+        from ..audit.store import (  # noqa: F401
+            deliverer_process,
+            recorder,
+            trail_wait,
+        )
 
 
 @_trick
