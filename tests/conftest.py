@@ -10,12 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.tracker import bd_in_use
+
 pytest_plugins = ["tests.lab.pytest_plugin"]
 
 # A shell starts a script's background job (`make test &`) with SIGINT ignored, and so would be all that a test
 # starts, which a person then can't interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_report_header() -> str:
+    """Which `bd` the run uses."""
+    return bd_in_use()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["STANDIN", "Tracker", "real_bd"]
+__all__ = ["STANDIN", "Tracker", "bd_in_use", "real_bd"]
 
 STANDIN = Path(__file__).resolve().with_name("standin_bd.py")
 
@@ -25,6 +25,20 @@ STANDIN = Path(__file__).resolve().with_name("standin_bd.py")
 def real_bd() -> str | None:
     """The real `bd` of this machine."""
     return os.environ.get("DX_TEST_BD") or shutil.which("bd")
+
+
+def bd_in_use() -> str:
+    """Which `bd` the tests use, with its version, for a person."""
+    real = real_bd()
+    executable = [real] if real is not None else [sys.executable, str(STANDIN)]
+    try:
+        done = subprocess.run(
+            [*executable, "version", "--json"], capture_output=True, text=True, timeout=30, check=True
+        )
+        version = str(json.loads(done.stdout)["version"])
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError) as error:
+        version = f"can't be asked ({error})"
+    return f"bd: {version} ({'real' if real is not None else 'a stand-in: DX_TEST_BD names none'})"
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge import track
 from ansible_collections.dx.fleet.plugins.plugin_utils.beads.dispatcher import this_dispatcher
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Evidence, Outcome, State
 
-from tests.unit.fake_opencode import URL
+from tests.unit.clock import ManualClock
+from tests.unit.fake_opencode import URL, not_sent
 from tests.unit.run_action import Ansible
 
 SECRET = "sk-ant-" + "a1B2c3D4" * 4
@@ -151,8 +152,8 @@ def test_a_claim_that_a_dead_dispatcher_left_is_gone_on_with(tracker: Tracker) -
     "claim",
     [
         {**CLAIM, "dispatcher": this_dispatcher()},
-        {**CLAIM, "dispatcher": None, "held_s": 59.0},
-        {**CLAIM, "dispatcher": "elsewhere/0123/4/5", "held_s": 59.0},
+        {**CLAIM, "dispatcher": None, "held_s": 299.0},
+        {**CLAIM, "dispatcher": "elsewhere/0123/4/5", "held_s": 299.0},
         {**CLAIM, "dispatcher": "elsewhere/0123/4/5", "held_s": None},
         None,
     ],
@@ -163,6 +164,48 @@ def test_one_whose_dispatcher_may_live_is_left_alone(tracker: Tracker, claim: di
     assert (found["failed"], found["reason_code"], found["next_action"]) == (True, "already_claimed", "see")
     assert found["outcome"]["state"] == "refused"
     assert found["msg"] == "no. Next: see"
+
+
+@pytest.mark.parametrize("beats", [True, False])
+def test_a_dispatcher_on_another_machine_is_judged_by_its_heartbeat(
+    tracker: Tracker, ansible: Ansible, monkeypatch: pytest.MonkeyPatch, beats: bool
+) -> None:
+    far = "elsewhere/0123/4/5"
+    session = ansible.fake.session("ses_1")
+    session.metadata = {"dx_heartbeat": {"dispatcher": far, "count": 1, "at": 0.0, "silent_s": 10.0}}
+    clock = ManualClock()
+
+    async def sleep(seconds: float) -> None:
+        await ManualClock.sleep(clock, seconds)
+        if beats:
+            session.metadata = {"dx_heartbeat": {**session.metadata["dx_heartbeat"], "count": 2}}
+
+    monkeypatch.setattr(clock, "sleep", sleep)
+    monkeypatch.setattr(beads_action, "SYSTEM_CLOCK", clock)
+    answer = refused("already_claimed", claim={**CLAIM, "dispatcher": far, "held_s": 1e6 if beats else 1.0})
+    if beats:  # however old its claim is
+        assert tracker.claim(answer)["reason_code"] == "already_claimed"
+    else:  # however young
+        assert tracker.claim(answer, {**CLAIMED, "continued": True})["continued"]
+        assert 10 <= clock.slept_s <= 40
+
+
+def test_where_the_heartbeat_cannot_be_asked_for_nothing_is_taken_over(
+    tracker: Tracker, ansible: Ansible
+) -> None:
+    ansible.fake.add("GET", "/session/ses_1", not_sent(), times=99)
+    answer = refused("already_claimed", claim={**CLAIM, "dispatcher": "elsewhere/0123/4/5"})
+    assert tracker.claim(answer)["reason_code"] == "already_claimed"
+
+
+def test_what_a_person_works_on_is_no_claim_but_on_a_vm_it_is_shown(tracker: Tracker) -> None:
+    by_hand = {**CLAIM, "dispatch": None, "session": None, "dispatcher": None}
+    claims = {"claims": [{**by_hand, "vm": "fengning"}, by_hand]}
+    (shown,) = tracker.run(beads_info, claims)["claims"]
+    assert "held by no dispatch" in shown["summary"]
+    assert "bd update bd-1 -s open -a ''" in shown["session_why"]
+    (reaped,) = tracker.run(beads_reap, claims, ttl=0)["claims"]
+    assert (reaped["became"], len(tracker.asked)) == ("kept", 2)
 
 
 def test_of_two_that_go_on_with_it_the_second_does_not_try_for_ever(tracker: Tracker) -> None:

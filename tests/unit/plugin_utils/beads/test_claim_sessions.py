@@ -14,7 +14,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import Conf
 
 from tests.unit.fake_opencode import FakeOpenCode, answer, not_sent
 
-CLAIM = {"bead": "bd-1", "vm": "epyc6", "session": "ses_1", "message": "msg_dx-1"}
+CLAIM = {"bead": "bd-1", "vm": "epyc6", "dispatch": "bd-1@1", "session": "ses_1", "message": "msg_dx-1"}
 
 
 async def seen(fake: FakeOpenCode, **claim: Any) -> SessionSeen:

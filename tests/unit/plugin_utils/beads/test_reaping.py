@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.beads.claim_sessions import SessionSeen
+from ansible_collections.dx.fleet.plugins.plugin_utils.beads.dispatcher import Liveness
 from ansible_collections.dx.fleet.plugins.plugin_utils.beads.reaping import Decision, decide
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import State
 from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.turn import Verdict
@@ -19,10 +20,18 @@ MAYBE_WORKS = ("busy", "retry", "needs_input", "unknown")
 
 
 def decided(
-    seen: SessionSeen, *, gone: bool | None = True, held_s: float | None = 7200, **more: Any
+    seen: SessionSeen, *, life: Liveness = Liveness.GONE, held_s: float | None = 7200, **more: Any
 ) -> Decision:
-    claim = {"bead": "bd-1", "vm": "epyc6", "session": "ses_1", "status": "in_progress", "age_s": 1e6, **more}
-    return decide({**claim, "held_s": held_s}, seen, gone=gone, ttl_s=3600)
+    claim = {
+        "bead": "bd-1",
+        "vm": "epyc6",
+        "dispatch": "d1",
+        "session": "ses_1",
+        "status": "in_progress",
+        "age_s": 1e6,
+        **more,
+    }
+    return decide({**claim, "held_s": held_s}, seen, life=life, ttl_s=3600)
 
 
 @pytest.mark.parametrize(
@@ -36,21 +45,21 @@ def decided(
         (SessionSeen("idle", Verdict(State.LOST, "server_restarted", "it died")), "blocked", "it died"),
     ],
 )
-@pytest.mark.parametrize("gone", [True, None])
+@pytest.mark.parametrize("life", [Liveness.GONE, Liveness.UNSEEN])
 def test_what_nobody_works_on_ends_with_what_was_found(
-    seen: SessionSeen, state: str, found: str, gone: bool | None
+    seen: SessionSeen, state: str, found: str, life: Liveness
 ) -> None:
-    decision = decided(seen, gone=gone)
+    decision = decided(seen, life=life)
     assert decision.state == state
     assert found in decision.found
     assert "ses_1 on epyc6" in decision.found
 
 
 @pytest.mark.parametrize("state", MAYBE_WORKS)
-@pytest.mark.parametrize("gone", [True, None])
+@pytest.mark.parametrize("life", [Liveness.GONE, Liveness.UNSEEN])
 @pytest.mark.parametrize("held_s", [1e9, None])
-def test_what_may_work_is_kept_however_old(state: str, gone: bool | None, held_s: float | None) -> None:
-    decision = decided(SessionSeen(state, why="refused"), gone=gone, held_s=held_s)
+def test_what_may_work_is_kept_however_old(state: str, life: Liveness, held_s: float | None) -> None:
+    decision = decided(SessionSeen(state, why="refused"), life=life, held_s=held_s)
     assert decision.state == "kept"
     assert "ses_1 on epyc6" in decision.found
 
@@ -62,7 +71,15 @@ def test_of_a_claim_that_names_no_session_none_is_named() -> None:
 
 @pytest.mark.parametrize("seen", [SessionSeen("gone"), SessionSeen("idle", DONE)])
 @pytest.mark.parametrize(
-    "why", [{"gone": False}, {"held_s": 3599}, {"held_s": None}, {"status": "blocked"}, {"status": "open"}]
+    "why",
+    [
+        {"life": Liveness.ALIVE},
+        {"dispatch": None},
+        {"held_s": 3599},
+        {"held_s": None},
+        {"status": "blocked"},
+        {"status": "open"},
+    ],
 )
 def test_what_is_young_or_has_a_dispatcher_or_is_not_under_way_is_kept(
     seen: SessionSeen, why: dict[str, Any]

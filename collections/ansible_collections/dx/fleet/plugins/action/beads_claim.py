@@ -13,7 +13,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.tracker_acti
     BeadsAction,
     ModuleFailure,
 )
-from ansible_collections.dx.fleet.plugins.plugin_utils.beads.dispatcher import is_gone, this_dispatcher
+from ansible_collections.dx.fleet.plugins.plugin_utils.beads.dispatcher import Liveness, this_dispatcher
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import TrackerError
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.event_kind import EventKind
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.orchestrator import orchestrator_of
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 MODULE = "dx.fleet.beads_claim"
 EARLIER_STEPS = ("request", "plan", "claim", "sent", "followed")
 TRIES = 4  # one for each thing that can be in the way, and one more
-UNSEEN_S = 60.0  # age of a claim from which a dispatcher that can't be seen counts as gone
+UNSEEN_S = 300.0  # age of a claim from which a dispatcher counts as gone that has no session to beat in yet
 
 
 class ActionModule(BeadsAction):
@@ -88,7 +88,11 @@ class ActionModule(BeadsAction):
             return {"idle_beads": idle + args["idle_beads"]} if len(idle) == len(details["others"]) else {}
         claim = details.get("claim")
         tried = args["gone_dispatcher"] is not None
-        if failure.reason_code != "already_claimed" or tried or not claim or not _is_abandoned(claim):
+        if failure.reason_code != "already_claimed" or tried or not claim:
+            return {}
+        life = await self.liveness(claim)
+        unseen_too_long = claim["held_s"] is not None and claim["held_s"] >= UNSEEN_S
+        if life is Liveness.ALIVE or (life is Liveness.UNSEEN and not unseen_too_long):
             return {}
         return {"gone_dispatcher": claim["dispatcher"] or ""}
 
@@ -193,14 +197,6 @@ def _unknown_vm(bead: str, vm: str | None) -> TrackerError:
         reason_code="unknown_vm",
         next_action=f"put {vm} back into the endpoints file, or free it: bd update {bead} -s open -a ''",
     )
-
-
-def _is_abandoned(claim: Mapping[str, Any]) -> bool:
-    """Whether nobody dispatches a claim any more: its process is gone, or can't be seen and had its time."""
-    gone = is_gone(claim["dispatcher"])
-    if gone is None:
-        return claim["held_s"] is not None and claim["held_s"] >= UNSEEN_S
-    return gone
 
 
 def _told(result: dict[str, Any]) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from ansible_collections.dx.fleet.plugins.module_utils.specs import BEADS_INFO
 from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.tracker_action import BeadsAction
 
 with suppress(ImportError):  # FleetAction.run says what is missing
-    from ansible_collections.dx.fleet.plugins.plugin_utils.beads.claim_sessions import look_at_all
-
-MODULE = "dx.fleet.beads_info"
+    from ansible_collections.dx.fleet.plugins.plugin_utils.beads.claim_sessions import (
+        NO_DISPATCH,
+        look_at_all,
+    )
 
 
 class ActionModule(BeadsAction):
@@ -20,7 +21,7 @@ class ActionModule(BeadsAction):
     ARGUMENT_SPEC = {**BEADS_INFO, "beads_dir": {"type": "str"}}
 
     async def act(self, args: dict[str, Any]) -> dict[str, Any]:
-        claims = self.on_tracker(MODULE, args)["claims"]
+        claims = self.claims_on(args)
         servers = self.servers_of(claim["vm"] for claim in claims)
         seen = await look_at_all(claims, servers, patience_s=args["preflight_timeout"])
         told = []
@@ -39,6 +40,8 @@ class ActionModule(BeadsAction):
 
 
 def _summary(claim: dict[str, Any], state: str) -> str:
+    if claim["dispatch"] is None:
+        return f"{claim['bead']} {claim['status']} on {claim['vm']}, held by no dispatch: {NO_DISPATCH}"
     age = "an unknown time" if claim["age_s"] is None else f"{claim['age_s']:.0f} s"
     return (
         f"{claim['bead']} {claim['status']} on {claim['vm']}, session {claim['session']} {state},"

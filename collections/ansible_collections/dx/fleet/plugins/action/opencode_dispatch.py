@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible_collections.dx.fleet.plugins.module_utils.specs import DISPATCH
 from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.action import FleetAction
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import DispatchError
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Evidence, Outcome, State
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.precedence import (
     dispatch_options,
@@ -44,6 +45,7 @@ class ActionModule(FleetAction):
                 outcome = _planned(request, plan)
                 changed = not plan.replay
             else:
+                _check_new(args, request, plan)
                 self._tell(args, request, plan)
                 changed = await place(server, request, plan, emit=self.emit)
                 outcome = _running(request, plan, sent=changed)
@@ -75,6 +77,18 @@ class ActionModule(FleetAction):
         subject = self.telling.about(request.dispatch, plan.session, **known)
         if not plan.replay:
             self.telling.dispatching(subject, request.task)
+
+
+def _check_new(args: Mapping[str, Any], request: Request, plan: Plan) -> None:
+    """Raises DispatchError where a new claim would be a replay: an id given by hand that was used before."""
+    claim = returned(args["claim"])
+    if plan.replay and claim and not claim.get("continued"):
+        raise DispatchError(
+            f"{request.vm}: {request.dispatch} was sent before, and the claim of {args['bead']} is new",
+            reason_code="id_taken",
+            next_action="leave --id out: the claim then names the dispatch",
+            state=State.REFUSED,
+        )
 
 
 def _planned(request: Request, plan: Plan) -> Outcome:

@@ -3,23 +3,29 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 from ansible_collections.dx.fleet.plugins.module_utils.specs import WAIT
 from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.action import FleetAction
+from ansible_collections.dx.fleet.plugins.plugin_utils.beads.dispatcher import this_dispatcher
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import UsageError
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import State
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.precedence import (
     follow_options,
     of_request_for_wait,
 )
 
 with suppress(ImportError):  # FleetAction.run says what is missing
+    from ansible_collections.dx.fleet.plugins.plugin_utils.beads.heartbeat import beating
     from ansible_collections.dx.fleet.plugins.plugin_utils.domain.next_action import advise
     from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.client import OpenCode
     from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait import Limits, Target, wait_for
+
+CHECKED_WITHIN_S = 1800.0  # what follows a finished turn takes no longer, and beats no more
 
 
 class ActionModule(FleetAction):
@@ -48,7 +54,17 @@ class ActionModule(FleetAction):
             if self.telling is not None:
                 known = {"vm": each["vm"], "repo": each["repo"], "bead": each["bead"]}
                 self.telling.about(each["id"], each["session"], **known)
-        found = await wait_for(targets, servers, _limits(args), emit=self.emit)
+        async with AsyncExitStack() as stack:
+            hearts = [
+                await stack.enter_async_context(
+                    beating(self.connect(each), each["session"], this_dispatcher())
+                )
+                for each in wanted
+                if each["bead"] is not None  # others may want the claim, and can't see this process
+            ]
+            found = await wait_for(targets, servers, _limits(args), emit=self.emit)
+            if any(outcome.state is State.COMPLETED for members in found.values() for outcome in members):
+                await asyncio.gather(*(heart.beat(CHECKED_WITHIN_S) for heart in hearts))
         outcomes = [
             advise(outcome, url, secrets[url]).with_(bead=bead)
             for url, members in found.items()

@@ -18,8 +18,10 @@ description:
     anything else is done, so that whoever finds the bead finds all the rest.
   - Every change of a claim first looks whether the bead still names its dispatch. A dispatcher that was paused,
     and lost its claim meanwhile, changes nothing.
-  - A claim whose dispatcher is gone (its process, where that is on this machine; else a claim older than 60
-    seconds) is gone on with. The dispatch stays what it is, so nothing is sent twice.
+  - A claim whose dispatcher is gone is taken over. The dispatch stays what it is, so nothing is sent twice. Whether
+    it is gone is seen by its process, where that is on this machine, else by its heartbeat, a count in the metadata
+    of the session that any controller can read (it is watched for up to 25 seconds). One that has not come so far
+    counts as gone when its claim is older than 300 seconds.
 extends_documentation_fragment:
   - dx.fleet.beads
   - dx.fleet.beads.group

@@ -17,13 +17,17 @@ from ...module_utils.beads import commands
 from ...module_utils.beads.errors import BeadsError, NoWorkspace
 from ...module_utils.beads.workspace import find_workspace
 from ...module_utils.specs import BEADS_INFO, CLAIM, CLAIM_REQUIRED_IF
+from ..beads.dispatcher import Liveness, liveness_of
+from ..domain.clock import SYSTEM_CLOCK
 from ..domain.errors import FleetError, TrackerError
 from ..domain.outcome import State
 from .action import FleetAction
 from .own_session import apart
 
 with suppress(ImportError):  # FleetAction.run says what is missing
+    from ..beads.heartbeat import liveness_by_heartbeat
     from ..opencode.client import OpenCode
+    from ..opencode.errors import OpenCodeError
 
 __all__ = ["BeadsAction", "ModuleFailure"]
 
@@ -135,6 +139,36 @@ class BeadsAction(FleetAction):
                 "state": State.UNREACHABLE.value,
             }
         return result
+
+    def claims_on(self, where: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The claims of the tracker, and what is in progress on a VM of the fleet without one.
+
+        Args:
+            where: Options of ``beads_info``.
+
+        Raises:
+            ModuleFailure: They can't be read.
+        """
+        claims = self.on_tracker("dx.fleet.beads_info", where)["claims"]
+        vms = self._task_vars.get("hostvars") or {}
+        return [claim for claim in claims if claim["dispatch"] is not None or claim["vm"] in vms]
+
+    async def liveness(self, claim: Mapping[str, Any]) -> Liveness:
+        """Whether the dispatcher of a claim lives: by its process, else by its heartbeat.
+
+        One whose VM can't be asked for the heartbeat counts as living.
+        """
+        life, vm, name = liveness_of(claim["dispatcher"]), claim["vm"], claim["session"]
+        if life is not Liveness.UNSEEN or claim["dispatcher"] is None or name is None:
+            return life
+        server = self.servers_of([vm]).get(vm)
+        if not isinstance(server, OpenCode):
+            return Liveness.ALIVE
+        try:
+            async with server:
+                return await liveness_by_heartbeat(server, name, claim["dispatcher"], clock=SYSTEM_CLOCK)
+        except OpenCodeError:
+            return Liveness.ALIVE
 
     def servers_of(self, vms: Iterable[str | None]) -> dict[str, OpenCode | FleetError]:
         """The OpenCode server of each VM, as the inventory knows it, or why there is none to ask."""

@@ -18,9 +18,10 @@ from ..opencode.reach import check_server
 from ..sessions.survey import live_state
 from ..sessions.turn import Verdict, judge, read_turn
 
-__all__ = ["SessionSeen", "look_at_all"]
+__all__ = ["NO_DISPATCH", "SessionSeen", "look_at_all"]
 
 PATIENCE_S = 5.0
+NO_DISPATCH = "somebody claimed it by hand, or set it so"
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ async def look_at_all(
     """What the session of each claim is doing.
 
     Args:
-        claims: Each with ``bead``, ``vm``, ``session`` and ``message``.
+        claims: Each with ``bead``, ``vm``, ``dispatch``, ``session`` and ``message``.
         servers: VM -> its server, or why there is none to ask. They are closed at the end.
         patience_s: How long a silent server is waited for.
     """
@@ -78,11 +79,14 @@ async def _look(
 ) -> SessionSeen:
     vm, name = str(claim["vm"]), claim["session"]
     server = servers.get(vm)
+    if claim["dispatch"] is None:
+        return SessionSeen("unknown", why=f"{NO_DISPATCH}. Next, where nobody works on it: {_freed(claim)}")
     if vm in silent or not isinstance(server, OpenCode):
         return SessionSeen("unknown", why=silent[vm].message if vm in silent else f"there is no VM {vm}")
     if not isinstance(name, str):
-        way_out = f"bd update {claim['bead']} -s open -a ''"
-        return SessionSeen("unknown", why=f"the claim names none. Next, where nobody works on it: {way_out}")
+        return SessionSeen(
+            "unknown", why=f"the claim names none. Next, where nobody works on it: {_freed(claim)}"
+        )
     try:
         session = await server.session(name)
         states, _, _ = await live_state(server, [session])
@@ -95,3 +99,7 @@ async def _look(
         return SessionSeen("gone")
     except OpenCodeError as error:
         return SessionSeen("unknown", why=error.message)
+
+
+def _freed(claim: Mapping[str, Any]) -> str:
+    return f"bd update {claim['bead']} -s open -a ''"

@@ -15,11 +15,22 @@ import os
 import re
 import socket
 import subprocess
+from enum import Enum
 from pathlib import Path
 
-__all__ = ["is_gone", "this_dispatcher"]
+__all__ = ["Liveness", "liveness_of", "this_dispatcher"]
 
 _UNKNOWN = "unknown"
+
+
+class Liveness(Enum):
+    """Whether a dispatcher lives. ``UNSEEN``: that can't be seen from here."""
+
+    ALIVE = "alive"
+    GONE = "gone"
+    UNSEEN = "unseen"
+
+
 _PID = re.compile(r"[1-9][0-9]{0,8}")
 
 
@@ -30,13 +41,15 @@ def this_dispatcher() -> str:
     return f"{socket.gethostname()}/{_system()}/{pid}/{_began(pid) or _UNKNOWN}"
 
 
-def is_gone(dispatcher: str | None) -> bool | None:
-    """Whether that process is gone; None where that can't be seen from here, as it is another system's."""
+def liveness_of(dispatcher: str | None) -> Liveness:
+    """Whether that process lives, as far as this system can see it."""
     parts = (dispatcher or "").rsplit("/", 3)
     if len(parts) != 4 or parts[1] != _system() or not _PID.fullmatch(parts[2]) or parts[3] == _UNKNOWN:
-        return None
+        return Liveness.UNSEEN
     began = _began(int(parts[2]))
-    return None if began is None else began != parts[3]
+    if began is None:
+        return Liveness.UNSEEN
+    return Liveness.ALIVE if began == parts[3] else Liveness.GONE
 
 
 def _system() -> str:

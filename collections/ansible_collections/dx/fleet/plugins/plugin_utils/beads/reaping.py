@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .claim_sessions import SessionSeen
+from .claim_sessions import NO_DISPATCH, SessionSeen
+from .dispatcher import Liveness
 
 __all__ = ["Decision", "decide"]
 
@@ -22,15 +23,17 @@ class Decision:
     found: str
 
 
-def decide(claim: Mapping[str, Any], seen: SessionSeen, *, gone: bool | None, ttl_s: float) -> Decision:
+def decide(claim: Mapping[str, Any], seen: SessionSeen, *, life: Liveness, ttl_s: float) -> Decision:
     """What is to become of a claim.
 
     Args:
         claim: As the module C(beads_info) tells it.
         seen: What its session is doing.
-        gone: Whether its dispatcher is known to be gone (True) or to live (False).
+        life: Whether its dispatcher lives.
         ttl_s: Seconds for which every claim is left alone.
     """
+    if claim["dispatch"] is None:
+        return Decision("kept", f"no dispatch holds it: {NO_DISPATCH}")
     name = claim["session"]
     where = f"its session on {claim['vm']}" if name is None else f"session {name} on {claim['vm']}"
     if claim["status"] != "in_progress":
@@ -45,7 +48,7 @@ def decide(claim: Mapping[str, Any], seen: SessionSeen, *, gone: bool | None, tt
     if age is None or age < ttl_s:
         young = f"its dispatcher has had it for less than {ttl_s:g} s"
         return Decision("kept", "its age is unknown" if age is None else young)
-    if gone is False:
+    if life is Liveness.ALIVE:
         return Decision("kept", "its dispatcher lives")
     if seen.state == "gone":
         return Decision("released", f"{where} does not exist")
