@@ -131,6 +131,12 @@ class SshServer:
         except TimeoutError:
             raise ServerStartError(self._trouble("accepted no connection in time")) from None
 
+    def stop(self) -> None:
+        """End the listener; connections stay."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+
     def _prepare(self) -> None:
         self._folder.mkdir()
         host_key = self._folder / "host_key"

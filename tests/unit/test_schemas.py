@@ -50,6 +50,7 @@ FULL = Evidence(
     session="ses_1",
     directory="/srv/a",
     server_version="1.18.33",
+    transport="ssh",
     agent="build",
     model="scripted/main",
     steps=2,

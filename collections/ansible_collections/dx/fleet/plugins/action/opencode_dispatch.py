@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,6 +50,7 @@ class ActionModule(FleetAction):
                 self._tell(args, request, plan)
                 changed = await place(server, request, plan, emit=self.emit)
                 outcome = _running(request, plan, sent=changed)
+            evidence = replace(outcome.evidence, transport=server.way)
         return {
             "changed": changed,
             "id": request.dispatch,
@@ -58,7 +60,7 @@ class ActionModule(FleetAction):
             "version": plan.server_version,
             "replay": plan.replay,
             "follow": not looking and not args["no_wait"],
-            "outcome": outcome.with_(started_at=started_at, bead=args["bead"]).as_dict(),
+            "outcome": outcome.with_(started_at=started_at, bead=args["bead"], evidence=evidence).as_dict(),
         }
 
     async def _look_at_server(self, args: dict[str, Any]) -> dict[str, Any]:

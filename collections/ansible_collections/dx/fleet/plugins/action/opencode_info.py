@@ -19,4 +19,4 @@ class ActionModule(FleetAction):
     async def act(self, args: dict[str, Any]) -> dict[str, Any]:
         async with self.connect(args) as server:
             found = await survey(server, self.vm, patience_s=args["preflight_timeout"])
-        return {"changed": False, **found.as_dict()}
+        return {"changed": False, "transport": server.way, **found.as_dict()}

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
-from ansible_collections.dx.fleet.plugins.module_utils.specs import WAIT
+from ansible_collections.dx.fleet.plugins.module_utils.specs import CONNECTION, WAIT
 from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.action import FleetAction
 from ansible_collections.dx.fleet.plugins.plugin_utils.beads.dispatcher import this_dispatcher
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import UsageError
@@ -47,7 +47,7 @@ class ActionModule(FleetAction):
         for each in wanted:
             url = str(each["url"])
             if url not in servers:
-                servers[url] = self.connect(each)
+                servers[url] = self.connect(each, each["host"])
                 secrets[url] = each["password_env"]
             targets.setdefault(url, []).append(_target(each))
             beads.setdefault(url, []).append(each["bead"])
@@ -93,22 +93,24 @@ def _target(wanted: Mapping[str, Any]) -> Target:
 
 
 def _wanted(args: Mapping[str, Any], vm: str) -> list[Mapping[str, Any]]:
-    """The sessions to wait for. A listed one without a url is on the task's own server.
+    """The sessions to wait for, each with the inventory host of its server.
+
+    A listed one without a url is on the task's own server.
 
     Raises:
         UsageError: ``session_missing``.
     """
     if args["sessions"]:
-        own = {key: args[key] for key in ("url", "username", "password", "password_env")}
+        own = {key: args[key] for key in CONNECTION} | {"host": vm}
         # Never the task's password for another server.
-        return [each if each["url"] else {**each, **own} for each in args["sessions"]]
+        return [{"host": each["vm"], **each} if each["url"] else {**each, **own} for each in args["sessions"]]
     if not args["session"]:
         raise UsageError(
             "there is no session to wait for",
             reason_code="session_missing",
             next_action="set session, or sent to what opencode_dispatch returned",
         )
-    return [{**args, "vm": vm}]
+    return [{**args, "vm": vm, "host": vm}]
 
 
 def _limits(args: Mapping[str, Any]) -> Limits:

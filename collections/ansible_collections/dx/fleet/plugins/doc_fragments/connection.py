@@ -32,6 +32,16 @@ options:
       - Default is the host variable C(opencode_password_env).
       - It is an error if that variable is not set. O(password) goes before it.
     type: str
+  transport:
+    description:
+      - How the server is reached. V(http) is its port directly; V(ssh) is its port as the host itself sees it,
+        through a unix socket that is forwarded over Ansible's own SSH connection to the host, so that no port is
+        opened anywhere.
+      - V(auto) is directly where a connection comes about, else through SSH. It is decided before anything is sent.
+      - A URL that is the loopback address of a host that is reached by SSH is the host's own, and always through SSH.
+      - Default is the host variable C(opencode_transport), else V(auto).
+    type: str
+    choices: [auto, http, ssh]
 notes:
   - An option that a task leaves out is taken from the host variable that its description names.
 requirements:

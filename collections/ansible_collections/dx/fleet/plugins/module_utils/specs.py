@@ -14,6 +14,7 @@ CONNECTION: Spec = {
     "username": {"type": "str"},
     "password": {"type": "str", "no_log": True},
     "password_env": {"type": "str", "no_log": False},
+    "transport": {"type": "str", "choices": ["auto", "http", "ssh"]},
 }
 
 PATIENCE: Spec = {"preflight_timeout": {"type": "float", "default": 20.0}}

@@ -55,6 +55,11 @@ version:
   returned: success
   type: str
   sample: 1.18.33
+transport:
+  description: The way on which the server was reached, V(http) (its port directly) or V(ssh).
+  returned: success
+  type: str
+  sample: http
 home:
   description: Home directory of the user that the server runs as.
   returned: success

@@ -107,6 +107,12 @@ options:
       password_env:
         description: Environment variable of the controller that holds the password of that server.
         type: str
+      transport:
+        description:
+          - How that server is reached. Default is the host variable C(opencode_transport) of the inventory host
+            O(sessions[].vm), else V(auto).
+        type: str
+        choices: [auto, http, ssh]
   timeout:
     description: Stop a session that has no outcome after so many seconds of waiting; V(0) is never.
     type: float
@@ -264,6 +270,9 @@ outcome:
           type: str
         server_version:
           description: Version of OpenCode.
+          type: str
+        transport:
+          description: The way on which the server was reached, V(http) or V(ssh).
           type: str
         agent:
           description: Agent that did the task.

@@ -16,7 +16,9 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ..config.folders import runtime_folder
 from ..domain.errors import ConfigError, FleetError, UsageError
+from ..domain.fleet import Transport
 from ..domain.orchestrator import VARIABLE, orchestrator_of
 from ..domain.outcome import Outcome
 from ..domain.progress import ProgressEvent
@@ -27,6 +29,8 @@ from . import progress_bus
 
 try:
     from ..opencode.client import OpenCode
+    from ..opencode.vm_transport import VMTransport
+    from .ssh_connection import is_by_ssh, ssh_connection
 
     MISSING_LIBRARY: ImportError | None = None
 except ImportError as error:  # raised here, it would end the whole run instead of failing the task
@@ -42,6 +46,7 @@ _HOST_VARIABLES = {
     "url": "opencode_url",
     "username": "opencode_username",
     "password_env": "opencode_password_env",
+    "transport": "opencode_transport",
     "enabled": "opencode_enabled",
     "aliases": "opencode_aliases",
     "repos": "opencode_repos",
@@ -118,11 +123,15 @@ class FleetAction(ActionBase):  # type: ignore[misc]
         names = (("repo", "repo"), ("dispatch", "id"), ("bead", "bead"))
         return {key: args.get(source) for key, source in names}
 
-    def connect(self, args: Mapping[str, Any]) -> OpenCode:
+    def connect(self, args: Mapping[str, Any], vm: str | None = None) -> OpenCode:
         """A client of the server that the options name.
 
+        Args:
+            args: Options.
+            vm: The server's VM; default: the task's host.
+
         Raises:
-            ConfigError: ``url_missing``, ``bad_url`` or ``password_missing``.
+            ConfigError: ``url_missing``, ``bad_url``, ``password_missing`` or ``no_ssh``.
         """
         url = args.get("url")
         if not url:
@@ -134,13 +143,43 @@ class FleetAction(ActionBase):  # type: ignore[misc]
             )
         password = _password(args)
         try:
-            return OpenCode(check_url(url), password=password, username=args.get("username") or "opencode")
+            url = check_url(url)
+            transport = self._transport(url, args.get("transport"), vm or self.vm)
+            return OpenCode(
+                url,
+                password=password,
+                username=args.get("username") or "opencode",
+                **({} if transport is None else {"transport": transport}),
+            )
         except ValueError as error:
             raise ConfigError(
                 f"the server's URL {error}",
                 reason_code="bad_url",
                 next_action="write it as http://host:4105",
             ) from error
+
+    def _transport(self, url: str, mode: str | None, vm: str) -> VMTransport | None:
+        """The way to a VM's server; None: only its port.
+
+        Raises:
+            ConfigError: ``no_ssh``.
+        """
+        hosts = self._task_vars.get("hostvars") or {}
+        # Not get(): for a host that it does not know, that of Ansible's hostvars raises (2.19).
+        host = hosts[vm] if vm in hosts else {}  # noqa: SIM401
+        mode = str(mode or host.get("opencode_transport") or "auto")
+        if mode == "http" or not (host and is_by_ssh(host)):
+            if mode == "ssh":
+                raise ConfigError(
+                    f"{vm} is to be reached through SSH, but has no SSH connection in the inventory",
+                    reason_code="no_ssh",
+                    next_action=f"set ssh of {vm} in vm-endpoints.json, or leave its transport out",
+                )
+            return None
+        folder = runtime_folder(os.environ)
+        ssh_host = str(host.get("ansible_host") or vm)
+        wanted: Transport = "ssh" if mode == "ssh" else "auto"
+        return VMTransport(url, wanted, ssh_host, lambda: ssh_connection(host, folder), folder)
 
     def emit(self, event: ProgressEvent) -> None:
         """Show progress at once, on the command's bus or through Ansible's display; record it for Slack."""

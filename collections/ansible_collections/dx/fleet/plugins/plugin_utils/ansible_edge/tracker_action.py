@@ -180,6 +180,6 @@ class BeadsAction(FleetAction):
         known = hosts[vm] if vm in hosts else {}  # noqa: SIM401
         options = ("url", "username", "password_env")
         try:
-            return self.connect({name: known.get(f"opencode_{name}") for name in options})
+            return self.connect({name: known.get(f"opencode_{name}") for name in options}, vm)
         except FleetError as error:
             return error

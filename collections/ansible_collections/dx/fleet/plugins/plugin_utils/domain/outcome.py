@@ -144,13 +144,15 @@ class ToolRun:
 class Evidence:
     """What was read back about a dispatch; None where it is unknown.
 
-    ``cost`` is in US dollars, ``tokens`` are counts by kind, ``request`` is the pending permission or
-    question, ``tools`` are in the order in which they were called (the last 100 of ``tool_count``).
+    ``transport`` is the way to the server, ``http`` or ``ssh``; ``cost`` is in US dollars; ``tokens`` are
+    counts by kind; ``request`` is the pending permission or question; ``tools`` are in the order in which
+    they were called (the last 100 of ``tool_count``).
     """
 
     session: str | None = None
     directory: str | None = None
     server_version: str | None = None
+    transport: str | None = None
     agent: str | None = None
     model: str | None = None
     steps: int | None = None

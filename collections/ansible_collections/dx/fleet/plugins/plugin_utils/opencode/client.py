@@ -44,7 +44,7 @@ class OpenCode:
         url: Base URL.
         password: Password of the server, if it has one.
         username: Its user name.
-        transport: httpx transport, for tests without a socket.
+        transport: httpx transport, where it is not plain HTTP to the URL.
 
     Every method raises :class:`OpenCodeError`.
 
@@ -61,6 +61,7 @@ class OpenCode:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.url = url.rstrip("/")
+        self._transport = transport
         try:
             base = httpx.URL(self.url)
         except httpx.InvalidURL as error:
@@ -85,6 +86,11 @@ class OpenCode:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._http.aclose()
+
+    @property
+    def way(self) -> str:
+        """How requests reach the server, known from the first on: ``http``, or ``ssh`` (see VMTransport)."""
+        return str(getattr(self._transport, "way", None) or "http")
 
     async def health(self, timeout_s: float = 1.0) -> models.Health:
         """`GET /global/health` on a connection of its own.

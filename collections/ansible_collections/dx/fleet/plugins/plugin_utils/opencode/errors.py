@@ -5,6 +5,7 @@
 
     OpenCodeError
     ├── NotSent            the request did not reach the server: it may be repeated freely
+    │   └── SshRefused     SSH does not trust the VM, or the VM does not trust us: final
     ├── AnswerLost         a write may have taken effect, a read says nothing: look before repeating it
     ├── NotOpenCode        a read was answered, but not by OpenCode (a gateway, a proxy, another service)
     │   └── TooLarge       OpenCode's answer is larger than we read
@@ -35,6 +36,7 @@ __all__ = [
     "OwnError",
     "Rejected",
     "ServerFault",
+    "SshRefused",
     "TooLarge",
     "Unauthorized",
 ]
@@ -58,9 +60,24 @@ class OpenCodeError(Exception):
 
 class NotSent(OpenCodeError):
     """``dns_failure``, ``connection_refused``, ``connect_timeout``, ``tls_error``, ``tls_mismatch``,
-    ``no_route``, ``connect_failed``, ``bad_url``."""
+    ``no_route``, ``connect_failed``, ``bad_url``; through SSH also ``ssh_unreachable`` and
+    ``runtime_folder_unsafe``."""
 
     default_reason = "connect_failed"
+
+
+class SshRefused(NotSent):
+    """``ssh_host_key_changed``, ``ssh_host_key_unknown`` or ``ssh_key_refused``: a person has to act.
+
+    Args:
+        message: As everywhere.
+        reason_code: As everywhere.
+        next_action: What they can do.
+    """
+
+    def __init__(self, message: str, *, reason_code: str, next_action: str) -> None:
+        super().__init__(message, reason_code=reason_code)
+        self.next_action = next_action
 
 
 class AnswerLost(OpenCodeError):

@@ -20,6 +20,7 @@ from .errors import (
     NotSent,
     OpenCodeError,
     ServerFault,
+    SshRefused,
     Unauthorized,
 )
 from .versions import NEWEST_TESTED, OLDEST, is_newer_than_tested, is_supported
@@ -33,7 +34,8 @@ async def check_server(server: OpenCode, vm: str, *, patience_s: float = PATIENC
     """The version of the OpenCode server that answers for a VM.
 
     Raises:
-        PreflightError: ``unreachable``, or ``refused`` where what answers is no OpenCode 1.
+        PreflightError: ``unreachable``, or ``refused`` where what answers is no OpenCode 1, or SSH must not
+            go on.
     """
     deadline = time.monotonic() + patience_s
     timeout_s = 1.0
@@ -80,7 +82,7 @@ def unusable(server: OpenCode, vm: str, error: OpenCodeError) -> PreflightError:
 def _state(error: OpenCodeError) -> State:
     """``unreachable`` is what may be well again by itself: the network, or who is in between."""
     may_pass = isinstance(error, NotSent | AnswerLost | ServerFault) or error.reason_code == "gateway_error"
-    return State.UNREACHABLE if may_pass else State.REFUSED
+    return State.UNREACHABLE if may_pass and not isinstance(error, SshRefused) else State.REFUSED
 
 
 async def _version_of_another(server: OpenCode, timeout_s: float) -> str | None:
@@ -121,6 +123,8 @@ def _remedy(url: str, vm: str, error: OpenCodeError) -> str:
         return f"mend {error.file} on {vm}"
     if isinstance(error, Unauthorized):
         return f"set password_env of {vm} in vm-endpoints.json and that variable in the environment"
+    if isinstance(error, SshRefused):
+        return error.next_action
     if isinstance(error, ServerFault) and error.log_ref:
         return f"look for {error.log_ref} in ~/.local/share/opencode/log on {vm}"
     match error.reason_code:
@@ -130,6 +134,10 @@ def _remedy(url: str, vm: str, error: OpenCodeError) -> str:
             return f"start the server on {vm}: {_serve(url)}"
         case "no_route" | "connect_timeout" | "connect_failed":
             return f"check that {vm} is up and that the network leads there: tailscale ping {host}"
+        case "ssh_unreachable":
+            return f"check that {vm} is up and that SSH reaches it: ansible {vm} -m ansible.builtin.ping"
+        case "runtime_folder_unsafe":
+            return "set XDG_RUNTIME_DIR to a folder of your own"
         case "tls_mismatch":
             return f"write http://{host}:{port} instead of https in {file}"
         case "tls_error":

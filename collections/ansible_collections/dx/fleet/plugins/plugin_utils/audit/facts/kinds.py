@@ -149,5 +149,7 @@ def _evidence(evidence: Evidence) -> Iterator[tuple[str, Any]]:
         yield "tokens", evidence.tokens.get("input", 0) + evidence.tokens.get("output", 0)
     if evidence.cost:
         yield "cost", evidence.cost
+    if evidence.transport is not None:
+        yield "transport", evidence.transport
     if evidence.duration_s is not None:
         yield "duration_s", evidence.duration_s

@@ -158,6 +158,8 @@ def _evidence(event: AuditEvent) -> Iterator[str]:
         yield f"{tokens} tokens"
     if (cost := _number(event.fields, "cost")) is not None:
         yield f"${cost:.4f}"
+    if event.fields.get("transport") == "ssh":
+        yield "through SSH"
     if (duration_s := _number(event.fields, "duration_s")) is not None:
         yield f"{duration_s:.1f} s"
 

@@ -138,6 +138,7 @@ class Endings:
             duration_s=evidence.duration_s,
             evidence=replace(
                 evidence,
+                transport=self._server.way,
                 session=session,
                 directory=evidence.directory or self._directories.known(session),
                 noticed_at=now,
