@@ -68,6 +68,7 @@ def failure(error: BeadsError) -> dict[str, t.Any]:
     return {
         "failed": True,
         "msg": f"{error.message}. Next: {error.next_action}",
+        "message": error.message,
         "reason_code": error.reason_code,
         "next_action": error.next_action,
         "state": error.state,

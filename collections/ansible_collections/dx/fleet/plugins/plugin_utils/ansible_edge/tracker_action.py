@@ -44,7 +44,7 @@ class ModuleFailure(TrackerError):
     def __init__(self, details: Mapping[str, Any]) -> None:
         code = str(details.get("reason_code") or "tracker_failed")
         advice = details.get("next_action")
-        message = str(details.get("msg") or "the tracker host failed").removesuffix(f". Next: {advice}")
+        message = str(details.get("message") or details.get("msg") or "the tracker host failed")
         if "reason_code" not in details:  # it is not the module that speaks
             message += _last_words(details)
         super().__init__(

@@ -296,7 +296,8 @@ def _validated(text: str, source: str) -> EndpointsFile:
         first = error.errors(include_url=False)[0]
         where = _json_path(first["loc"])
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise _invalid(source, where, first["msg"].removeprefix("Value error, ") + more) from error
+        own = first.get("ctx", {}).get("error")  # what a validator of ours raised
+        raise _invalid(source, where, f"{own if own is not None else first['msg']}{more}") from error
 
 
 def _check_text(data: Any, source: str) -> None:
