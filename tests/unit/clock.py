@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from types import ModuleType, SimpleNamespace
 
-import pytest
-
-__all__ = ["Clock", "Leaps", "ManualClock"]
+__all__ = ["Leaps", "ManualClock"]
 
 
 class ManualClock:
@@ -34,30 +31,6 @@ class ManualClock:
         await asyncio.sleep(0)
 
 
-class Clock:
-    """A monotonic clock. ``slept_s`` is how long was slept in all."""
-
-    def __init__(self) -> None:
-        self.slept_s = 0.0
-
-    def monotonic(self) -> float:
-        """The time."""
-        return 1000.0 + self.slept_s
-
-    async def sleep(self, seconds: float) -> None:
-        """Let the others run; the time goes on by itself."""
-        self.slept_s += seconds
-        await asyncio.sleep(0)
-
-    def rule(self, monkeypatch: pytest.MonkeyPatch, *modules: ModuleType) -> None:
-        """Be the clock of modules that use ``time.monotonic`` and ``asyncio.sleep``."""
-        for module in modules:
-            if hasattr(module, "time"):
-                monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=self.monotonic))
-            sleeping = SimpleNamespace(**{**vars(asyncio), "sleep": self.sleep})
-            monkeypatch.setattr(module, "asyncio", sleeping)
-
-
 class Leaps:
     """Real time, and leaps forward in it."""
 
@@ -76,8 +49,3 @@ class Leaps:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
-
-    def rule(self, monkeypatch: pytest.MonkeyPatch, *modules: ModuleType) -> None:
-        """Be the clock of modules that use ``time.monotonic``."""
-        for module in modules:
-            monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=self.monotonic))

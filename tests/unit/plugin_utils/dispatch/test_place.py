@@ -18,9 +18,8 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Sta
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.progress import ProgressEvent
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.progress_wording import line_of
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.request import Request
-from ansible_collections.dx.fleet.plugins.plugin_utils.opencode import client
 
-from tests.unit.clock import Clock
+from tests.unit.clock import ManualClock
 from tests.unit.fake_opencode import (
     HOME,
     FakeOpenCode,
@@ -42,14 +41,6 @@ CONFIRM = ("GET", "/message/msg_dx")
 STEPS = [CREATE, LABEL, PROMPT, CONFIRM]
 
 
-@pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Pauses between tries take no time here."""
-    clock = Clock()
-    clock.rule(monkeypatch, submit, client)
-    return clock
-
-
 async def plan_of(fake: FakeOpenCode, request: Request = REQUEST) -> Plan:
     async with fake.client() as server:
         plan = await look(server, request, patience_s=0)
@@ -61,7 +52,7 @@ async def place(fake: FakeOpenCode, request: Request = REQUEST) -> tuple[bool, l
     told: list[ProgressEvent] = []
     plan = await plan_of(fake, request)
     async with fake.client() as server:
-        sent = await submit.place(server, request, plan, emit=told.append)
+        sent = await submit.place(server, request, plan, emit=told.append, clock=ManualClock())
     return sent, [line_of(event) for event in told]
 
 
@@ -130,7 +121,7 @@ async def test_one_prompt_is_stored_whatever_is_lost(step: tuple[str, str], faul
     plan = await plan_of(fake)
     fake.add(*step, fault, times=times)
     async with fake.client() as server:
-        assert await submit.place(server, REQUEST, plan)
+        assert await submit.place(server, REQUEST, plan, clock=ManualClock())
     assert texts(fake) == ["Run make test"]
     assert list(fake.sessions) == [REQUEST.session]
     assert fake.sessions[REQUEST.session].metadata == {"dx_dispatch": "d1"}
@@ -145,7 +136,7 @@ async def test_one_prompt_is_stored_if_two_answers_are_lost(
     fake.add(*one, lost())
     fake.add(*other, lost())
     async with fake.client() as server:
-        assert await submit.place(server, REQUEST, plan)
+        assert await submit.place(server, REQUEST, plan, clock=ManualClock())
     assert texts(fake) == ["Run make test"]
 
 
@@ -154,7 +145,7 @@ async def test_a_lost_answer_to_the_prompt_is_looked_after_and_not_answered_by_a
     plan = await plan_of(fake)
     fake.add(*PROMPT, lost())
     async with fake.client() as server:
-        await submit.place(server, REQUEST, plan)
+        await submit.place(server, REQUEST, plan, clock=ManualClock())
     assert fake.count(*PROMPT) == 1
 
 
@@ -164,7 +155,7 @@ async def test_a_prompt_that_is_sent_twice_is_stored_once() -> None:
     plan = await plan_of(fake)
     for _ in range(2):
         async with fake.client() as server:
-            await submit.place(server, REQUEST, plan)
+            await submit.place(server, REQUEST, plan, clock=ManualClock())
     assert fake.count(*PROMPT) == 2
     assert texts(fake) == ["Run make test"]
 
@@ -177,7 +168,7 @@ async def test_a_crash_at_any_request_is_made_good_by_a_replay() -> None:
         fake.add("*", ".", lost(Crash), times=1, after=allowed)
         async with fake.client() as server:
             try:
-                await submit.place(server, REQUEST, plan)
+                await submit.place(server, REQUEST, plan, clock=ManualClock())
             except Crash:
                 crashed = True
             else:
@@ -195,14 +186,15 @@ class Crash(BaseException):
     """The end of this process, as far as the code can tell."""
 
 
-async def test_if_it_cannot_be_told_whether_the_prompt_arrived_that_is_said(clock: Clock) -> None:
+async def test_if_it_cannot_be_told_whether_the_prompt_arrived_that_is_said() -> None:
+    clock = ManualClock()
     fake = FakeOpenCode()
     plan = await plan_of(fake)
     fake.add(*PROMPT, lost(), times=100)
     fake.add(*CONFIRM, lost(), times=1000)
     async with fake.client() as server:
         with pytest.raises(DispatchError) as caught:
-            await submit.place(server, REQUEST, plan)
+            await submit.place(server, REQUEST, plan, clock=clock)
     assert (caught.value.state, caught.value.reason_code) == (State.UNREACHABLE, "effect_unknown")
     assert "--id d1" in (caught.value.next_action or "")
     assert fake.sessions, "what may be at work is not deleted"
@@ -237,7 +229,7 @@ async def test_what_somebody_else_answers_to_a_write_is_no_answer(step: tuple[st
         fake.add(*step, answered_for(status, b"<html>", "text/html", "after" if after else "instead"))
         plan = await plan_of(fake)
         async with fake.client() as server:
-            assert await submit.place(server, REQUEST, plan)
+            assert await submit.place(server, REQUEST, plan, clock=ManualClock())
         assert texts(fake) == ["Run make test"]
         assert fake.count(*step) == (1 if after else 2)
 
@@ -268,7 +260,7 @@ async def test_a_project_that_breaks_meanwhile_is_refused_with_its_file() -> Non
     fake.broken[plan.directory] = [{"path": ["provider"], "message": "Expected object, got 7"}]
     async with fake.client() as server:
         with pytest.raises(DispatchError) as caught:
-            await submit.place(server, REQUEST, plan)
+            await submit.place(server, REQUEST, plan, clock=ManualClock())
     error = caught.value
     assert (error.state, error.reason_code) == (State.REFUSED, "config_invalid")
     assert f"{plan.directory}/opencode.json is broken: provider: Expected object, got 7" in error.message
@@ -283,7 +275,7 @@ async def test_a_session_with_a_message_in_it_is_never_deleted() -> None:
     fake.add(*PROMPT, answer(500, REF))
     async with fake.client() as server:
         with pytest.raises(DispatchError):
-            await submit.place(server, REQUEST, plan)
+            await submit.place(server, REQUEST, plan, clock=ManualClock())
     assert REQUEST.session in fake.sessions
 
 

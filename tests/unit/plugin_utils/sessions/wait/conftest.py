@@ -20,9 +20,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
     monkeypatch.setattr(pace, "COUNTS_PER_SECOND", 100)
     monkeypatch.setattr(pace, "LOOKS_PER_SECOND", 1000)
     monkeypatch.setattr(pace, "ABORT_S", 0.3)
-    watched = Watched()
-    watched.clock.rule(monkeypatch, pace)
-    return watched
+    return Watched()
 
 
 @pytest.fixture

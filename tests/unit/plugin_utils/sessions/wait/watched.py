@@ -48,7 +48,8 @@ class Watched:
             Target("epyc6", name, f"msg_{name}", "d1", "affordabot", directory)
             for name in names or ("ses_1",)
         ]
-        waiting = wait_for({URL: targets}, {URL: self.fake.client()}, limits, emit=self.told.append)
+        servers = {URL: self.fake.client()}
+        waiting = wait_for({URL: targets}, servers, limits, emit=self.told.append, clock=self.clock)
         self._wait = asyncio.create_task(waiting)
         if self.fake.accepts_streams:
             await asyncio.wait_for(self.fake.connected.wait(), PATIENCE_S)

@@ -45,7 +45,7 @@ options:
 notes:
   - An option that a task leaves out is taken from the host variable that its description names.
 requirements:
-  - httpx, httpx-sse and pydantic, on the controller
+  - httpx, httpx-sse, pydantic and stamina, on the controller
 """
 
     PATIENCE = r"""

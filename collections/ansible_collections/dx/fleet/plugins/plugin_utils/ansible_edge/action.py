@@ -93,7 +93,7 @@ class FleetAction(ActionBase):  # type: ignore[misc]
         if MISSING_LIBRARY is not None:
             raise AnsibleActionFail(
                 f"dx.fleet needs a Python library on the controller: {MISSING_LIBRARY}."
-                " Next: pip install httpx httpx-sse pydantic"
+                " Next: pip install httpx httpx-sse pydantic stamina"
             )
         self._task_vars = task_vars or {}
         self.telling = self._telling()

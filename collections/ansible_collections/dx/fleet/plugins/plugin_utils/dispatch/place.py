@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+import stamina
+
+from ..domain.clock import SYSTEM_CLOCK, Clock
 from ..domain.errors import DispatchError
 from ..domain.event_kind import EventKind
 from ..domain.next_action import dispatch_command
@@ -43,7 +44,14 @@ _ARRIVED = "task arrived"
 T = TypeVar("T")
 
 
-async def place(server: OpenCode, request: Request, plan: Plan, *, emit: Emit = discard) -> bool:
+async def place(
+    server: OpenCode,
+    request: Request,
+    plan: Plan,
+    *,
+    emit: Emit = discard,
+    clock: Clock = SYSTEM_CLOCK,
+) -> bool:
     """Create the session and send the prompt, unless an earlier try already did.
 
     Args:
@@ -51,6 +59,7 @@ async def place(server: OpenCode, request: Request, plan: Plan, *, emit: Emit = 
         request: What is asked.
         plan: What the preflight found.
         emit: Called when the session is there, and when the prompt is.
+        clock: The time.
 
     Returns:
         Whether the prompt was sent by this call.
@@ -63,9 +72,9 @@ async def place(server: OpenCode, request: Request, plan: Plan, *, emit: Emit = 
         return False
     try:
         if request.resume is None:
-            await _ensure_session(server, request, plan)
+            await _ensure_session(server, request, plan, clock)
             emit(ProgressEvent(request.vm, EventKind.SESSION_CREATED, plan.session))
-        await _send_prompt(server, request, plan)
+        await _send_prompt(server, request, plan, clock)
     except _EffectUnknown as error:
         raise _unknown(request, error) from error
     except OpenCodeError as error:
@@ -87,6 +96,7 @@ async def _at_most_once(
     what: str,
     send: Callable[[], Awaitable[T]],
     effect: Callable[[], Awaitable[T | None]],
+    clock: Clock,
 ) -> T:
     """Send a write. Where its answer is lost, look whether it took effect before it is sent again.
 
@@ -94,6 +104,7 @@ async def _at_most_once(
         what: What it brings about: ``task arrived``.
         send: The write.
         effect: What it led to; None where the server itself says that it did not happen so far.
+        clock: The time.
 
     Raises:
         _EffectUnknown: It may have taken effect.
@@ -124,17 +135,17 @@ async def _at_most_once(
             if lost:
                 raise _EffectUnknown(what, trouble) from trouble
             raise trouble
-        await asyncio.sleep(0.1 * 2 ** (TRIES - left))
+        await clock.sleep(0.1 * 2 ** (TRIES - left))
     raise AssertionError("unreachable")
 
 
-async def _ensure_session(server: OpenCode, request: Request, plan: Plan) -> None:
+async def _ensure_session(server: OpenCode, request: Request, plan: Plan, clock: Clock) -> None:
     async def effect() -> str | None:
         found = await _session(server, plan)
         return None if found is None else found.directory
 
     directory = await _at_most_once(
-        "session was made", lambda: server.create_session(plan.session, plan.directory), effect
+        "session was made", lambda: server.create_session(plan.session, plan.directory), effect, clock
     )
     if directory.rstrip("/") != plan.directory.rstrip("/"):
         # Only a session of an earlier try can differ: it is not ours to delete.
@@ -144,10 +155,10 @@ async def _ensure_session(server: OpenCode, request: Request, plan: Plan) -> Non
             next_action="leave --id out to get a new dispatch",
             state=State.REFUSED,
         )
-    await _label(server, request, plan)
+    await _label(server, request, plan, clock)
 
 
-async def _label(server: OpenCode, request: Request, plan: Plan) -> None:
+async def _label(server: OpenCode, request: Request, plan: Plan, clock: Clock) -> None:
     """Title, our mark and permission rules in one request, so that the mark proves the rules.
 
     A repeat would only append the same rules again: harmless, as the last match wins.
@@ -164,7 +175,7 @@ async def _label(server: OpenCode, request: Request, plan: Plan) -> None:
         return found if found and found.metadata.get("dx_dispatch") == request.dispatch else None
 
     session = await _at_most_once(
-        "session was labelled", lambda: server.update_session(plan.session, changes), effect
+        "session was labelled", lambda: server.update_session(plan.session, changes), effect, clock
     )
     if session.metadata.get("dx_dispatch") != request.dispatch:
         raise DispatchError(
@@ -175,7 +186,7 @@ async def _label(server: OpenCode, request: Request, plan: Plan) -> None:
         )
 
 
-async def _send_prompt(server: OpenCode, request: Request, plan: Plan) -> None:
+async def _send_prompt(server: OpenCode, request: Request, plan: Plan, clock: Clock) -> None:
     body: dict[str, Any] = {
         "messageID": plan.message,
         # OpenCode 1.18 adds the parts of a repeated prompt to its message; one with an id is stored once.
@@ -192,11 +203,11 @@ async def _send_prompt(server: OpenCode, request: Request, plan: Plan) -> None:
         return False
 
     async def effect() -> bool | None:
-        return await _is_stored(server, plan, within_s=LOOK_S) or None
+        return await _is_stored(server, plan, clock, within_s=LOOK_S) or None
 
-    seen = await _at_most_once(_ARRIVED, send, effect)
+    seen = await _at_most_once(_ARRIVED, send, effect, clock)
     try:
-        stored = seen or await _is_stored(server, plan, within_s=CONFIRM_S)
+        stored = seen or await _is_stored(server, plan, clock, within_s=CONFIRM_S)
     except OpenCodeError as error:
         raise _EffectUnknown(_ARRIVED, error) from error
     if not stored:
@@ -214,25 +225,29 @@ async def _session(server: OpenCode, plan: Plan) -> Session | None:
     Raises:
         OpenCodeError: The server could not be asked; only its own word means no.
     """
-    deadline = time.monotonic() + LOOK_S
-    while True:
-        try:
-            return await server.session(plan.session)
-        except NotFound:
-            return None
-        except OpenCodeError as error:
-            if isinstance(error, OwnError) or time.monotonic() >= deadline:
-                raise
-            await asyncio.sleep(0.2)
+    async for attempt in stamina.retry_context(
+        on=_may_pass, attempts=None, timeout=LOOK_S, wait_initial=0.2, wait_max=0.2, wait_jitter=0
+    ):
+        with attempt:
+            try:
+                return await server.session(plan.session)
+            except NotFound:
+                return None
+    raise AssertionError("unreachable")
 
 
-async def _is_stored(server: OpenCode, plan: Plan, *, within_s: float) -> bool:
+def _may_pass(error: Exception) -> bool:
+    """Whether an error is not the server's own word, which asking again would not change."""
+    return isinstance(error, OpenCodeError) and not isinstance(error, OwnError)
+
+
+async def _is_stored(server: OpenCode, plan: Plan, clock: Clock, *, within_s: float) -> bool:
     """Whether the server has our message, asked again until ``within_s`` seconds have passed.
 
     Raises:
         OpenCodeError: At the end the server could not be asked; only its own word means no.
     """
-    deadline = time.monotonic() + within_s
+    deadline = clock.monotonic() + within_s
     pause_s = 0.02
     while True:
         trouble: OpenCodeError | None = None
@@ -241,11 +256,11 @@ async def _is_stored(server: OpenCode, plan: Plan, *, within_s: float) -> bool:
                 return True
         except OpenCodeError as error:
             trouble = error
-        if time.monotonic() >= deadline:
+        if clock.monotonic() >= deadline:
             if trouble is not None:
                 raise trouble
             return False
-        await asyncio.sleep(pause_s)
+        await clock.sleep(pause_s)
         pause_s = min(pause_s * 2, 0.5)
 
 

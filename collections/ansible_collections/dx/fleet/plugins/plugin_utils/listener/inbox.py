@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..audit.store.database import Database
+from ..domain.clock import SYSTEM_CLOCK
 from .acts import Act, Click, Message, NativeStop
 
 __all__ = ["Entry", "Inbox"]
@@ -61,7 +61,7 @@ class Inbox:
     Every method raises :class:`AuditError` where the file can't be used.
     """
 
-    def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, path: Path, now: Callable[[], float] = SYSTEM_CLOCK.time) -> None:
         self._database = Database(path, _SCHEMA, 1)
         self._now = now
 

@@ -22,6 +22,8 @@ import anyio._backends._asyncio  # noqa: F401 - see _READY
 import httpcore  # noqa: F401
 import httpx
 import httpx_sse
+import stamina
+import stamina.instrumentation
 
 from . import models
 from .answers import Reply, accepted, adapter, decode, parsed, read, stream_opened
@@ -35,6 +37,8 @@ WHOLE_ANSWER_TIMEOUT_S = 60.0  # a peer that sends a byte now and then must not 
 ANSWER_TIMEOUT_S = 20.0  # one thread serves all: OpenCode 1.18 was silent for 20 s under load
 
 T = TypeVar("T")
+
+stamina.instrumentation.set_on_retry_hooks(())  # a warning on standard error is in the way of what is printed
 
 
 class OpenCode:
@@ -263,14 +267,12 @@ class OpenCode:
 
     async def _read_again(self, path: str, **options: Any) -> Reply:
         """A GET, asked up to three times where the connection breaks; a time-out is not worth another."""
-        for pause_s in (0.05, 0.2):
-            try:
+        async for attempt in stamina.retry_context(
+            on=_connection_broke, attempts=3, timeout=None, wait_initial=0.05, wait_max=0.2, wait_jitter=0.05
+        ):
+            with attempt:
                 return await self._request("GET", path, **options)
-            except AnswerLost as error:
-                if error.reason_code != "connection_lost":
-                    raise
-                await asyncio.sleep(pause_s)
-        return await self._request("GET", path, **options)
+        raise AssertionError("unreachable")
 
     async def _send(self, method: str, path: str, kind: type[T], body: Any = None) -> T:
         return parsed(await self._request(method, path, body=body), kind)
@@ -290,6 +292,10 @@ class OpenCode:
         except TimeoutError as error:
             raise AnswerLost(f"{asked}: the answer never ended", reason_code="answer_timeout") from error
         return reply
+
+
+def _connection_broke(error: Exception) -> bool:
+    return isinstance(error, AnswerLost) and error.reason_code == "connection_lost"
 
 
 def _id(text: str) -> str:

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-import time
 from urllib.parse import urlsplit
 
+from ..domain.clock import SYSTEM_CLOCK, Clock
 from ..domain.errors import PreflightError
 from ..domain.outcome import State
 from ..text.printable import shortened
@@ -30,14 +30,16 @@ __all__ = ["PATIENCE_S", "check_server", "check_version", "unusable"]
 PATIENCE_S = 20.0  # a loaded server was silent that long (OpenCode 1.18)
 
 
-async def check_server(server: OpenCode, vm: str, *, patience_s: float = PATIENCE_S) -> str:
+async def check_server(
+    server: OpenCode, vm: str, *, patience_s: float = PATIENCE_S, clock: Clock = SYSTEM_CLOCK
+) -> str:
     """The version of the OpenCode server that answers for a VM.
 
     Raises:
         PreflightError: ``unreachable``, or ``refused`` where what answers is no OpenCode 1, or SSH must not
             go on.
     """
-    deadline = time.monotonic() + patience_s
+    deadline = clock.monotonic() + patience_s
     timeout_s = 1.0
     while True:
         try:
@@ -49,7 +51,7 @@ async def check_server(server: OpenCode, vm: str, *, patience_s: float = PATIENC
             raise unusable(server, vm, error) from error
         except OpenCodeError as error:
             silent = error.reason_code in ("answer_timeout", "connect_timeout")
-            left_s = deadline - time.monotonic()
+            left_s = deadline - clock.monotonic()
             if not silent or left_s <= 0:
                 raise unusable(server, vm, error) from error
             timeout_s = min(timeout_s * 2, max(left_s, 0.5))

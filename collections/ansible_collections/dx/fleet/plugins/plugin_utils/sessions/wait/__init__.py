@@ -9,12 +9,12 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 
+from ...domain.clock import SYSTEM_CLOCK, Clock
 from ...domain.outcome import Outcome
 from ...domain.progress import Emit, discard
 from ...opencode.client import OpenCode
 from .follower import Follower, Target
 from .limits import Limits
-from .pace import now
 from .server_watch import ServerWatch
 
 __all__ = ["Limits", "Target", "wait_for"]
@@ -26,6 +26,7 @@ async def wait_for(
     limits: Limits,
     *,
     emit: Emit = discard,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> dict[str, list[Outcome]]:
     """Wait until every session has an outcome.
 
@@ -34,6 +35,7 @@ async def wait_for(
         servers: The servers by name; they are opened and closed here.
         limits: When to stop a session.
         emit: Called with each change.
+        clock: The time.
 
     Returns:
         The outcomes by the name of the server, in the order of its targets.
@@ -42,13 +44,15 @@ async def wait_for(
         for server in servers.values():
             await stack.enter_async_context(server)
         found = await asyncio.gather(
-            *(_wait_on(servers[name], members, limits, emit) for name, members in targets.items())
+            *(_wait_on(servers[name], members, limits, emit, clock) for name, members in targets.items())
         )
     return dict(zip(targets, found, strict=True))
 
 
-async def _wait_on(server: OpenCode, targets: Sequence[Target], limits: Limits, emit: Emit) -> list[Outcome]:
-    began = now()
+async def _wait_on(
+    server: OpenCode, targets: Sequence[Target], limits: Limits, emit: Emit, clock: Clock
+) -> list[Outcome]:
+    began = clock.monotonic()
     watches: list[dict[str, Follower]] = []
     places: list[int] = []
     for target in targets:
@@ -58,5 +62,5 @@ async def _wait_on(server: OpenCode, targets: Sequence[Target], limits: Limits, 
             watches.append({})
         watches[place][target.session] = Follower(target, emit, moved_at=began)
         places.append(place)
-    found = await asyncio.gather(*(ServerWatch(server, watch, limits).run() for watch in watches))
+    found = await asyncio.gather(*(ServerWatch(server, watch, limits, clock).run() for watch in watches))
     return [found[place][target.session] for place, target in zip(places, targets, strict=True)]

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ...domain.clock import Clock
 from ...domain.outcome import Evidence, State
 from ...domain.task import shortened
 from ...opencode.client import OpenCode
@@ -20,7 +21,6 @@ from .directories import Directories
 from .endings import Endings
 from .family import Family
 from .limits import Limits
-from .pace import now
 from .trouble import Troubles, is_own
 
 __all__ = ["Look"]
@@ -44,6 +44,7 @@ class Look:
         directories: Where they work.
         troubles: What kept us from them.
         limits: Our limits, for the pace of counting.
+        clock: The time.
         look_again: Called with a session that is to be looked at once more after so many seconds.
         look_now: Called with a session that is to be looked at once more at once.
     """
@@ -56,6 +57,7 @@ class Look:
         directories: Directories,
         troubles: Troubles,
         limits: Limits,
+        clock: Clock,
         *,
         look_again: Callable[[str, float], None],
         look_now: Callable[[str], None],
@@ -68,7 +70,8 @@ class Look:
         self._limits = limits
         self._look_again = look_again
         self._look_now = look_now
-        self._began = now()
+        self._clock = clock
+        self._began = self._clock.monotonic()
         self._doubts: dict[str, _Doubt] = {}
         self._counted: dict[str, float] = {}
 
@@ -165,14 +168,14 @@ class Look:
     async def _family_goes_on(self, session: str, verdict: Verdict) -> bool:
         """Whether a subagent works on, or has just ended: the session is woken by that (OpenCode 1.18)."""
         if verdict.settled and await self._family.subagents_at_work(session):
-            self._doubts[session] = _Doubt("subagent_at_work", now())
+            self._doubts[session] = _Doubt("subagent_at_work", self._clock.monotonic())
             self._look_again(session, pace.LOOK_EVERY_S)
             await self._count(session)
             return True
         doubt = self._doubts.get(session)
         if doubt is None or doubt.reason_code != "subagent_at_work":
             return False
-        age_s = now() - doubt.since
+        age_s = self._clock.monotonic() - doubt.since
         if age_s < pace.SETTLE_S:
             self._look_again(session, max(pace.SETTLE_S - age_s, pace.SOON_S))
             return True
@@ -188,22 +191,22 @@ class Look:
         if session not in self._counted:
             every_s = min(every_s, pace.LOOK_EVERY_S)
         every_s = max(every_s, len(pending) / pace.COUNTS_PER_SECOND)
-        if now() - self._counted.get(session, self._began) < every_s:
+        if self._clock.monotonic() - self._counted.get(session, self._began) < every_s:
             return
-        self._counted[session] = now()
+        self._counted[session] = self._clock.monotonic()
         follower = pending[session]
         turn = await read_turn(self._server, session, follower.target.message)
         if turn.over:
             await self._endings.end(session, self._endings.judge(turn), turn)
         else:
             steps = [*turn.messages, *await self._endings.of_subagents(session, turn)]
-            follower.take_messages(steps, now())
+            follower.take_messages(steps, self._clock.monotonic())
 
     def _doubted_long_enough(self, session: str, verdict: Verdict) -> bool:
         doubt = self._doubts.get(session)
         if doubt is None or doubt.reason_code != verdict.reason_code:
-            doubt = self._doubts[session] = _Doubt(verdict.reason_code, now())
-        age_s = now() - doubt.since
+            doubt = self._doubts[session] = _Doubt(verdict.reason_code, self._clock.monotonic())
+        age_s = self._clock.monotonic() - doubt.since
         if age_s >= self._patience_s(session, verdict):
             return True
         if age_s < pace.LOOK_EVERY_S:  # each pause twice the one before, until it is that of the looks at all

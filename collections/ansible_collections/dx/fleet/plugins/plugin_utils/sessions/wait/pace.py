@@ -5,10 +5,6 @@
 
 from __future__ import annotations
 
-import time
-
-__all__ = ["now"]
-
 LOOK_EVERY_S = 1.5  # a pending question is found within 2 s even if its event was lost
 LOOKS_PER_SECOND = 4  # and the rate stays bounded over many directories
 LOOKS_AT_ONCE = 4  # directories: one thread of the server answers all
@@ -24,8 +20,3 @@ SETTLE_S = 2.0
 START_S = 15.0
 ABORT_S = 10.0
 HEALTH_S = 5.0
-
-
-def now() -> float:
-    """Monotonic time in seconds."""
-    return time.monotonic()

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
+from ...domain.clock import Clock
 from ...domain.outcome import Outcome
 from ...opencode.client import OpenCode
 from ...opencode.errors import OpenCodeError
@@ -24,7 +25,6 @@ from .family import Family
 from .follower import Follower
 from .limits import Limits
 from .look import Look
-from .pace import now
 from .stopping import Stopping
 from .stream import Stream
 from .trouble import Troubles
@@ -39,16 +39,20 @@ class ServerWatch:
         server: The server; it is only used while :meth:`run` runs.
         followers: The sessions, by id.
         limits: When to stop one.
+        clock: The time.
     """
 
-    def __init__(self, server: OpenCode, followers: dict[str, Follower], limits: Limits) -> None:
+    def __init__(
+        self, server: OpenCode, followers: dict[str, Follower], limits: Limits, clock: Clock
+    ) -> None:
+        self._clock = clock
         self._pending = dict(followers)
         self._family = Family(server, self._pending)
         self._directories = Directories(server, assumed_directories(followers))
-        troubles = Troubles(limits)
+        troubles = Troubles(limits, clock)
         self._endings = Endings(server, self._pending, self._family, self._directories, troubles)
-        self._stopping = Stopping(server, self._endings, self._family, limits)
-        self._stream = Stream(server, self._take_event, self._events_missed)
+        self._stopping = Stopping(server, self._endings, self._family, limits, clock)
+        self._stream = Stream(server, self._take_event, self._events_missed, clock)
         self._look = Look(
             server,
             self._endings,
@@ -56,13 +60,14 @@ class ServerWatch:
             self._directories,
             troubles,
             limits,
+            clock,
             look_again=self._look_again,
             look_now=self._look_now,
         )
         self._dirty: set[str] = set()
         self._to_come: set[str] = set()
         self._kick = asyncio.Event()
-        self._next_full_look = now()
+        self._next_full_look = self._clock.monotonic()
 
     async def run(self) -> dict[str, Outcome]:
         """The outcome of each session, by id."""
@@ -78,7 +83,7 @@ class ServerWatch:
     # -- reasons to look -----------------------------------------------------------------------------
 
     def _events_missed(self) -> None:
-        self._next_full_look = min(self._next_full_look, now() + self._interval_s())
+        self._next_full_look = min(self._next_full_look, self._clock.monotonic() + self._interval_s())
         self._look_at(self._pending)
 
     def _take_event(self, kind: str, properties: dict[str, Any]) -> None:
@@ -89,7 +94,7 @@ class ServerWatch:
         if follower is None:
             return
         take = follower.take if session == root else follower.take_of_subagent
-        if take(kind, properties, now()):
+        if take(kind, properties, self._clock.monotonic()):
             self._look_at([root])
             self._look_again(root, pace.SOON_S)
 
@@ -115,9 +120,11 @@ class ServerWatch:
             async with asyncio.timeout(self._until_look_s()):
                 await self._kick.wait()
         sessions = [session for session in self._dirty if session in self._pending]
-        if now() >= self._next_full_look:  # kicks of one session must not keep us from the others
+        if (
+            self._clock.monotonic() >= self._next_full_look
+        ):  # kicks of one session must not keep us from the others
             sessions = list(self._pending)
-            self._next_full_look = now() + self._interval_s()
+            self._next_full_look = self._clock.monotonic() + self._interval_s()
         self._kick.clear()
         self._dirty.clear()
         if sessions:
@@ -137,7 +144,7 @@ class ServerWatch:
         except OpenCodeError as error:
             for session in list(self._pending):
                 self._endings.in_trouble(session, error)
-            self._next_full_look = min(self._next_full_look, now() + pace.AGAIN_S)
+            self._next_full_look = min(self._next_full_look, self._clock.monotonic() + pace.AGAIN_S)
         except TimeoutError:
             return
 
@@ -147,7 +154,7 @@ class ServerWatch:
         return min(usual, directories * pace.SOON_S) if self._stream.is_deaf() else usual
 
     def _until_look_s(self) -> float:
-        until = max(self._next_full_look - now(), 0.01)
+        until = max(self._next_full_look - self._clock.monotonic(), 0.01)
         left = self._stopping.left_s()
         return until if left is None else min(until, left)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+from ...domain.clock import Clock
 from ...domain.event_kind import EventKind
 from ...domain.outcome import State
 from ...opencode.client import OpenCode
@@ -18,7 +19,6 @@ from .endings import Endings
 from .family import Family
 from .follower import Follower
 from .limits import Limits, exceeded
-from .pace import now
 
 __all__ = ["Stopping"]
 
@@ -31,25 +31,29 @@ class Stopping:
         endings: The followed sessions.
         family: Their subagents, which are stopped with them.
         limits: The limits; their time runs from now on.
+        clock: The time.
     """
 
-    def __init__(self, server: OpenCode, endings: Endings, family: Family, limits: Limits) -> None:
+    def __init__(
+        self, server: OpenCode, endings: Endings, family: Family, limits: Limits, clock: Clock
+    ) -> None:
         self._server = server
         self._endings = endings
         self._family = family
         self._limits = limits
-        self._started = now()
+        self._clock = clock
+        self._started = self._clock.monotonic()
 
     def left_s(self) -> float | None:
         """Seconds until our own time limit, a little more than none once it is reached."""
         if self._limits.timeout_s is None:
             return None
-        return max(self._started + self._limits.timeout_s - now(), 0.01)
+        return max(self._started + self._limits.timeout_s - self._clock.monotonic(), 0.01)
 
     async def apply_limits(self, session: str) -> None:
         """Stop the session if it is beyond a limit; its outcome says whether the stop is proven."""
         follower = self._endings.pending[session]
-        verdict = exceeded(self._limits, follower, began=self._started, now=now())
+        verdict = exceeded(self._limits, follower, began=self._started, now=self._clock.monotonic())
         if verdict is None or await self._ended_or_moved(follower, verdict):
             return
         follower.changed(EventKind.ABORTING, why=verdict.message)
@@ -83,7 +87,7 @@ class Stopping:
         if ended:
             await self._endings.end(session, found, turn)
             return True
-        follower.take_messages(everything, now())
+        follower.take_messages(everything, self._clock.monotonic())
         return verdict.reason_code == "stall_timeout" and follower.moved_at > before
 
     async def _aborted(self, session: str) -> bool:
@@ -99,9 +103,9 @@ class Stopping:
                         for member in at_work:
                             await self._abort(member)
                     except OpenCodeError:
-                        await asyncio.sleep(0.5)
+                        await self._clock.sleep(0.5)
                         continue
-                    await asyncio.sleep(0.1)
+                    await self._clock.sleep(0.1)
         except TimeoutError:
             return False
 

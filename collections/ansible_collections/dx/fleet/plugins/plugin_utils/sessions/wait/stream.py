@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from ...domain.clock import Clock
 from ...opencode.client import OpenCode
 from ...opencode.errors import OpenCodeError
 from . import pace
-from .pace import now
 
 __all__ = ["Stream"]
 
@@ -24,19 +23,25 @@ class Stream:
         server: The server.
         event: Called with the type and the properties of each.
         gap: Called when events may have been missed: state is to be read again.
+        clock: The time.
     """
 
     def __init__(
-        self, server: OpenCode, event: Callable[[str, dict[str, Any]], None], gap: Callable[[], None]
+        self,
+        server: OpenCode,
+        event: Callable[[str, dict[str, Any]], None],
+        gap: Callable[[], None],
+        clock: Clock,
     ) -> None:
         self._server = server
         self._event = event
         self._gap = gap
+        self._clock = clock
         self._deaf_until = 0.0
 
     def is_deaf(self) -> bool:
         """Whether it is too new to be relied upon: events may be lost till the first one comes."""
-        return now() < self._deaf_until
+        return self._clock.monotonic() < self._deaf_until
 
     async def follow(self) -> None:
         """Run for ever."""
@@ -52,7 +57,7 @@ class Stream:
             # A stream that closes as soon as it is open is none.
             pause_s = pace.RECONNECT_S if heard else pause_s
             self._gap()
-            await asyncio.sleep(pause_s)
+            await self._clock.sleep(pause_s)
             pause_s = min(pause_s * 2, pace.RECONNECT_MOST_S)
 
     def _take(self, event: dict[str, Any]) -> bool:
@@ -62,7 +67,7 @@ class Stream:
             return False
         kind, properties = str(payload.get("type")), payload.get("properties")
         if kind == "server.connected":
-            self._deaf_until = now() + pace.DEAF_S
+            self._deaf_until = self._clock.monotonic() + pace.DEAF_S
             self._gap()
         elif self.is_deaf():  # no longer; what it missed until now was for any of them
             self._deaf_until = 0.0

@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from ...domain.clock import Clock
 from ...domain.outcome import State
 from ...opencode.errors import (
     ConfigInvalid,
@@ -26,7 +27,6 @@ from ...opencode.errors import (
 )
 from ..turn import Verdict
 from .limits import Limits
-from .pace import now
 
 __all__ = ["Troubles", "is_own"]
 
@@ -46,8 +46,9 @@ class _Trouble:
 class Troubles:
     """The troubles with each session. ``server_was_gone``: its server refused connections at some time."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, clock: Clock) -> None:
         self._limits = limits
+        self._clock = clock
         self._of: dict[str, _Trouble] = {}
         self.server_was_gone = False
 
@@ -65,8 +66,8 @@ class Troubles:
         self.server_was_gone = self.server_was_gone or kind is _Kind.GONE
         known = self._of.get(session)
         if known is None or known.kind is not kind:
-            known = self._of[session] = _Trouble(kind, now())
-        if now() - known.since < self._patience_s(kind, error):
+            known = self._of[session] = _Trouble(kind, self._clock.monotonic())
+        if self._clock.monotonic() - known.since < self._patience_s(kind, error):
             return None
         return _verdict(kind, error)
 
