@@ -39,12 +39,14 @@ BOTTOM_TO_TOP = (
     "plugin_utils/fleet_test",
     "plugin_utils/cli",
     "inventory",
+    "filter",
+    "lookup",
     "action",
     "callback",
 )
 """Folders of the plugins. One that is not in the list belongs to the folder above it, as ``cli/commands`` to ``cli``."""
 
-LOADED_BY_NAME = ("modules", "inventory", "action", "callback", "doc_fragments")
+LOADED_BY_NAME = ("modules", "inventory", "filter", "lookup", "action", "callback", "doc_fragments")
 """Ansible loads these; no code of ours imports them."""
 
 

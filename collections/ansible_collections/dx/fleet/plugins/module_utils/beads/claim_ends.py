@@ -121,7 +121,7 @@ def _written(bd: Bd, before: Bead, end: End) -> Bead:
         try:
             return bd.close(before.id, before.assignee, end.reason + by)
         except BeadTooLarge:
-            return bd.close(before.id, before.assignee, end.reason.partition(":")[0][:20] + by)
+            return bd.close(before.id, before.assignee, end.reason[:20] + by)
     options = end.options()
     try:
         return bd.change(before, *options)
