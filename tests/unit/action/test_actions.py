@@ -166,7 +166,7 @@ def test_several_sessions_give_as_many_outcomes_and_the_first_bad_one_fails_the_
     for name, finish in (("ses_1", "stop"), ("ses_2", "length"), ("ses_3", "stop")):
         session = ansible.fake.session(name)
         session.user(f"msg_{name}", "Run")
-        session.step(f"a_{name}", finish=finish)
+        session.step(f"a_{name}", finish=finish, text="done")
     wanted = [{"vm": "epyc6", "session": name} for name in ("ses_1", "ses_2", "ses_3")]
     found = ansible.run(opencode_wait, sessions=wanted)
     assert [outcome["state"] for outcome in found["outcomes"]] == ["completed", "failed", "completed"]

@@ -7,22 +7,28 @@ from __future__ import annotations
 
 import subprocess
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.cli.dispatch_options import DispatchOptions
 from ansible_collections.dx.fleet.plugins.plugin_utils.cli.targets import Targets, targets_of
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.fleet import VM, Fleet
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.next_action import (
+    Server,
     advise,
+    bead_command,
     dispatch_command,
-    reattach_command,
+    join_command,
+    send_command,
 )
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Outcome, State
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.request import Request
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.settlement import end_of, settled
 
 from tests.unit.plugin_utils.cli.typed import typed
 
 FLEET = Fleet((VM("epyc6", "http://epyc6:4105"), VM("macmini", "http://macmini:4105")), default_vm="macmini")
+SERVER = Server("http://epyc6:4105")
 REQUEST = Request(dispatch="d1", task="Run make test", vm="epyc6", repo="affordabot")
 OUTCOME = Outcome(
     State.FAILED, "model_error", "no", vm="epyc6", repo="affordabot", dispatch="d1", session="ses_1"
@@ -71,23 +77,23 @@ def test_a_long_task_comes_from_a_file() -> None:
 
 
 def test_the_command_that_attaches_again_sends_nothing() -> None:
-    arguments, targets = pasted(reattach_command("epyc6", "d1"))
+    arguments, targets = pasted(join_command({}, "epyc6", "d1"))
     assert targets == Targets("epyc6", ("epyc6",), None, None)
     assert (arguments.id, arguments.session) == ("d1", None)
-    assert pasted(reattach_command("epyc6", "d1", "ses_old"))[0].session == "ses_old"
+    assert pasted(join_command({}, "epyc6", "d1", "ses_old"))[0].session == "ses_old"
 
 
 @pytest.mark.parametrize("state", [State.COMPLETED, State.RUNNING, State.PLANNED])
 def test_a_good_outcome_needs_no_advice(state: State) -> None:
-    assert advise(replace(OUTCOME, state=state), "http://epyc6:4105").next_action is None
+    assert advise(replace(OUTCOME, state=state), {}, server=SERVER).next_action is None
 
 
 def test_advice_that_is_there_is_kept() -> None:
-    assert advise(replace(OUTCOME, next_action="x"), "http://epyc6:4105").next_action == "x"
+    assert advise(replace(OUTCOME, next_action="x"), {}, server=SERVER).next_action == "x"
 
 
 def test_after_a_failure_work_goes_on_in_the_same_session() -> None:
-    arguments, targets = pasted(advise(OUTCOME, "http://epyc6:4105").next_action or "")
+    arguments, targets = pasted(advise(OUTCOME, {}, server=SERVER).next_action or "")
     assert targets == Targets("epyc6", ("epyc6",), "affordabot", "Continue work")
     assert arguments.session == "ses_1"
 
@@ -97,16 +103,117 @@ def test_after_a_failure_work_goes_on_in_the_same_session() -> None:
     [(State.UNREACHABLE, "server_silent"), (State.TIMED_OUT, "timeout_unconfirmed")],
 )
 def test_what_may_still_work_is_attached_to_again(state: State, reason: str) -> None:
-    outcome = advise(replace(OUTCOME, state=state, reason_code=reason), "http://epyc6:4105")
+    outcome = advise(replace(OUTCOME, state=state, reason_code=reason), {}, server=SERVER)
     assert pasted(outcome.next_action or "")[0].id == "d1"
 
 
 def test_a_question_is_answered_in_opencode_with_the_password_by_name() -> None:
     outcome = replace(OUTCOME, state=State.NEEDS_INPUT)
     assert (
-        advise(outcome, "http://epyc6:4105").next_action
-        == "opencode attach http://epyc6:4105 --session ses_1"
+        advise(outcome, {}, server=SERVER).next_action == "opencode attach http://epyc6:4105 --session ses_1"
     )
-    assert (advise(outcome, "http://epyc6:4105", "PW").next_action or "").startswith(
+    assert (advise(outcome, {}, server=Server(SERVER.url, "PW")).next_action or "").startswith(
         'OPENCODE_SERVER_PASSWORD="$PW" opencode attach '
     )
+
+
+ASKED: dict[str, Any] = {
+    "task": "Run make test",
+    "repo": "affordabot",
+    "session": "ses_old",
+    "agent": "plan",
+    "model": "a/b",
+    "title": "of the day",
+    "timeout": 600.5,
+    "stall_timeout": 60.0,
+    "max_cost": 0.25,
+    "max_steps": 7,
+    "preflight_timeout": 5.0,
+    "slack": False,
+    "inventory": "/etc/my fleet.json",
+    "branch": "fix/1",
+    "takeover": True,
+    "force": True,
+}
+FOLLOWED = ("timeout", "stall_timeout", "max_cost", "max_steps", "slack")
+SENT = (*FOLLOWED, "agent", "model", "preflight_timeout")
+
+
+def options_of(command: str, *names: str) -> dict[str, Any]:
+    """What a pasted command asks for, by those names."""
+    options, _ = pasted(command)
+    return {name: getattr(options, name) for name in names}
+
+
+def asked_for(*names: str) -> dict[str, Any]:
+    return {name: ASKED[name] for name in names}
+
+
+EVERYWHERE = {name: value for name, value in ASKED.items() if name != "session"}
+
+
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [
+        (send_command(ASKED, "epyc6", "d1"), (*SENT, "title", "session")),
+        (send_command(EVERYWHERE, None, "d1"), (*SENT, "title")),
+        (join_command(ASKED, "epyc6", "d1"), FOLLOWED),
+        (join_command(ASKED, None, "d1"), FOLLOWED),
+        (bead_command(ASKED, "bd-1"), (*SENT, "title", "branch", "takeover", "force")),
+        (
+            bead_command(ASKED, "bd-1", "epyc6", retry=True),
+            (*SENT, "title", "branch", "takeover", "force", "session"),
+        ),
+        (advise(OUTCOME, ASKED, server=SERVER).next_action or "", SENT),
+    ],
+    ids=["send", "send to all", "join", "join all", "go on with a bead", "retry a bead", "continue"],
+)
+def test_it_has_every_option_that_the_run_had(command: str, names: tuple[str, ...]) -> None:
+    assert options_of(command, *names) == asked_for(*names)
+    assert str(pasted(command)[0].inventory) == ASKED["inventory"]
+
+
+def test_what_a_playbook_was_given_as_text_is_typed_as_it_is() -> None:
+    command = join_command({"timeout": "600", "slack": "yes", "max_steps": None}, "epyc6", "d1")
+    assert command == "dx-dispatch epyc6 --id d1 --timeout 600 --slack"
+
+
+def test_a_bead_is_gone_on_with_by_its_own_text_or_by_the_given_task() -> None:
+    assert bead_command({"repo": "affordabot"}, "bd-1", "epyc6") == "dx-dispatch --bead bd-1"
+    options, targets = pasted(bead_command({"repo": "affordabot", "task": "--all"}, "bd-1", "epyc6"))
+    assert (options.bead, targets) == ("bd-1", Targets("epyc6", ("epyc6",), "affordabot", "--all"))
+    assert bead_command({"task": "x"}, "bd-1", "epyc6") == "dx-dispatch --bead bd-1"
+
+
+def test_the_text_of_a_bead_is_not_pasted() -> None:
+    request = replace(REQUEST, bead="bd-1", task="its text")
+    assert dispatch_command(request) == "dx-dispatch --bead bd-1"
+
+
+@pytest.mark.parametrize(
+    ("state", "given", "ended", "wanted"),
+    [
+        (State.FAILED, None, "blocked", "dx-dispatch --retry bd-1"),
+        (State.FAILED, "fix it", "blocked", "dx-dispatch --retry bd-1"),
+        (State.FAILED, "fix it", "released", "fix it"),
+        (State.UNREACHABLE, "start it", "held", "dx-dispatch --bead bd-1"),
+        (State.NEEDS_INPUT, None, "held", "opencode attach http://epyc6:4105 --session ses_1"),
+        (State.NEEDS_INPUT, "answer it", "held", "answer it"),
+        (State.COMPLETED, None, "closed", None),
+        (State.RUNNING, "join it", "held", "join it"),
+    ],
+)
+def test_the_bead_decides_where_its_end_needs_another_command(
+    state: State, given: str | None, ended: str, wanted: str | None
+) -> None:
+    outcome = replace(OUTCOME, state=state, bead="bd-1", next_action=given)
+    assert advise(outcome, {}, server=SERVER, ended=ended).next_action == wanted
+
+
+@pytest.mark.parametrize("state", State)
+def test_what_the_wait_advises_is_what_the_bead_calls_for(state: State) -> None:
+    """So Slack, which the wait writes to, shows the command of the bead, the terminal and the JSON document."""
+    outcome = replace(OUTCOME, state=state, bead="bd-1")
+    ended = end_of(outcome.as_dict(), sent=True, begun_now=True).state
+    waited = advise(outcome, ASKED, server=SERVER, ended=ended)
+    assert settled(waited.as_dict(), "bd-1", ASKED, ended=ended).next_action == waited.next_action

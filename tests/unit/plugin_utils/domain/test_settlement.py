@@ -22,7 +22,7 @@ def told(state: State, **more: str) -> dict[str, object]:
 @pytest.mark.parametrize("state", State)
 def test_a_bead_that_was_not_told_is_no_success(state: State) -> None:
     failure = TrackerError("bd did not end", reason_code="bd_timeout", next_action="see")
-    outcome = settled(told(state), "bd-1", failure=failure)
+    outcome = settled(told(state), "bd-1", {}, failure=failure)
     assert not outcome.state.good
     assert outcome.state is (State.FAILED if state.good else state)
     assert (outcome.reason_code, outcome.next_action) == ("bead_not_ended", "dx-dispatch --bead bd-1")
@@ -31,7 +31,7 @@ def test_a_bead_that_was_not_told_is_no_success(state: State) -> None:
 
 def test_a_claim_that_was_lost_is_said_with_who_has_it() -> None:
     failure = TrackerError("bd-1 is another's", reason_code="claim_lost", next_action="bd show bd-1")
-    outcome = settled(told(State.COMPLETED), "bd-1", failure=failure)
+    outcome = settled(told(State.COMPLETED), "bd-1", {}, failure=failure)
     assert (outcome.state, outcome.reason_code, outcome.next_action) == (
         State.FAILED,
         "claim_lost",
@@ -40,7 +40,7 @@ def test_a_claim_that_was_lost_is_said_with_who_has_it() -> None:
 
 
 def test_without_an_outcome_it_is_our_own_fault() -> None:
-    outcome = settled({}, "bd-1", ended="held")
+    outcome = settled({}, "bd-1", {}, ended="held")
     assert (outcome.state, outcome.reason_code) == (State.FAILED, "own_fault")
     assert outcome.next_action == "dx-dispatch --bead bd-1"
 
@@ -60,13 +60,14 @@ def test_without_an_outcome_it_is_our_own_fault() -> None:
 def test_the_next_action_goes_on_with_what_became_of_the_bead(
     state: State, ended: str, given: str | None, next_action: str | None
 ) -> None:
-    outcome = settled(told(state, **({"next_action": given} if given else {})), "bd-1", ended=ended)
+    outcome = settled(told(state, **({"next_action": given} if given else {})), "bd-1", {}, ended=ended)
     assert (outcome.state, outcome.bead, outcome.next_action) == (state, "bd-1", next_action)
 
 
 SENT = {
     State.VERIFIED: "closed",
     State.COMPLETED: "closed",
+    State.UNVERIFIED: "blocked",
     State.NO_OP: "blocked",
     State.FAILED: "blocked",
     State.LOST: "blocked",

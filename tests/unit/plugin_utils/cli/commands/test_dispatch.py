@@ -8,25 +8,53 @@ from __future__ import annotations
 import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.cli.commands import dispatch as dispatching
 from ansible_collections.dx.fleet.plugins.plugin_utils.cli.report import outcomes_of
+from ansible_collections.dx.fleet.plugins.plugin_utils.cli.targets import targets_of
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain import identity
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.fleet import VM, Fleet
 from ansible_collections.dx.fleet.plugins.plugin_utils.launch.collected import Collected
 
 from tests.unit.plugin_utils.cli.typed import typed
 
+FLEET = Fleet((VM("epyc6", "http://epyc6:4105"),), default_vm="epyc6")
+
 
 @pytest.mark.parametrize(
-    ("words", "name", "dispatch", "session"),
+    ("words", "name", "dispatch", "session", "again"),
     [
-        (["epyc6", "affordabot", "x"], "job", "job", identity.session_id("job")),
-        (["--all", "affordabot", "x"], "job", "job.epyc6", identity.session_id("job.epyc6")),
-        (["epyc6", "x", "--session", "ses_1"], "job", "job", "ses_1"),
-        (["epyc6", "affordabot", "--bead", "bd-1"], None, None, None),
+        (
+            ["epyc6", "affordabot", "x"],
+            "job",
+            "job",
+            identity.session_id("job"),
+            "dx-dispatch --id job -- epyc6 affordabot x",
+        ),
+        (
+            ["--all", "affordabot", "x"],
+            "job",
+            "job.epyc6",
+            identity.session_id("job.epyc6"),
+            "dx-dispatch --id job.epyc6 -- epyc6 affordabot x",
+        ),
+        (
+            ["epyc6", "x", "--session", "ses_1"],
+            "job",
+            "job",
+            "ses_1",
+            "dx-dispatch --id job --session ses_1 -- epyc6 x",
+        ),
+        (["epyc6", "affordabot", "--bead", "bd-1"], None, None, None, "dx-dispatch --bead bd-1"),
     ],
 )
 def test_a_run_that_broke_off_names_what_it_may_have_begun(
-    words: list[str], name: str | None, dispatch: str | None, session: str | None
+    words: list[str], name: str | None, dispatch: str | None, session: str | None, again: str
 ) -> None:
     (outcome,) = outcomes_of(["epyc6"], Collected(faults={"epyc6": "no memory"}), "again")
-    found = dispatching._finished(outcome, typed(*words), name, "again")
+    options = typed(*words)
+    targets = targets_of(options, FLEET)
+    run = dispatching._Run(
+        dispatching._asked(options, targets, targets.task, name), targets, options.all, name
+    )
+    found = dispatching._finished(outcome, options, run)
     assert (found.reason_code, found.dispatch, found.session) == ("own_fault", dispatch, session)
+    assert found.next_action == again
     assert found.message == (None if dispatch is None else identity.message_id(dispatch))

@@ -148,6 +148,7 @@ class ActionModule(BeadsAction):
         claim: Mapping[str, Any],
         sent: Mapping[str, Any],
         followed: Mapping[str, Any],
+        request: Mapping[str, Any],
         **_: Any,
     ) -> dict[str, Any]:
         """End the claim as the outcome asks for; nothing is written where it goes on."""
@@ -155,20 +156,21 @@ class ActionModule(BeadsAction):
             return {"changed": False, "skipped": True, "msg": "there is no claim to end"}
         bead, found = args["bead"], last_outcome(sent, followed)
         end = end_of(found, sent=bool(returned(sent)), begun_now=claim["changed"] and not claim["continued"])
+        outcome = settled(found, bead, request, ended=end.state)
         result: dict[str, Any] = {"changed": False}
         ended, noted = end.state, None
         if end.state != "held":
             try:
-                result = _told(self.on_tracker(MODULE, _ending(args, end)))
+                result = _told(self.on_tracker(MODULE, _ending(args, end, outcome.next_action)))
             except ModuleFailure as failure:
-                outcome = settled(found, bead, failure=failure)
+                outcome = settled(found, bead, request, failure=failure)
                 if self.telling is not None:
                     self.telling.ended(outcome)
                 return {"changed": False, **self.failed(outcome)}
             noted = result.get("noted")
             ended = ended if noted is None else "noted"
             self._emit(EventKind.CLAIM_ENDED, bead=bead, ended=ended)
-        outcome = settled(found, bead, ended=ended, noted=noted)
+            outcome = settled(found, bead, request, ended=ended, noted=noted)
         if self.telling is not None and end.state == "released":
             subject = self._subject(self.vm, bead, args["dispatch"], outcome.session)
             self.telling.released(subject, end.reason)
@@ -182,9 +184,10 @@ class ActionModule(BeadsAction):
         self.emit(ProgressEvent(self.vm, kind, fields=fields))
 
 
-def _ending(args: Mapping[str, Any], end: End) -> dict[str, Any]:
+def _ending(args: Mapping[str, Any], end: End, next_action: str | None) -> dict[str, Any]:
     """Options that end a claim. The reason becomes an argument of `bd`, and goes into the bead."""
-    options = {**args, "state": end.state, "reason": redact(end.reason)}
+    reason = f"{end.reason}. Next: {next_action}" if next_action and end.state != "closed" else end.reason
+    options = {**args, "state": end.state, "reason": redact(reason)}
     if end.state == "released":
         # Whoever went on with the claim meanwhile may have sent the task.
         options["seen_dispatcher"] = args["seen_dispatcher"] or args["dispatcher"] or this_dispatcher()

@@ -13,7 +13,7 @@ from ansible_collections.dx.fleet.plugins.module_utils.specs import CONNECTION, 
 from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.action import FleetAction
 from ansible_collections.dx.fleet.plugins.plugin_utils.beads.dispatcher import this_dispatcher
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import UsageError
-from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import State
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Outcome, State
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.precedence import (
     follow_options,
     of_request_for_wait,
@@ -21,7 +21,8 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.domain.precedence import 
 
 with suppress(ImportError):  # FleetAction.run says what is missing
     from ansible_collections.dx.fleet.plugins.plugin_utils.beads.heartbeat import beating
-    from ansible_collections.dx.fleet.plugins.plugin_utils.domain.next_action import advise
+    from ansible_collections.dx.fleet.plugins.plugin_utils.domain.next_action import Server, advise
+    from ansible_collections.dx.fleet.plugins.plugin_utils.domain.settlement import end_of
     from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.client import OpenCode
     from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait import Limits, Target, wait_for
 
@@ -66,7 +67,7 @@ class ActionModule(FleetAction):
             if any(outcome.state is State.COMPLETED for members in found.values() for outcome in members):
                 await asyncio.gather(*(heart.beat(CHECKED_WITHIN_S) for heart in hearts))
         outcomes = [
-            advise(outcome, url, secrets[url]).with_(bead=bead)
+            _advised(outcome.with_(bead=bead), args["request"], Server(url, secrets[url]))
             for url, members in found.items()
             for outcome, bead in zip(members, beads[url], strict=True)
         ]
@@ -79,6 +80,12 @@ class ActionModule(FleetAction):
             result["msg"] = f"{(bad or outcomes)[0].vm}: {result['msg']}"  # the task's host may be another
             return {"changed": False, **result, "outcomes": [outcome.as_dict() for outcome in outcomes]}
         return {"changed": False, **result, "outcome": outcomes[0].as_dict()}
+
+
+def _advised(outcome: Outcome, asked: Mapping[str, Any], server: Server) -> Outcome:
+    """The outcome with the command to run next, the same that the end of its bead will call for."""
+    ended = end_of(outcome.as_dict(), sent=True, begun_now=True).state if outcome.bead is not None else None
+    return advise(outcome, asked, server=server, ended=ended)
 
 
 def _target(wanted: Mapping[str, Any]) -> Target:

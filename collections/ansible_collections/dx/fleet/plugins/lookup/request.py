@@ -22,6 +22,8 @@ description:
   - C(agent), C(model), C(title), C(permission) - As of M(dx.fleet.opencode_dispatch).
   - C(dx_timeout), or C(timeout); C(stall_timeout), C(max_cost), C(max_steps), C(server_grace) - As of
     M(dx.fleet.opencode_wait). C(preflight_timeout) - As of M(dx.fleet.opencode_dispatch).
+  - C(dx_slack), C(dx_inventory) - What C(dx-dispatch) was given as C(--slack) and C(--inventory), for the command that
+    a person is told to run next.
   - C(no_wait) - Return as soon as the task is sent.
 """
 
@@ -47,8 +49,12 @@ from typing import Any
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.precedence import REQUEST_NAMES
 
-# Ansible warns of a variable that is called timeout.
-_OTHER_NAMES = {"timeout": ("dx_timeout", "timeout")}
+# Ansible warns of a variable that is called timeout. The others are names that a person may use for more.
+_OTHER_NAMES = {
+    "timeout": ("dx_timeout", "timeout"),
+    "slack": ("dx_slack",),
+    "inventory": ("dx_inventory",),
+}
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]

@@ -1,79 +1,188 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command that a person runs next, for each outcome that leaves them something to do."""
+"""The command that a person runs next. It is decided here alone, so that the terminal, the JSON document, the
+bead and Slack show the same one, with every option that the run had.
+
+``asked`` is what the run was asked for, by the names of :data:`~.precedence.REQUEST_NAMES`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from ..text.shell import command_line
 from . import identity
 from .outcome import Outcome, State
 from .request import Request
 
-__all__ = ["advise", "dispatch_command", "reattach_command"]
+__all__ = [
+    "Server",
+    "advise",
+    "bead_command",
+    "dispatch_command",
+    "join_command",
+    "send_command",
+    "show_bead_command",
+]
 
 LONG = 1000  # characters of a task that a pasted command may hold
 
+Asked = Mapping[str, Any]
 
-def advise(outcome: Outcome, url: str, password_env: str | None = None) -> Outcome:
-    """The outcome with its ``next_action``; one that it already has is kept.
+# What is asked for -> the option of dx-dispatch. The first are needed by whoever follows, the others to send.
+_FOLLOWING = {
+    "timeout": "--timeout",
+    "stall_timeout": "--stall-timeout",
+    "max_cost": "--max-cost",
+    "max_steps": "--max-steps",
+    "inventory": "--inventory",
+}
+_SENDING = {
+    "agent": "--agent",
+    "model": "--model",
+    "title": "--title",
+    "preflight_timeout": "--preflight-timeout",
+}
+_OF_A_BEAD = {"branch": "--branch"}
+
+
+@dataclass(frozen=True)
+class Server:
+    """A VM's OpenCode server; ``password_env`` names the environment variable that holds its password."""
+
+    url: str
+    password_env: str | None = None
+
+
+def advise(
+    outcome: Outcome, asked: Asked, *, server: Server | None = None, ended: str | None = None
+) -> Outcome:
+    """The outcome with its ``next_action``.
 
     Args:
-        outcome: An outcome with its VM and session.
-        url: The VM's server.
-        password_env: Environment variable that holds the server's password, if it has one.
+        outcome: An outcome. What it advises already is kept, unless its bead needs another thing.
+        asked: What the run was asked for.
+        server: The VM's server.
+        ended: What becomes of the claim of its bead: ``closed``, ``blocked``, ``released`` or ``held``.
     """
-    if outcome.next_action is not None or outcome.state.good:
+    if outcome.state.good:
         return outcome
-    return outcome.with_(next_action=_command(outcome, url, password_env))
+    return outcome.with_(next_action=_next(outcome, asked, server, ended))
 
 
-def reattach_command(vm: str, dispatch: str, session: str | None = None, options: Sequence[str] = ()) -> str:
-    """The command that joins a dispatch again, or reports it.
+def send_command(asked: Asked, vm: str | None, dispatch: str) -> str:
+    """The command that dispatches under the same id: whatever arrived already is not sent again.
 
     Args:
-        vm: Its VM.
+        asked: What the run was asked for.
+        vm: The VM; None for all of them.
+        dispatch: The id.
+    """
+    words = [*_begin(vm), "--id", dispatch, *_session(asked), *_options(asked, _FOLLOWING | _SENDING)]
+    return _with_task(words, asked, vm)
+
+
+def join_command(asked: Asked, vm: str | None, dispatch: str, session: str | None = None) -> str:
+    """The command that joins a dispatch, or reports it, and sends nothing.
+
+    Args:
+        asked: What the run was asked for.
+        vm: Its VM; None for all of them.
         dispatch: Its id.
         session: Its session; named in the command only where it was resumed, else it follows from the id.
-        options: Further options.
     """
     resumed = session is not None and session != identity.session_id(dispatch)
-    words = [
-        "dx-dispatch",
-        vm,
-        "--id",
-        dispatch,
-        *(["--session", session or ""] if resumed else []),
-        *options,
-    ]
-    return command_line(words)
+    words = [*_begin(vm), *([vm] if vm else []), "--id", dispatch]
+    words += ["--session", session or ""] if resumed else []
+    return command_line([*words, *_options(asked, _FOLLOWING)])
+
+
+def bead_command(asked: Asked, bead: str, vm: str | None = None, *, retry: bool = False) -> str:
+    """The command that goes on with a bead, or tries a blocked one again, on the VM that its claim names.
+
+    Args:
+        asked: What the run was asked for.
+        bead: The bead.
+        vm: The VM, for a task other than the bead's text.
+        retry: Whether it is blocked.
+    """
+    words = ["dx-dispatch", "--retry" if retry else "--bead", bead]
+    words += _options(asked, _FOLLOWING | _SENDING | _OF_A_BEAD)
+    words += [f"--{name}" for name in ("force", "takeover") if _is_on(asked.get(name))]
+    if asked.get("task") is None or vm is None or not (_where(asked) or asked.get("session")):
+        return command_line(words)
+    return _with_task([*words, *_session(asked)], asked, vm)
+
+
+def show_bead_command(bead: str) -> str:
+    """The command that shows a bead to a person, who then decides."""
+    return command_line(["bd", "show", bead])
 
 
 def dispatch_command(request: Request) -> str:
-    """The command that dispatches a request under its id: whatever arrived already is not sent again."""
-    words = ["dx-dispatch", "--id", request.dispatch]
-    for option, value in (
-        ("--session", request.resume),
-        ("--agent", request.agent),
-        ("--model", request.model),
-    ):
-        words += [option, value] if value is not None else []
-    where = request.repo or request.directory
-    task = request.task if len(request.task) <= LONG else "-"
-    positional = [request.vm, *([where] if where else []), *([task] if task else [])]
-    return command_line([*words, "--", *positional]) + (" <TASK_FILE" if task == "-" else "")
+    """The command that sends a request again: by its bead, else under its id."""
+    asked = request.as_asked()
+    if request.bead is not None:
+        return bead_command(request.asked, request.bead, request.vm)
+    return send_command(asked, request.vm, request.dispatch)
 
 
-def _command(outcome: Outcome, url: str, password_env: str | None) -> str | None:
-    if outcome.vm is None or outcome.session is None:
-        return None
-    if outcome.state is State.NEEDS_INPUT:
-        secret = f'OPENCODE_SERVER_PASSWORD="${password_env}" ' if password_env else ""
-        return secret + command_line(["opencode", "attach", url, "--session", outcome.session])
+def _next(outcome: Outcome, asked: Asked, server: Server | None, ended: str | None) -> str | None:
+    if outcome.state is State.NEEDS_INPUT and (given := outcome.next_action or _attach(outcome, server)):
+        return given
+    if outcome.bead is not None and ended in ("blocked", "held"):
+        return bead_command(asked, outcome.bead, outcome.vm, retry=ended == "blocked")
+    if outcome.next_action is not None or outcome.vm is None or outcome.session is None:
+        return outcome.next_action
     unfinished = outcome.state is State.UNREACHABLE or outcome.reason_code.endswith("_unconfirmed")
     if unfinished and outcome.dispatch is not None:
-        return reattach_command(outcome.vm, outcome.dispatch, outcome.session)
-    words = ["dx-dispatch", outcome.vm, *([outcome.repo] if outcome.repo else [])]
-    return command_line([*words, "Continue work", "--session", outcome.session])
+        return join_command(asked, outcome.vm, outcome.dispatch, outcome.session)
+    words = ["dx-dispatch", outcome.vm, *([outcome.repo] if outcome.repo else []), "Continue work"]
+    return command_line(
+        [*words, "--session", outcome.session, *_options(asked, _FOLLOWING | _SENDING, new=False)]
+    )
+
+
+def _attach(outcome: Outcome, server: Server | None) -> str | None:
+    if server is None or outcome.session is None:
+        return None
+    secret = f'OPENCODE_SERVER_PASSWORD="${server.password_env}" ' if server.password_env else ""
+    return secret + command_line(["opencode", "attach", server.url, "--session", outcome.session])
+
+
+def _begin(vm: str | None) -> list[str]:
+    return ["dx-dispatch"] if vm is not None else ["dx-dispatch", "--all"]
+
+
+def _session(asked: Asked) -> list[str]:
+    return ["--session", str(asked["session"])] if asked.get("session") is not None else []
+
+
+def _where(asked: Asked) -> str | None:
+    return asked.get("repo") or asked.get("directory")
+
+
+def _options(asked: Asked, names: Mapping[str, str], *, new: bool = True) -> list[str]:
+    """The options as they are typed; ``new``: of a new session, which alone can have a title."""
+    words = []
+    for name, option in names.items():
+        value = asked.get(name)
+        if value is not None and (new or name != "title"):
+            words += [option, f"{value:.15g}" if isinstance(value, float) else str(value)]
+    if asked.get("slack") is not None:
+        words.append("--slack" if _is_on(asked["slack"]) else "--no-slack")
+    return words
+
+
+def _with_task(words: list[str], asked: Asked, vm: str | None) -> str:
+    task = asked.get("task")
+    shown = None if task is None else task if len(task) <= LONG else "-"
+    positional = [word for word in (vm, _where(asked), shown) if word]
+    return command_line([*words, "--", *positional]) + (" <TASK_FILE" if shown == "-" else "")
+
+
+def _is_on(value: object) -> bool:
+    return str(value).lower() in ("true", "yes", "1", "on")

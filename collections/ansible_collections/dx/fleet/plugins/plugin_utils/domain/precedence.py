@@ -49,7 +49,11 @@ _FOR_DISPATCH = (
 _FOR_WAIT = ("timeout", "stall_timeout", "max_cost", "max_steps", "server_grace")
 _FOR_CLAIM = ("bead", "orchestrator", "session", "branch", "retry", "force", "takeover")
 
-REQUEST_NAMES = tuple(dict.fromkeys(("id", "any_vm", *_FOR_DISPATCH, *_FOR_WAIT, *_FOR_CLAIM)))
+_FOR_NEXT_ACTION = ("slack", "inventory")
+
+REQUEST_NAMES = tuple(
+    dict.fromkeys(("id", "any_vm", *_FOR_NEXT_ACTION, *_FOR_DISPATCH, *_FOR_WAIT, *_FOR_CLAIM))
+)
 """What a run can be asked for."""
 
 

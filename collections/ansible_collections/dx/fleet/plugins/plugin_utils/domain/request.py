@@ -32,12 +32,13 @@ class Request:
     ``model`` is ``provider/model``; ``permission`` are OpenCode's rules (``permission``, ``pattern``,
     ``action``), the last match wins; a VM that is not ``enabled`` takes nothing new; ``max_concurrent`` is
     the VM's capacity in busy sessions. ``join``: what was sent under its id is followed, whatever it
-    was.
+    was. ``asked`` is what the whole run was asked for, for the command that asks for it again.
     """
 
     dispatch: str
     task: str
     vm: str
+    bead: str | None = None
     repo: str | None = None
     directory: str | None = None
     resume: str | None = None
@@ -49,6 +50,7 @@ class Request:
     max_concurrent: int | None = None
     join: bool = False
     resolution: Resolution = field(default_factory=Resolution)
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_options(cls, args: Mapping[str, Any], vm: str) -> Request:
@@ -65,6 +67,7 @@ class Request:
             else identity.new_dispatch_id(),
             task=check_task(task) if task else "",
             vm=vm,
+            bead=args["bead"],
             repo=args["repo"],
             directory=args["directory"],
             resume=args["session"],
@@ -76,7 +79,21 @@ class Request:
             max_concurrent=args["max_concurrent"],
             join=args["join"],
             resolution=Resolution(repos=args["repos"], repos_root=args["repos_root"]),
+            asked=args["request"],
         )
+
+    def as_asked(self) -> dict[str, Any]:
+        """What the run was asked for, with what holds for this VM."""
+        own = {
+            "task": self.task or None,
+            "repo": self.repo,
+            "directory": self.directory,
+            "session": self.resume,
+            "agent": self.agent,
+            "model": self.model,
+            "title": self.title,
+        }
+        return {**self.asked, **own}
 
     @property
     def session(self) -> str:

@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..text.shell import command_line
 from .errors import FleetError
+from .next_action import advise, bead_command, show_bead_command
 from .outcome import Outcome, State
 
 __all__ = ["End", "end_of", "settled"]
 
 _CLOSED = ("verified", "completed")
-_BLOCKED = ("failed", "lost", "aborted", "stalled", "timed_out", "no_op")
+_BLOCKED = ("failed", "lost", "aborted", "stalled", "timed_out", "no_op", "unverified")
 REASON_LIMIT = 1000  # characters
 
 
@@ -53,6 +53,7 @@ def end_of(outcome: Mapping[str, Any], *, sent: bool, begun_now: bool) -> End:
 def settled(
     told: Mapping[str, Any],
     bead: str,
+    asked: Mapping[str, Any],
     *,
     ended: str | None = None,
     noted: str | None = None,
@@ -63,6 +64,7 @@ def settled(
     Args:
         told: The outcome as plain data; empty where there was none.
         bead: The bead.
+        asked: What the run was asked for.
         ended: What the claim became: ``closed``, ``blocked``, ``released`` or ``held``.
         noted: The status that somebody gave the bead in the middle of the dispatch. It stays, and the result
             is a note in the bead.
@@ -73,22 +75,18 @@ def settled(
     else:
         outcome = Outcome.from_dict(told)
     outcome = outcome.with_(bead=bead)
-    again = command_line(["dx-dispatch", "--bead", bead])
     if failure is not None:
+        lost = failure.reason_code == "claim_lost"
         return outcome.with_(
             state=State.FAILED if outcome.state.good else outcome.state,
-            reason_code="bead_not_ended" if failure.reason_code != "claim_lost" else "claim_lost",
+            reason_code="claim_lost" if lost else "bead_not_ended",
             message_to_human=f"{outcome.message_to_human}; but bead {bead} was not told: {failure.message}",
-            next_action=again if failure.reason_code != "claim_lost" else failure.next_action,
+            next_action=failure.next_action if lost else bead_command(asked, bead, outcome.vm),
         )
     if noted is not None:
         return outcome.with_(
             message_to_human=f"{outcome.message_to_human}; bead {bead} was changed meanwhile and stays as it"
             f" is ({noted}), with a note of this result",
-            next_action=command_line(["bd", "show", bead]),
+            next_action=show_bead_command(bead),
         )
-    if ended == "held" and not (outcome.state is State.NEEDS_INPUT and outcome.next_action):
-        return outcome.with_(next_action=again) if outcome.state is not State.RUNNING else outcome
-    if ended == "blocked":
-        return outcome.with_(next_action=command_line(["dx-dispatch", "--retry", bead]))
-    return outcome
+    return advise(outcome, asked, ended=ended)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 from ...domain import identity
+from ...domain.next_action import bead_command, join_command, send_command
 from ...domain.orchestrator import orchestrator_of
 from ...domain.outcome import ExitCode, Outcome, State
 from ...domain.task import MAX_TASK_BYTES, check_task
@@ -17,7 +19,6 @@ from ...launch.collected import Collected
 from ...launch.in_process import InProcess
 from ...launch.interrupt import leaving_by
 from ...launch.playbook_run import PlaybookRun
-from ...text.shell import command_line
 from ..command import Command
 from ..dispatch_options import EXAMPLES, USAGE, DispatchOptions
 from ..fleet_source import find_fleet
@@ -39,11 +40,12 @@ def dispatch(options: DispatchOptions) -> Report:
     targets = targets_of(options, fleet)
     task = _task(targets)
     name = _name(options)
+    run = _Run(_asked(options, targets, task, name), targets, options.all, name)
     audit = Audit(options, fleet)
     playbook = PlaybookRun(
         "dispatch",
         inventory,
-        variables=_variables(options, targets, task, name),
+        variables=_variables(run.asked),
         hosts=len(targets.vms),
         check=options.dry_run,
         verbosity=0 if options.json else options.verbose,
@@ -54,21 +56,15 @@ def dispatch(options: DispatchOptions) -> Report:
 
         def detach() -> int:
             followed.close()
-            left = _detached(options, targets, name, launcher.so_far(), followed.sent)
+            left = _detached(options, run, launcher.so_far(), followed.sent)
             return show(left, options.json)
 
         with leaving_by(detach):
             collected = launcher.run(playbook, followed.take)
-    whole = _command(options, targets, name, with_task=True)
     vms = [collected.elsewhere.get(vm, vm) for vm in targets.vms]
     outcomes = [
-        _finished(outcome, options, name, whole).with_(bead=options.any_bead)
-        for outcome in outcomes_of(vms, collected, whole)
-    ]
-    rejoin = _command(options, targets, name, with_task=False)
-    outcomes = [
-        outcome.with_(next_action=rejoin) if outcome.reason_code == "server_silent" else outcome
-        for outcome in outcomes
+        _finished(outcome, options, run).with_(bead=options.any_bead)
+        for outcome in outcomes_of(vms, collected, run.again(with_task=True))
     ]
     counted = audit.counted(outcomes)
     return Report(graded(counted), counted)
@@ -85,10 +81,8 @@ def _name(options: DispatchOptions) -> str | None:
     return identity.new_dispatch_id() if options.any_bead is None else None
 
 
-def _variables(
-    options: DispatchOptions, targets: Targets, task: str | None, name: str | None
-) -> dict[str, Any]:
-    """The playbook's variables; what was not given is left out, so that its defaults hold."""
+def _asked(options: DispatchOptions, targets: Targets, task: str | None, name: str | None) -> dict[str, Any]:
+    """What the run is asked for; what was not given is left out, so that the modules' defaults hold."""
     bead = (
         {}
         if options.any_bead is None
@@ -111,14 +105,22 @@ def _variables(
         "agent": options.agent,
         "model": options.model,
         "title": options.title,
-        "dx_timeout": options.timeout,  # Ansible warns of a variable that is called timeout
+        "timeout": options.timeout,
         "stall_timeout": options.stall_timeout,
         "max_cost": options.max_cost,
         "max_steps": options.max_steps,
         "preflight_timeout": options.preflight_timeout,
         "no_wait": options.no_wait,
+        "slack": options.slack,
+        "inventory": None if options.inventory is None else str(options.inventory),
     }
     return {key: value for key, value in given.items() if value is not None}
+
+
+def _variables(asked: dict[str, Any]) -> dict[str, Any]:
+    """The variables of the playbook: Ansible warns of one that is called timeout."""
+    own = ("timeout", "slack", "inventory")
+    return {f"dx_{name}" if name in own else name: value for name, value in asked.items()}
 
 
 def _task(targets: Targets) -> str | None:
@@ -142,57 +144,53 @@ def _ids(vm: str, options: DispatchOptions, name: str | None) -> dict[str, str]:
     return {"dispatch": own, "session": session, "message": identity.message_id(own)}
 
 
-def _finished(outcome: Outcome, options: DispatchOptions, name: str | None, again: str) -> Outcome:
+def _finished(outcome: Outcome, options: DispatchOptions, run: _Run) -> Outcome:
     """The outcome, unless the run broke off before it was known."""
+    vm = outcome.vm or ""
     if outcome.reason_code == OWN_FAULT and outcome.dispatch is None:
-        return outcome.with_(**_ids(outcome.vm or "", options, name))
+        return outcome.with_(**_ids(vm, options, run.name), next_action=run.again(vm, with_task=True))
     expected = {State.PLANNED: options.dry_run, State.RUNNING: options.no_wait or options.dry_run}
     if expected.get(outcome.state, True):
         return outcome
-    fault = own_fault(outcome.vm or "", "its run ended before the outcome was known", again)
+    again = run.again(vm, with_task=True)
+    fault = own_fault(vm, "its run ended before the outcome was known", again)
     return fault.with_(session=outcome.session, message=outcome.message, dispatch=outcome.dispatch)
 
 
-def _command(options: DispatchOptions, targets: Targets, name: str | None, *, with_task: bool) -> str:
-    """This command again, for the same dispatch: with the task it also sends what is missing."""
-    words = ["dx-dispatch"] + ["--all"] * options.all
-    words += ["--id", name] if name is not None else []
-    words += ["--bead", options.any_bead] if options.any_bead is not None else []
-    given: list[tuple[str, object]] = [
-        ("--session", options.session),
-        ("--timeout", options.timeout),
-        ("--stall-timeout", options.stall_timeout),
-        ("--max-cost", options.max_cost),
-        ("--max-steps", options.max_steps),
-        ("--inventory", options.inventory),
-    ]
-    if with_task:
-        given += [("--agent", options.agent), ("--model", options.model), ("--title", options.title)]
-    for option, value in given:
-        if value is not None:
-            words += [option, f"{value:g}" if isinstance(value, float) else str(value)]
-    positional = [] if options.all else [targets.vms[0]]
-    if with_task:
-        positional += [word for word in (targets.repo, targets.task) if word is not None]
-    shown = command_line([*words, *(["--"] if with_task else []), *positional])
-    return f"{shown} <TASK_FILE" if with_task and targets.task == "-" else shown
+@dataclass(frozen=True)
+class _Run:
+    """What is run, and the command that runs it again for the same dispatch."""
+
+    asked: dict[str, Any]
+    targets: Targets
+    everywhere: bool
+    name: str | None
+
+    def again(self, vm: str | None = None, *, with_task: bool) -> str:
+        """The command, for one VM or for all of the run; with the task it also sends what is missing."""
+        vm = vm or (None if self.everywhere else self.targets.vms[0])
+        if self.name is None:
+            return bead_command(self.asked, self.asked["bead"], vm)
+        own = identity.dispatch_id_on(vm, self.name, named=not self.everywhere) if vm else self.name
+        if with_task:
+            return send_command(self.asked, vm, own)
+        return join_command(self.asked, vm, own, self.asked.get("session"))
 
 
-def _detached(
-    options: DispatchOptions,
-    targets: Targets,
-    name: str | None,
-    collected: Collected,
-    sent: set[str],
-) -> Report:
+def _detached(options: DispatchOptions, run: _Run, collected: Collected, sent: set[str]) -> Report:
     """A person pressed Ctrl-C: the remote work goes on, and the last line says how to join it again."""
     told = {vm: Outcome.from_dict(data) for vm, data in collected.outcomes.items()}
     arrived = sent | {vm for vm, outcome in told.items() if outcome.state is not State.PLANNED}
-    again = _command(options, targets, name, with_task=not arrived.issuperset(targets.vms))
-    vms = [collected.elsewhere.get(vm, vm) for vm in targets.vms]
     outcomes = [
-        _left(vm, told.get(vm), _ids(vm, options, name), again).with_(bead=options.any_bead) for vm in vms
+        _left(
+            vm,
+            told.get(vm),
+            _ids(vm, options, run.name),
+            run.again(vm, with_task=vm not in arrived),
+        ).with_(bead=options.any_bead)
+        for vm in (collected.elsewhere.get(vm, vm) for vm in run.targets.vms)
     ]
+    again = run.again(with_task=not arrived.issuperset(outcome.vm for outcome in outcomes))
     lines = ("Detached; what was sent goes on. To join it again:", again)
     return Report(ExitCode.DETACHED, outcomes, lines, summaries=False)
 
