@@ -30,6 +30,10 @@ class ManualClock:
         self.now += seconds
         await asyncio.sleep(0)
 
+    def block(self, seconds: float) -> None:
+        self.slept_s += seconds
+        self.now += seconds
+
 
 class Leaps:
     """Real time, and leaps forward in it."""
@@ -49,3 +53,6 @@ class Leaps:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    def block(self, seconds: float) -> None:
+        time.sleep(seconds)

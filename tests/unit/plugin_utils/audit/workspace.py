@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.delivery import Delivery
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.errors import Ambiguous, SlackError
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.message import SlackMessage
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.pace import Clock, Pace
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.pace import Pace
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.port import Found, Page, Posted
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox
 
-__all__ = ["CHANNEL", "Deliverer", "Died", "Kept", "Time", "Workspace"]
+from tests.unit.clock import ManualClock
+
+__all__ = ["CHANNEL", "Deliverer", "Died", "Kept", "Workspace"]
 
 CHANNEL = "C1"
 
@@ -44,21 +46,11 @@ class Kept:
         return "\n".join(shown or [self.message.text]).split("\n")
 
 
-class Time(Clock):
-    """Goes on only where it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def time(self) -> float:
-        return self.now
-
-
 class Workspace:
     """Slack. ``script`` holds what the next calls do: None works, an error is raised, and
     :meth:`lost` and :meth:`dying` let the call succeed first."""
 
-    def __init__(self, clock: Time) -> None:
+    def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
         self.kept: list[Kept] = []
         self.calls: list[tuple[str, float]] = []

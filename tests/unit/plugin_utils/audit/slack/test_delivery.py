@@ -27,7 +27,8 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Evi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.plugin_utils.audit.workspace import CHANNEL, Deliverer, Died, Time, Workspace
+from tests.unit.clock import ManualClock
+from tests.unit.plugin_utils.audit.workspace import CHANNEL, Deliverer, Died, Workspace
 
 NEW = "01M84H6478VVE56E3XRV0CR3AN"
 SUBJECT = Subject(NEW, vm="epyc6", repo="affordabot", session="ses_abc", orchestrator="claude-code@macmini")
@@ -61,7 +62,7 @@ class Office:
     """An outbox, the workspace that it is delivered to, and its deliverer."""
 
     def __init__(self, directory: Path) -> None:
-        self.clock = Time()
+        self.clock = ManualClock()
         self.slack = Workspace(self.clock)
         self.outbox = Outbox(directory / "state" / "outbox.db")
         self.deliverer = Deliverer(self.outbox, self.slack)
@@ -278,7 +279,9 @@ def faults(slack: Workspace) -> dict[str, object]:
 
 
 @settings(max_examples=60)
-@given(st.lists(st.sampled_from(["ok", "ok", *faults(Workspace(Time()))]), max_size=12), st.integers(0, 3))
+@given(
+    st.lists(st.sampled_from(["ok", "ok", *faults(Workspace(ManualClock()))]), max_size=12), st.integers(0, 3)
+)
 def test_whatever_happens_all_is_told_once_and_in_order(
     tmp_path_factory: pytest.TempPathFactory, steps: list[str], early: int
 ) -> None:

@@ -27,6 +27,10 @@ class Clock(Protocol):
         """Pause this task; the others go on."""
         ...
 
+    def block(self, seconds: float) -> None:
+        """Pause this thread and all in it: only where no event loop runs."""
+        ...
+
 
 class SystemClock:
     """The clock of this machine."""
@@ -39,6 +43,9 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    def block(self, seconds: float) -> None:
+        time.sleep(seconds)
 
 
 SYSTEM_CLOCK: Clock = SystemClock()

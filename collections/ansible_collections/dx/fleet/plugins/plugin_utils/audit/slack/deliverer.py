@@ -15,11 +15,11 @@ import logging
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from ...config.slack import AuditConfig
+from ...domain.clock import SYSTEM_CLOCK, Clock
 from ...domain.errors import AuditError
 from ...text.redact import redact
 from ..store.lease import Lease
@@ -50,6 +50,7 @@ class Deliverer:
         report: Called with one line about what somebody must mend.
         lease: The delivery lock, where it is held already.
         pace: How fast.
+        clock: The time.
     """
 
     def __init__(
@@ -60,11 +61,13 @@ class Deliverer:
         report: Callable[[str], None],
         lease: Lease | None = None,
         pace: Pace | None = None,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._outbox = outbox
         self._report = report
         self._lease = lease or Lease(outbox.path)
-        self._delivery = Delivery(outbox, slack, report=report, pace=pace)
+        self._delivery = Delivery(outbox, slack, report=report, pace=pace, clock=clock)
+        self._clock = clock
         self._begun = False
         self._reported: set[str] = set()
 
@@ -74,10 +77,10 @@ class Deliverer:
             while True:
                 if self._lease.is_wanted():
                     self._lease.give_back()
-                    await asyncio.sleep(WAITING_POLL_S)
+                    await self._clock.sleep(WAITING_POLL_S)
                     continue
                 pause = _pause(await self._turn()) if self._lease.take() else WAITING_POLL_S
-                await asyncio.sleep(pause)
+                await self._clock.sleep(pause)
         finally:
             self._lease.give_back()
 
@@ -99,10 +102,10 @@ class Deliverer:
             self._lease.give_back()
 
     async def _until_idle(self, idle_s: float, give_up_s: float) -> None:
-        busy_at = worked_at = time.monotonic()
+        busy_at = worked_at = self._clock.monotonic()
         while True:
             wait = await self._turn()
-            now = time.monotonic()
+            now = self._clock.monotonic()
             if wait is not None:
                 busy_at = now
             if not self._delivery.failing:
@@ -111,7 +114,7 @@ class Deliverer:
                 return
             if self._lease.is_wanted() or (self._delivery.failing and self._delivery.only_held()):
                 return
-            await asyncio.sleep(_pause(wait))
+            await self._clock.sleep(_pause(wait))
 
     def _is_useless(self) -> bool:
         """Whether another process should go on, or none, as a call would fail again."""
@@ -119,7 +122,7 @@ class Deliverer:
 
     async def until_delivered(self, timeout_s: float) -> bool:
         """Deliver all that there is now; see :func:`deliver_now`. Another process that delivers gives way."""
-        give_up = time.monotonic() + timeout_s
+        give_up = self._clock.monotonic() + timeout_s
         try:
             await self._begin()
             while True:
@@ -129,9 +132,9 @@ class Deliverer:
                 counts = self._outbox.counts()
                 if wait is None or (not counts.pending and (elsewhere or counts.held)):
                     return not counts.pending and not counts.held
-                if time.monotonic() + wait > give_up:
+                if self._clock.monotonic() + wait > give_up:
                     return False
-                await asyncio.sleep(wait)
+                await self._clock.sleep(wait)
         finally:
             self._lease.give_back()
 

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 
+from ...domain.clock import SYSTEM_CLOCK, Clock
 from ...domain.event_kind import EventKind
 from ..facts.event import AuditEvent
 from ..facts.status import status_of
@@ -21,7 +22,7 @@ from ..store.records import Channel, DeliveryState, Record, Thread
 from .errors import Ambiguous, Held, RetryLater
 from .head import Head
 from .mending import mending
-from .pace import Backoff, Clock, Pace
+from .pace import Backoff, Pace
 from .port import Slack
 from .thread import ThreadDelivery, open_records
 
@@ -56,13 +57,13 @@ class Delivery:
         *,
         report: Callable[[str], None],
         pace: Pace | None = None,
-        clock: Clock | None = None,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._outbox = outbox
         self._ledger = outbox.ledger
         self._report = report
         self._pace = pace or Pace()
-        self._clock = clock or Clock()
+        self._clock = clock
         self._head = Head(self._ledger, slack, self._pace, self._clock)
         self._thread = ThreadDelivery(self._ledger, slack, self._head, self._pace, self._clock)
         self._states: dict[str, _State] = {}

@@ -9,12 +9,13 @@ import hashlib
 import json
 from collections.abc import Iterable
 
+from ...domain.clock import Clock
 from ..facts.status import status_of
 from ..store.ledger import Ledger
 from ..store.records import Record, Thread
 from .errors import Refused, ThreadGone
 from .message import SlackMessage, root
-from .pace import Clock, Pace
+from .pace import Pace
 from .port import Slack
 
 __all__ = ["Head", "digest_of"]

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 
+from ...domain.clock import Clock
 from ...domain.event_kind import EventKind
 from ..store.ledger import Ledger
 from ..store.records import DeliveryState, Record, Thread
 from .errors import Held, ThreadGone
-from .pace import Clock, Pace
+from .pace import Pace
 from .port import Found, Page, Slack
 
 __all__ = ["Lookup"]

@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
-__all__ = ["Backoff", "Clock", "Pace"]
+__all__ = ["Backoff", "Pace"]
 
 
 @dataclass(frozen=True)
@@ -32,14 +31,6 @@ class Pace:
     digest_urgent_s: float = 15.0
     max_pages: int = 10
     max_fallback_level: int = 2
-
-
-class Clock:
-    """The wall clock: what it is used for outlives this process."""
-
-    def time(self) -> float:
-        """Seconds since the epoch."""
-        return time.time()
 
 
 @dataclass

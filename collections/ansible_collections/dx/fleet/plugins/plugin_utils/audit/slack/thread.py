@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from ...domain.clock import Clock
 from ...domain.event_kind import EventKind
 from ..store.ledger import Ledger
 from ..store.records import DeliveryState, Record, Thread
@@ -12,7 +13,7 @@ from .errors import Ambiguous, Held, Refused, RetryLater, SlackError, ThreadGone
 from .head import Head, digest_of
 from .lookup import Lookup
 from .message import reply
-from .pace import Clock, Pace
+from .pace import Pace
 from .port import Slack
 
 __all__ = ["ThreadDelivery", "open_records"]

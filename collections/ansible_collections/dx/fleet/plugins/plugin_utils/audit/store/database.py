@@ -14,12 +14,12 @@ import os
 import shlex
 import sqlite3
 import stat
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ...domain.clock import SYSTEM_CLOCK, Clock
 from ...domain.errors import AuditError
 
 __all__ = ["Database"]
@@ -44,6 +44,7 @@ class Database:
         version: Of the schema.
         migrations: By an older version, the statements that lead to the one that follows it.
         patience_s: How long to wait for other processes.
+        clock: The time.
     """
 
     def __init__(
@@ -54,8 +55,10 @@ class Database:
         migrations: Mapping[int, str] | None = None,
         *,
         patience_s: float = PATIENCE_S,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.path = path
+        self.clock = clock
         self._schema = schema
         self._version = version
         self._migrations = migrations or {}
@@ -103,15 +106,15 @@ class Database:
         Raises:
             AuditError: See :meth:`write`.
         """
-        give_up = time.monotonic() + (self._patience_s if patience_s is None else patience_s)
+        give_up = self.clock.monotonic() + (self._patience_s if patience_s is None else patience_s)
         while True:
             try:
                 return work(self._open())
             except (sqlite3.Error, OSError) as error:
-                if not _is_busy(error) or time.monotonic() >= give_up:
+                if not _is_busy(error) or self.clock.monotonic() >= give_up:
                     self._forget_broken(error)
                     raise self.error(error) from error
-            time.sleep(RETRY_S)
+            self.clock.block(RETRY_S)
 
     def rows(self, statement: str, *values: object) -> Sequence[tuple[Any, ...]]:
         """What a query finds; raises as :meth:`write`."""

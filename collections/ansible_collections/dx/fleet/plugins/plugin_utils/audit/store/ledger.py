@@ -9,7 +9,6 @@ database must not stop it. Reads never wait, as the database is in WAL mode.
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
@@ -193,4 +192,4 @@ class Ledger:
             except AuditError as error:
                 if error.reason_code != "outbox_busy":
                     raise
-            await asyncio.sleep(BUSY_POLL_S)
+            await self._database.clock.sleep(BUSY_POLL_S)

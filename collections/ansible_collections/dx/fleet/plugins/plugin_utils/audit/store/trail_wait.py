@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ...domain.clock import SYSTEM_CLOCK, Clock
 from .outbox import Outbox
 
 __all__ = ["DEFAULT_S", "TrailWait", "Undelivered"]
@@ -35,12 +35,16 @@ class TrailWait:
         outbox: Where it is recorded.
         channel: For which channel.
         start: Starts a deliverer unless one runs.
+        clock: The time.
     """
 
-    def __init__(self, outbox: Outbox, channel: str, start: Callable[[], object]) -> None:
+    def __init__(
+        self, outbox: Outbox, channel: str, start: Callable[[], object], clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         self._outbox = outbox
         self._channel = channel
         self._start = start
+        self._clock = clock
         self._first = outbox.last_seq()
 
     def until_delivered(self, timeout_s: float = DEFAULT_S) -> Undelivered:
@@ -53,22 +57,22 @@ class TrailWait:
         Raises:
             AuditError: The outbox can't be used.
         """
-        began = time.monotonic()
+        began = self._clock.monotonic()
         start_at = began
         while True:
             left = self._outbox.undelivered_since(self._first, self._channel)
             channel = self._outbox.ledger.channel(self._channel)
             if left == (0, 0):
                 return Undelivered(0)
-            now = time.monotonic()
+            now = self._clock.monotonic()
             hopeless = channel.trouble is not None or (
                 timeout_s <= DEFAULT_S
                 and channel.unanswered_since is not None
-                and time.time() - channel.unanswered_since > UNANSWERED_S
+                and self._clock.time() - channel.unanswered_since > UNANSWERED_S
             )
             if hopeless or now - began >= timeout_s:
                 return Undelivered(left[0], channel.trouble)
             if now >= start_at:
                 self._start()
                 start_at = now + START_EVERY_S
-            time.sleep(POLL_S)
+            self._clock.block(POLL_S)
