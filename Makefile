@@ -8,6 +8,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 LINT := .tools/lint
 LOWEST := .tools/lowest
+NEWEST := .tools/newest
 NODE := .tools/nodejs
 NPM := .tools/npm
 SLACK := .tools/slack
@@ -20,7 +21,7 @@ TYPED := -p ansible_collections.dx.fleet.plugins.plugin_utils -p ansible_collect
 
 ELSEWHERE := -p ansible_collections.dx.fleet.plugins.modules -p ansible_collections.dx.fleet.plugins.module_utils
 
-.PHONY: help setup demo test test-lowest soak lint format bench lock clean sshd
+.PHONY: help setup demo test test-lowest test-newest soak lint format bench lock clean sshd
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +40,9 @@ test: setup  ## Run all tests, with coverage
 
 test-lowest: $(LOWEST)/.ready  ## Run the unit tests on the lowest versions of the dependencies
 	@$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider tests/unit
+
+test-newest: $(NEWEST)/.ready  ## Run the unit tests by the newest Python here, with the newest Ansible that it takes
+	@$(NEWEST)/bin/python -m pytest -q -p no:cacheprovider tests/unit $(ARGS)
 
 soak: setup  ## Race for beads, two hundred rounds, and for worktrees, a hundred
 	@DX_SOAK=7 $(PYTEST) -q tests/contract/test_races.py $(ARGS)
@@ -84,6 +88,12 @@ $(LOWEST)/.ready: requirements/lowest.lock tools/python
 	@echo "setup: lowest versions $(LOWEST) ..."
 	@tools/python -m venv $(LOWEST)
 	@$(LOWEST)/bin/python -m pip install -q --disable-pip-version-check -r requirements/lowest.lock
+	@touch $@
+
+$(NEWEST)/.ready: requirements/dev.lock tools/python
+	@echo "setup: newest versions $(NEWEST) ..."
+	@tools/python --newest -m venv $(NEWEST)
+	@$(NEWEST)/bin/python -m pip install -q --disable-pip-version-check -r requirements/dev.lock
 	@touch $@
 
 $(NODE)/.ready: requirements/node.lock tools/python

@@ -98,6 +98,7 @@ def test_the_installed_command_is_the_wheels_own(installed: Path, tmp_path: Path
 
 def test_the_installed_command_helps_and_lists_from_anywhere(installed: Path, tmp_path: Path) -> None:
     assert "dx-dispatch epyc6 affordabot" in run([installed / "dx-dispatch", "--help"], tmp_path)
+    assert run([installed / "dx-fleet", "--version"], tmp_path).startswith("dx-fleet 0.")
     endpoints = CHECKOUT / "inventory" / "vm-endpoints.json"
     listed = run([installed / "dx-fleet", "list", "--json"], tmp_path, DX_VM_ENDPOINTS=str(endpoints))
     assert [vm["vm"] for vm in json.loads(listed)["vms"]] == ["homedesktop", "macmini", "epyc6"]

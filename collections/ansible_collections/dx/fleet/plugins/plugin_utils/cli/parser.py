@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import Field, fields
-from importlib import metadata
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from ..domain.errors import UsageError
 from ..domain.task import is_text
 from .options import Options
 
-__all__ = ["check_words", "did_you_mean", "fill", "parse", "plain_parser", "split_at_dashes"]
+__all__ = ["check_words", "did_you_mean", "fill", "parse", "plain_parser", "split_at_dashes", "version"]
+
+GALAXY = Path(__file__).parents[3] / "galaxy.yml"
 
 O = TypeVar("O", bound=Options)  # noqa: E741
 
@@ -27,21 +30,23 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _Version(argparse.Action):
-    """Prints what runs here. Looked up only then: reading the metadata of packages takes a while."""
+    """Prints what runs here."""
 
     def __init__(self, option_strings: Sequence[str], **_: Any) -> None:
         super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help="print the version and exit")
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        print(f"{parser.prog.split()[0]} {_version('dx-fleet')} (ansible-core {_version('ansible-core')})")
+        from ansible.release import __version__ as of_ansible
+
+        python = ".".join(map(str, sys.version_info[:3]))
+        print(f"{parser.prog.split()[0]} {version()} (ansible-core {of_ansible}, Python {python})")
         parser.exit()
 
 
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "of a checkout"
+def version() -> str:
+    """This collection's own version, which is that of the package."""
+    lines = GALAXY.read_text(encoding="utf-8").splitlines()
+    return next(line.split()[1] for line in lines if line.startswith("version:"))
 
 
 def parse(options: type[O], prog: str, argv: Sequence[str], usage: str, epilog: str = "") -> O:

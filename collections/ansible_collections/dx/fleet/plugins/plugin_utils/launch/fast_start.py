@@ -3,9 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What makes the start of a run fast, in one place: the rest of the code reads as if none of it were there.
 
-Each trick stands with what it saves of a run, measured as CPU time of ``dx-fleet status`` of one VM on two
-cores with ansible-core 2.19.14; ``DX_FAST_START=0`` turns all of them off. They reach into Ansible, so each
-is left out where this Ansible is not as it was measured with, and the run is as it is without it.
+Each trick stands with what it saves: CPU time of ``dx-fleet status`` of one VM that is down, with it and
+without, the least of six runs each, ansible-core 2.19.14 on Python 3.11 (0.79 s with all of them).
+``DX_FAST_START=0`` turns all of them off. Most reach into Ansible, so each is left out where this Ansible is
+not as it was measured with, and the run is as it is without it.
 """
 
 from __future__ import annotations
@@ -58,26 +59,29 @@ def _trick(does: Callable[..., None]) -> Callable[..., None]:
 
 @_trick
 def collect_no_garbage() -> None:
-    """Starting makes hundreds of thousands of objects and no garbage."""
+    """0.10 s: starting makes hundreds of thousands of objects and no garbage."""
     gc.disable()
 
 
 @_trick
 def freeze_garbage() -> None:
-    """What is there now stays to the end: no worker need copy its pages because of a collection."""
+    """0.24 s: what is there now stays to the end.
+
+    No collection looks at it, in this process, in a worker (which would copy its pages), or at the end.
+    """
     gc.freeze()
     gc.enable()
 
 
 @_trick
 def cache_the_routing_table() -> None:
-    """Ansible parses 10 000 lines of YAML at each start: its table of moved plugins."""
+    """0.18 s: Ansible parses 10 000 lines of YAML at each start, its table of moved plugins."""
     cache_routing(os.environ)
 
 
 @_trick
 def look_for_results_less_often() -> None:
-    """Ansible looks for results a thousand times a second: 4 % of a core for as long as an agent works.
+    """4 % of a core for as long as an agent works: Ansible looks for results a thousand times a second.
 
     Its option for that has no environment variable.
     """
@@ -90,7 +94,7 @@ def look_for_results_less_often() -> None:
 
 @_trick
 def import_what_workers_need(*, with_beads: bool, with_audit: bool) -> None:
-    """Import the actions' code now, and the callbacks': once for all workers, and from byte code.
+    """0.04 s, of a dispatch 0.06 s: the actions' code, once for all workers and from byte code.
 
     Ansible's collection loader compiles every module from its source (2.19).
     """
@@ -115,10 +119,10 @@ def import_what_workers_need(*, with_beads: bool, with_audit: bool) -> None:
 
 @_trick
 def load_only_plugins_of(inventory: Any) -> None:
-    """Load for the workers the connection plugins that hosts of the inventory use.
+    """0.03 s: for the workers, only the connection plugins that hosts of the inventory use.
 
-    Ansible loads all of them, with all shell and become plugins, to have their options read once (2.19); most
-    of the time goes to PowerShell's. What is left out here loads where it is used.
+    Ansible loads all of them, with all shell and become plugins, to have their options read once (2.19). What
+    is left out here loads where it is used.
     """
     from ansible import constants
     from ansible.executor import playbook_executor
