@@ -42,7 +42,7 @@ test-lowest: $(LOWEST)/.ready  ## Run the unit tests on the lowest versions of t
 	@$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider tests/unit
 
 test-newest: $(NEWEST)/.ready  ## Run the unit tests by the newest Python here, with the newest Ansible that it takes
-	@$(NEWEST)/bin/python -m pytest -q -p no:cacheprovider tests/unit $(ARGS)
+	@$(NEWEST)/bin/python -m pytest -q -p no:cacheprovider $(or $(ARGS),tests/unit)
 
 soak: setup  ## Race for beads, two hundred rounds, and for worktrees, a hundred
 	@DX_SOAK=7 $(PYTEST) -q tests/contract/test_races.py $(ARGS)
