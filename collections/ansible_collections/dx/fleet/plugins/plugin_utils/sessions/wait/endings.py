@@ -86,7 +86,7 @@ class Endings:
             async with asyncio.timeout(pace.ABORT_S):
                 turn = await read_turn(self._server, session, target.message)
                 found = self.judge(turn)
-                answered = found.state is State.COMPLETED and session not in self.outlasted
+                answered = found.finished and session not in self.outlasted
                 if answered and verdict.state is State.NEEDS_INPUT:
                     answered = not await self._family.subagents_at_work(session)
         except OpenCodeError as error:

@@ -155,7 +155,7 @@ class Look:
         follower = self._endings.pending[session]
         turn = await read_turn(self._server, session, follower.target.message)
         verdict = self._endings.judge(turn)
-        if verdict.state is not State.COMPLETED and await self._directories.was_wrong(session):
+        if not verdict.finished and await self._directories.was_wrong(session):
             self._look_now(session)  # it may work elsewhere
             return
         if not turn.over and await self._family_goes_on(session, verdict):

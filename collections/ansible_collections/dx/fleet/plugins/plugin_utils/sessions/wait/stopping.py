@@ -10,7 +10,6 @@ from dataclasses import replace
 
 from ...domain.clock import Clock
 from ...domain.event_kind import EventKind
-from ...domain.outcome import State
 from ...opencode.client import OpenCode
 from ...opencode.errors import AnswerLost, OpenCodeError
 from ..turn import Verdict, read_turn
@@ -78,7 +77,7 @@ class Stopping:
                 if found.settled and not ended:
                     at_work = await self._family.working(session)
                     # Between the last answer and the end of its session nothing more can come.
-                    ended = not at_work or (found.state is State.COMPLETED and at_work == [session])
+                    ended = not at_work or (found.finished and at_work == [session])
                     if not ended and session not in at_work:
                         self._endings.outlasted.add(session)
                 everything = [*turn.messages, *await self._endings.of_subagents(session, turn)]
