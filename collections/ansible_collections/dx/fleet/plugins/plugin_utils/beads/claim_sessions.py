@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..domain.errors import FleetError
+from ..opencode.activity import activity_of_family
 from ..opencode.client import OpenCode
 from ..opencode.errors import NotFound, OpenCodeError
 from ..opencode.reach import check_server
-from ..sessions.survey import live_state
 from ..sessions.turn import Verdict, judge, read_turn
 
 __all__ = ["NO_DISPATCH", "SessionSeen", "look_at_all"]
@@ -87,19 +87,26 @@ async def _look(
         return SessionSeen(
             "unknown", why=f"the claim names none. Next, where nobody works on it: {_freed(claim)}"
         )
+    message = claim["message"] if isinstance(claim["message"], str) else None
     try:
-        session = await server.session(name)
-        states, _, _ = await live_state(server, [session])
-        if session.id in states:
-            return SessionSeen(states[session.id])
-        message = claim["message"] if isinstance(claim["message"], str) else None
-        turn = await read_turn(server, session.id, message)
-        return SessionSeen("idle", verdict=judge(turn.messages))
-    except NotFound:
-        return SessionSeen("gone")
+        return await _seen(server, name, message)
     except OpenCodeError as error:
         return SessionSeen("unknown", why=error.message)
 
 
 def _freed(claim: Mapping[str, Any]) -> str:
     return f"bd update {claim['bead']} -s open -a ''"
+
+
+async def _seen(server: OpenCode, name: str, message: str | None) -> SessionSeen:
+    try:
+        session = await server.session(name)
+    except NotFound:
+        return SessionSeen("gone")
+    activity = await activity_of_family(server, session)
+    if name in activity.states:
+        return SessionSeen(activity.states[name])
+    if activity.unreadable:
+        return SessionSeen("unknown", why="; ".join(activity.unreadable.values()))
+    turn = await read_turn(server, name, message)
+    return SessionSeen("idle", verdict=judge(turn.messages))

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from ..domain.errors import PreflightError
 from ..domain.outcome import State
 from ..domain.request import Request
+from ..opencode.activity import activity_of_family, working_families
 from ..opencode.client import OpenCode
 from ..opencode.errors import ConfigInvalid, NotFound, OpenCodeError, Rejected, ServerFault
 from ..opencode.models import Message, Session
@@ -172,8 +172,7 @@ async def _session_to_resume(server: OpenCode, request: Request) -> Session:
 
 
 async def _check_idle(server: OpenCode, request: Request, session: Session) -> None:
-    status = (await server.statuses(session.directory)).get(session.id)
-    if status is not None and status.type != "idle":
+    if (await activity_of_family(server, session)).states:
         raise PreflightError(
             f"session {session.id} on {request.vm} is busy; OpenCode would merge a second task into its"
             " running turn",
@@ -184,15 +183,7 @@ async def _check_idle(server: OpenCode, request: Request, session: Session) -> N
 
 
 async def _check_capacity(server: OpenCode, request: Request) -> None:
-    sessions = await server.sessions()
-    directories = sorted({session.directory for session in sessions})
-    subagents = {session.id for session in sessions if session.parent is not None}
-    busy = [
-        session
-        for statuses in await asyncio.gather(*map(server.statuses, directories))
-        for session, status in statuses.items()
-        if status.type != "idle" and session not in subagents
-    ]
+    busy = await working_families(server, await server.sessions())
     if request.max_concurrent is not None and len(busy) >= request.max_concurrent:
         raise PreflightError(
             f"{request.vm} is at its capacity: {len(busy)} busy session(s), max_concurrent is"

@@ -5,24 +5,27 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..opencode.activity import Activity, activity_of
 from ..opencode.client import OpenCode
-from ..opencode.errors import OpenCodeError
-from ..opencode.models import Pending, Session
+from ..opencode.errors import OpenCodeError, OwnError
+from ..opencode.models import Session
 from ..opencode.reach import PATIENCE_S, check_server, unusable
-from .pending import is_left_over
 
-__all__ = ["SessionInfo", "Survey", "live_state", "survey"]
+__all__ = ["SessionInfo", "Survey", "survey"]
 
 NEWEST = 100
 
 
 @dataclass(frozen=True)
 class SessionInfo:
-    """``state`` is ``busy``, ``retry``, ``needs_input`` or ``idle``; times are ms since the epoch."""
+    """A session with its subagents. Times are ms since the epoch.
+
+    ``state`` is ``busy``, ``retry``, ``needs_input``, ``idle`` or ``unreadable``: OpenCode can't open its
+    directory, ``why`` says what is wrong.
+    """
 
     session: str
     state: str
@@ -31,6 +34,7 @@ class SessionInfo:
     dispatch: str | None
     created: float
     cost: float
+    why: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Survey:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready form, with the number of sessions in each state."""
-        counts: dict[str, int] = {"busy": 0, "retry": 0, "needs_input": 0, "idle": 0}
+        counts = dict.fromkeys(("busy", "retry", "needs_input", "idle", "unreadable"), 0)
         for session in self.sessions:
             counts[session.state] += 1
         return {
@@ -69,52 +73,44 @@ async def survey(server: OpenCode, vm: str, *, patience_s: float = PATIENCE_S) -
     version = await check_server(server, vm, patience_s=patience_s)
     try:
         home = (await server.paths()).home
-        sessions = [session for session in await server.sessions(NEWEST) if session.parent is None]
-        states, permissions, questions = await live_state(server, sessions)
+        sessions = await server.sessions(NEWEST)
+        activity = await activity_of(server, sessions)
+        roots = [session for session in sessions if session.parent is None]
+        roots += await _older(server, activity, {session.id for session in roots})
     except OpenCodeError as error:
         raise unusable(server, vm, error) from error
     return Survey(
         url=server.url,
         version=version,
         home=home,
-        sessions=tuple(_info(session, states) for session in sessions),
-        permissions=tuple(permissions),
-        questions=tuple(questions),
+        sessions=tuple(_info(session, activity) for session in roots),
+        permissions=activity.permissions,
+        questions=activity.questions,
     )
 
 
-async def live_state(
-    server: OpenCode, sessions: list[Session]
-) -> tuple[dict[str, str], list[dict[str, Any]], list[dict[str, Any]]]:
-    """State of each session that is not idle, and the requests that wait for a person."""
-    states: dict[str, str] = {}
-    permissions: list[dict[str, Any]] = []
-    questions: list[dict[str, Any]] = []
-    for directory in sorted({session.directory for session in sessions}):
-        statuses, asked, questioned = await asyncio.gather(
-            server.statuses(directory), server.permissions(directory), server.questions(directory)
-        )
-        working = {session: status.type for session, status in statuses.items() if status.type != "idle"}
-        states |= working
-        pending: list[tuple[Pending, list[dict[str, Any]]]] = [
-            *((each, permissions) for each in asked),
-            *((each, questions) for each in questioned),
-        ]
-        for request, kept in pending:
-            if request.session in working and not await is_left_over(server, request):
-                states[request.session] = "needs_input"
-                kept.append({"directory": directory, **request.model_dump(mode="json")})
-    return states, permissions, questions
+async def _older(server: OpenCode, activity: Activity, listed: set[str]) -> list[Session]:
+    """The sessions of which a subagent works, though they themselves are not among the newest."""
+    found = []
+    for name in sorted(set(activity.states) - listed):
+        try:
+            found.append(await server.session(name))
+        except OwnError:
+            continue  # deleted meanwhile
+    return found
 
 
-def _info(session: Session, states: dict[str, str]) -> SessionInfo:
+def _info(session: Session, activity: Activity) -> SessionInfo:
     dispatch = session.metadata.get("dx_dispatch")
+    why = activity.unreadable.get(session.directory)
+    idle = "idle" if why is None else "unreadable"
     return SessionInfo(
         session=session.id,
-        state=states.get(session.id, "idle"),
+        state=activity.states.get(session.id, idle),
         title=session.title,
         directory=session.directory,
         dispatch=dispatch if isinstance(dispatch, str) else None,
         created=session.time.created,
         cost=session.cost,
+        why=why,
     )

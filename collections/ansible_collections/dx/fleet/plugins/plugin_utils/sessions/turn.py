@@ -17,6 +17,7 @@ from ..domain import identity
 from ..domain.outcome import Evidence, State, ToolRun
 from ..domain.task import shortened
 from ..opencode.client import OpenCode
+from ..opencode.errors import NotOpenCode
 from ..opencode.models import Message, MessageError, Part
 
 __all__ = ["Turn", "Verdict", "evidence_of", "judge", "read_turn"]
@@ -71,11 +72,22 @@ async def read_turn(server: OpenCode, session: str, message: str | None) -> Turn
         if start is not None:
             return _until_next_turn(found[start:])
         if not page or cursor is None:
-            return Turn([])
+            return await _not_listed(server, session, message)
         if len(found) >= MAX_MESSAGES:
             if message is not None and await server.message(session, message) is None:
                 return Turn([])
             return Turn(found)  # its end is what counts
+
+
+async def _not_listed(server: OpenCode, session: str, message: str | None) -> Turn:
+    """No turn: that a message was never stored is only believed when the server says so of it by name.
+
+    Raises:
+        OpenCodeError: It does not say so.
+    """
+    if message is not None and await server.message(session, message) is not None:
+        raise NotOpenCode(f"{server.url} does not list message {message} of {session}, which it has")
+    return Turn([])
 
 
 def _start(messages: Sequence[Message], message: str | None) -> int | None:

@@ -13,7 +13,7 @@ from ...opencode.client import OpenCode
 from ...opencode.errors import NotFound, OwnError
 from ...opencode.family import DEPTH, descendants_of
 from ...opencode.models import Message, Pending, Session
-from ..pending import is_left_over
+from ...opencode.pending import is_left_over
 
 __all__ = ["Family"]
 

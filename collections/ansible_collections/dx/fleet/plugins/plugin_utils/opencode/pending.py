@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from ..opencode.client import OpenCode
-from ..opencode.models import Pending
+from .client import OpenCode
+from .models import Pending
 
 __all__ = ["is_left_over"]
 
