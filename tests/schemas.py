@@ -66,6 +66,7 @@ class SessionCounts(TypedDict):
     retry: int
     needs_input: int
     idle: int
+    unreadable: int
 
 
 class AskedVM(TypedDict):

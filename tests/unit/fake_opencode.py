@@ -121,6 +121,7 @@ class FakeSession:
     permission: list[dict[str, str]] = field(default_factory=list)
     messages: list[dict[str, Any]] = field(default_factory=list)
     status: dict[str, Any] | None = None
+    cost: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         parent = {"parentID": self.parent} if self.parent else {}
@@ -130,7 +131,7 @@ class FakeSession:
             "title": self.title,
             "metadata": self.metadata,
             "permission": self.permission,
-            "cost": 0,
+            "cost": self.cost,
             "time": {"created": 1, "updated": 1},
             **parent,
         }
@@ -334,7 +335,8 @@ class FakeOpenCode:
                     }
                 )
             case "GET", ["experimental", "session"]:
-                return _json([session.as_dict() for session in reversed(self.sessions.values())])
+                newest = list(reversed(self.sessions.values()))[: int(request.url.params["limit"])]
+                return _json([session.as_dict() for session in newest])
             case "POST", ["api", "session"]:
                 made = self.sessions.setdefault(
                     body["id"], FakeSession(body["id"], body["location"]["directory"])

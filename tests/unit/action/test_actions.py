@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from ansible_collections.dx.fleet.plugins.action import opencode_dispatch, opencode_info, opencode_wait
 from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge import action as ansible_action
+from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.versions import NEWEST_TESTED
 
-from tests.unit.fake_opencode import HOME, URL
+from tests.unit.fake_opencode import HOME, URL, answer, answered_for
 from tests.unit.run_action import Ansible
 
 
@@ -64,6 +65,34 @@ def test_a_dispatch_returns_what_the_wait_needs(ansible: Ansible) -> None:
     assert (found["directory"], found["version"]) == (f"{HOME}/affordabot", "1.18.33")
     assert ansible.fake.stored(found["session"], found["message"]) == ["Run make test"]
     assert (found["outcome"]["state"], found["outcome"]["reason_code"]) == ("running", "sent")
+
+
+def test_the_tries_of_one_task_are_one_dispatch(ansible: Ansible) -> None:
+    """`until`: the answer to the first try is lost for good, though the task arrived."""
+    ansible.fake.add("POST", "/prompt_async$", answered_for(502, b"<html>", "text/html", "after"))
+    ansible.fake.add("GET", "/message/", answer(502, b"<html>", "text/html"), times=1000, after=1)
+    first = ansible.run(opencode_dispatch, repo="affordabot", task="Run make test")
+    assert (first["failed"], first["reason_code"]) == (True, "effect_unknown")
+    ansible.fake.mend()
+    again = ansible.try_again()
+    assert (again["replay"], again["id"]) == (True, first["outcome"]["dispatch"])
+    assert len(ansible.fake.sessions) == len(ansible.fake.bodies) == 1
+
+
+def test_two_tasks_are_two_dispatches(ansible: Ansible) -> None:
+    ids = {ansible.run(opencode_dispatch, repo="affordabot", task="Run")["id"] for _ in range(2)}
+    assert len(ids) == 2
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_version_that_is_newer_than_tested_is_a_warning(ansible: Ansible, check: bool) -> None:
+    ansible.fake.version = "1.99.7"
+    found = ansible.run(opencode_dispatch, check=check, repo="affordabot", task="Run make test")
+    (warning,) = found["warnings"]
+    assert "1.99.7" in warning
+    assert NEWEST_TESTED in warning
+    ansible.fake.version = NEWEST_TESTED
+    assert "warnings" not in ansible.run(opencode_dispatch, check=check, repo="affordabot", task="Run")
 
 
 def test_a_dispatch_in_check_mode_says_what_it_would_do_and_does_nothing(ansible: Ansible) -> None:

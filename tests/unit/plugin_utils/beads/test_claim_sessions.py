@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.beads.claim_sessions import SessionSeen, look_at_all
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import ConfigError
 
-from tests.unit.fake_opencode import FakeOpenCode, answer, not_sent
+from tests.unit.fake_opencode import FakeOpenCode, answer, not_sent, own_error
 
 CLAIM = {"bead": "bd-1", "vm": "epyc6", "dispatch": "bd-1@1", "session": "ses_1", "message": "msg_dx-1"}
 
@@ -44,6 +44,23 @@ async def test_one_that_waits_for_a_person(fake: FakeOpenCode) -> None:
     assert (found.state, found.maybe_works) == ("needs_input", True)
 
 
+@pytest.mark.parametrize("asks", [True, False])
+async def test_one_whose_subagent_works_on(fake: FakeOpenCode, asks: bool) -> None:
+    fake.sessions["ses_1"].step("a_1", finish="stop", text="done")
+    fake.session("ses_sub", "/srv/elsewhere", parent="ses_1").status = {"type": "busy"}
+    if asks:
+        fake.permissions.append({"id": "per_1", "sessionID": "ses_sub", "permission": "bash", "patterns": []})
+    found = await seen(fake)
+    assert (found.state, found.maybe_works) == ("needs_input" if asks else "busy", True)
+
+
+async def test_one_in_a_directory_that_cannot_be_opened(fake: FakeOpenCode) -> None:
+    fake.broken[fake.sessions["ses_1"].directory] = [{"path": [], "message": "Expected object"}]
+    found = await seen(fake)
+    assert (found.state, found.maybe_works) == ("unknown", True)
+    assert "Expected object" in str(found.why)
+
+
 async def test_an_idle_one_has_a_verdict_on_the_task_of_the_claim(fake: FakeOpenCode) -> None:
     session = fake.sessions["ses_1"]
     session.step("a_1", finish="stop", text="done")
@@ -71,14 +88,18 @@ async def test_one_that_is_not_there_is_gone(fake: FakeOpenCode) -> None:
     [
         not_sent(),
         not_sent(httpx.ConnectTimeout),
-        answer(500, {"name": "UnknownError", "data": {}}),
+        own_error(500, "UnknownError"),
+        answer(404, {"message": "no Route matched"}),
+        answer(502, b"<html>", "text/html"),
         answer(401),
         answer(200, b"<html>", "text/html"),
         answer(200, b"{", "application/json"),
         answer(404, b"<html>not here", "text/html"),
     ],
 )
-@pytest.mark.parametrize("path", ["/global/health", "/session/ses_1$", "/session/status"])
+@pytest.mark.parametrize(
+    "path", ["/global/health", "/session/ses_1$", "/session/ses_1/children", "/session/status", "/message$"]
+)
 async def test_a_server_that_lies_or_is_silent_counts_as_at_work(
     fake: FakeOpenCode, fault: Any, path: str
 ) -> None:

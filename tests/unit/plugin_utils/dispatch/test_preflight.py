@@ -331,6 +331,13 @@ async def test_a_busy_session_is_refused(status: dict[str, Any]) -> None:
     assert (error.state, error.reason_code) == (State.REFUSED, "session_busy")
 
 
+async def test_a_session_of_which_a_subagent_works_is_busy() -> None:
+    fake = FakeOpenCode()
+    fake.session("ses_old")
+    fake.session("ses_sub", parent="ses_old").status = {"type": "busy"}
+    assert (await refused(fake, RESUME)).reason_code == "session_busy"
+
+
 async def test_a_session_that_is_listed_as_idle_is_not_busy() -> None:
     fake = FakeOpenCode()
     fake.session("ses_old").status = {"type": "idle"}
@@ -349,6 +356,24 @@ async def test_a_vm_at_its_capacity_refuses() -> None:
     error = await refused(fake, replace(REQUEST, max_concurrent=3))
     assert (error.state, error.reason_code) == (State.REFUSED, "at_capacity")
     assert "3 busy" in error.message
+
+
+async def test_a_session_and_its_subagents_are_one_at_work() -> None:
+    fake = FakeOpenCode()
+    fake.session("ses_1")
+    for name in ("ses_a", "ses_b"):
+        fake.session(name, parent="ses_1").status = {"type": "busy"}
+    assert not (await planned(fake, replace(REQUEST, max_concurrent=2))).replay
+    assert "1 busy" in (await refused(fake, replace(REQUEST, max_concurrent=1))).message
+
+
+async def test_a_directory_that_cannot_be_opened_is_no_load() -> None:
+    fake = FakeOpenCode()
+    fake.session("ses_ill", "/srv/b")
+    fake.session("ses_worse", "/srv/c")
+    fake.broken["/srv/b"] = [{"path": [], "message": "no"}]
+    fake.faults_in("/srv/c", own_error(500, "UnknownError"))
+    assert not (await planned(fake, replace(REQUEST, max_concurrent=1))).replay
 
 
 async def test_a_replay_is_no_further_load() -> None:

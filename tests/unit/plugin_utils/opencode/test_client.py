@@ -22,8 +22,10 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.errors import (
     OwnError,
     Rejected,
     ServerFault,
+    TooLarge,
     Unauthorized,
 )
+from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.turn import read_turn
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -192,6 +194,40 @@ async def test_an_answer_without_end_is_cut(monkeypatch: pytest.MonkeyPatch) -> 
     error = await failure(answering(200, b" " * 1001))
     assert isinstance(error, NotOpenCode)
     assert error.reason_code == "too_large"
+
+
+@pytest.mark.parametrize(("fits", "asked"), [(12, [50, 12]), (3, [50, 12, 3]), (1, [50, 12, 3, 1])])
+async def test_a_page_of_messages_that_is_too_large_is_asked_for_in_smaller_pieces(
+    monkeypatch: pytest.MonkeyPatch, fits: int, asked: list[int]
+) -> None:
+    monkeypatch.setattr(answers, "MAX_ANSWER_BYTES", 2000 * fits)
+    fake = FakeOpenCode()
+    session = fake.session("ses_1")
+    session.user("msg_0", "Run")
+    for number in range(30):
+        session.step(f"msg_a{number}", text="x" * 1200, finish="stop")
+    limits: list[int] = []
+    do = fake.do
+
+    def noted(request: httpx.Request) -> httpx.Response:
+        limits.append(int(request.url.params["limit"]))
+        return do(request)
+
+    monkeypatch.setattr(fake, "do", noted)
+    async with fake.client() as server:
+        turn = await read_turn(server, "ses_1", "msg_0")
+    assert len(turn.messages) == 31
+    assert limits[: len(asked)] == asked
+    assert set(limits[len(asked) :]) <= {fits}, "what fits is remembered"
+
+
+async def test_a_message_that_is_too_large_by_itself_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "MAX_ANSWER_BYTES", 100)
+    fake = FakeOpenCode()
+    fake.session("ses_1").user("msg_0", "x" * 200)
+    async with fake.client() as server:
+        with pytest.raises(TooLarge):
+            await server.messages("ses_1", limit=50)
 
 
 async def test_lone_surrogates_become_text_that_can_be_printed() -> None:

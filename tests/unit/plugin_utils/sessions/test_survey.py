@@ -12,7 +12,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import Pref
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import State
 from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.survey import survey
 
-from tests.unit.fake_opencode import FakeOpenCode, answer, not_sent
+from tests.unit.fake_opencode import FakeOpenCode, answer, not_sent, own_error
 
 
 async def found(fake: FakeOpenCode) -> dict[str, Any]:
@@ -34,7 +34,7 @@ async def test_sessions_of_all_directories_are_counted_by_what_they_do() -> None
     fake.session("ses_asks", "/srv/b").status = {"type": "busy"}
     fake.permissions.append(asks("ses_asks"))
     result = await found(fake)
-    assert result["session_counts"] == {"busy": 1, "retry": 1, "needs_input": 1, "idle": 1}
+    assert result["session_counts"] == {"busy": 1, "retry": 1, "needs_input": 1, "idle": 1, "unreadable": 0}
     states = {session["session"]: session["state"] for session in result["sessions"]}
     assert states == {"ses_asks": "needs_input", "ses_retry": "retry", "ses_busy": "busy", "ses_idle": "idle"}
     assert [session["dispatch"] for session in result["sessions"]] == [None, None, "d1", None]
@@ -58,7 +58,7 @@ async def test_a_request_that_an_aborted_turn_left_behind_is_not_counted() -> No
     session.status = {"type": "busy"}
     fake.permissions += [asks("ses_idle"), asks("ses_again", tool={"messageID": "a_0", "callID": "c"})]
     result = await found(fake)
-    assert result["session_counts"] == {"busy": 1, "retry": 0, "needs_input": 0, "idle": 1}
+    assert result["session_counts"] == {"busy": 1, "retry": 0, "needs_input": 0, "idle": 1, "unreadable": 0}
     assert result["permissions"] == []
 
 
@@ -68,6 +68,53 @@ async def test_subagents_are_part_of_their_sessions() -> None:
     fake.session("ses_sub", parent="ses_1").status = {"type": "busy"}
     result = await found(fake)
     assert [session["session"] for session in result["sessions"]] == ["ses_1"]
+
+
+async def test_a_session_is_at_work_while_a_subagent_is() -> None:
+    fake = FakeOpenCode()
+    fake.session("ses_1", cost=0.5)
+    fake.session("ses_sub", parent="ses_1", cost=0.25)
+    fake.session("ses_below", "/srv/b", parent="ses_sub", cost=0.25).status = {"type": "busy"}
+    result = await found(fake)
+    assert [(each["session"], each["state"], each["cost"]) for each in result["sessions"]] == [
+        ("ses_1", "busy", 1.0)
+    ]
+
+
+async def test_what_a_subagent_asks_is_asked_by_its_session() -> None:
+    fake = FakeOpenCode()
+    fake.session("ses_1").status = {"type": "busy"}
+    fake.session("ses_sub", parent="ses_1").status = {"type": "busy"}
+    fake.permissions.append(asks("ses_sub"))
+    result = await found(fake)
+    assert result["session_counts"]["needs_input"] == 1
+    assert [each["state"] for each in result["sessions"]] == ["needs_input"]
+
+
+async def test_an_old_session_of_which_a_subagent_works_is_shown() -> None:
+    fake = FakeOpenCode()
+    fake.session("ses_old")
+    for number in range(100):
+        fake.session(f"ses_{number}")
+    fake.session("ses_sub", parent="ses_old").status = {"type": "busy"}
+    states = {each["session"]: each["state"] for each in (await found(fake))["sessions"]}
+    assert states["ses_old"] == "busy"
+
+
+@pytest.mark.parametrize("broken", [True, False])
+async def test_a_directory_that_cannot_be_opened_spoils_no_other(broken: bool) -> None:
+    fake = FakeOpenCode()
+    fake.session("ses_well", "/srv/a").status = {"type": "busy"}
+    fake.session("ses_ill", "/srv/b")
+    if broken:
+        fake.broken["/srv/b"] = [{"path": ["provider"], "message": "Expected object, got 7"}]
+    else:
+        fake.faults_in("/srv/b", own_error(500, "UnknownError", ref="err_1"))
+    states = {each["session"]: (each["state"], each["why"]) for each in (await found(fake))["sessions"]}
+    assert states["ses_well"] == ("busy", None)
+    state, why = states["ses_ill"]
+    assert state == "unreadable"
+    assert ("/srv/b/opencode.json: provider: Expected object, got 7" if broken else "err_1") in why
 
 
 @pytest.mark.parametrize("path", ["/global/health", "/path", "/experimental/session", "/session/status"])

@@ -123,6 +123,56 @@ async def test_two_turns_of_one_session_have_an_outcome_each(deaf: Watched) -> N
     ]
 
 
+async def test_a_subagent_that_works_on_keeps_the_session_at_work(deaf: Watched) -> None:
+    child = deaf.fake.session("ses_sub", parent="ses_1")
+    child.status = {"type": "busy"}
+    await deaf.begin()
+    deaf.finish(silently=True)
+    for _ in range(3):
+        await deaf.passes(30)
+    assert deaf.waits
+    child.status = None
+    await deaf.looked()
+    assert deaf.waits, "the session is woken by its subagent's end"
+    deaf.clock.leap(pace.SETTLE_S)
+    assert (await deaf.outcome()).state is State.COMPLETED
+
+
+async def test_what_a_session_says_after_its_subagent_is_its_answer(deaf: Watched) -> None:
+    child = deaf.fake.session("ses_sub", parent="ses_1")
+    child.status = {"type": "busy"}
+    await deaf.begin()
+    deaf.finish(silently=True)
+    await deaf.looked()
+    child.status = None
+    deaf.session.status = {"type": "busy"}
+    deaf.session.user("msg_later", "The subagent is done", synthetic=True)
+    await deaf.passes(30)
+    assert deaf.waits
+    deaf.session.step("b", finish="stop", text="with the subagent's result")
+    deaf.fake.idle("ses_1", silently=True)
+    assert (await deaf.outcome()).evidence.text == "with the subagent's result"
+
+
+async def test_what_a_subagent_asks_when_its_session_is_idle_is_asked(deaf: Watched) -> None:
+    deaf.fake.session("ses_sub", parent="ses_1").status = {"type": "busy"}
+    deaf.ask("ses_sub")
+    deaf.finish(silently=True)
+    await deaf.begin()
+    assert (await deaf.outcome()).state is State.NEEDS_INPUT
+
+
+async def test_a_limit_stops_the_subagents_that_work_on(deaf: Watched) -> None:
+    deaf.fake.session("ses_sub", parent="ses_1").status = {"type": "busy"}
+    deaf.finish(silently=True)
+    await deaf.begin(replace(NO_LIMITS, timeout_s=100))
+    await deaf.looked()
+    deaf.clock.leap(100)
+    outcome = await deaf.outcome()
+    assert (outcome.state, outcome.reason_code) == (State.TIMED_OUT, "timeout")
+    assert "ses_sub" in deaf.fake.aborted
+
+
 async def test_the_steps_of_subagents_count(deaf: Watched) -> None:
     deaf.session.step("a", {**tool("c", status="running"), "tool": "task"}, completed=False, cost=0.1)
     deaf.fake.session("ses_sub", parent="ses_1").step("s1", finish="tool-calls", cost=0.3)

@@ -12,6 +12,7 @@ from typing import Any
 from ansible_collections.dx.fleet.plugins.module_utils.specs import DISPATCH
 from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.action import FleetAction
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import DispatchError
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.identity import new_dispatch_id
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Evidence, Outcome, State
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.precedence import (
     dispatch_options,
@@ -22,8 +23,9 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.domain.precedence import 
 
 with suppress(ImportError):  # FleetAction.run says what is missing
     from ansible_collections.dx.fleet.plugins.plugin_utils.dispatch.place import place
-    from ansible_collections.dx.fleet.plugins.plugin_utils.dispatch.preflight import Plan, check_server, look
+    from ansible_collections.dx.fleet.plugins.plugin_utils.dispatch.preflight import Plan, look
     from ansible_collections.dx.fleet.plugins.plugin_utils.domain.request import Request
+    from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.reach import check_server, check_version
 
 
 class ActionModule(FleetAction):
@@ -33,12 +35,15 @@ class ActionModule(FleetAction):
     def requested(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         return of_request_for_dispatch(request)
 
+    def named(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        return {**super().named(args), "dispatch": args.get("id") or self._task.args.get("id")}
+
     async def act(self, args: dict[str, Any]) -> dict[str, Any]:
         looking = bool(self._task.check_mode)
         args = dispatch_options(args, self.vm, looking=looking)
         if looking and args["bead"] is not None and not (returned(args["claim"]) or has_place(args)):
             return await self._look_at_server(args)
-        request = Request.from_options(args, self.vm)
+        request = Request.from_options({**args, "id": self._id(args)}, self.vm)
         started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
         async with self.connect(args) as server:
             plan = await look(server, request, patience_s=args["preflight_timeout"])
@@ -61,15 +66,26 @@ class ActionModule(FleetAction):
             "replay": plan.replay,
             "follow": not looking and not args["no_wait"],
             "outcome": outcome.with_(started_at=started_at, bead=args["bead"], evidence=evidence).as_dict(),
-        }
+        } | _warned(plan.warning)
 
     async def _look_at_server(self, args: dict[str, Any]) -> dict[str, Any]:
         """All that can be looked at before the claim of a bead, which alone knows where its work is."""
         async with self.connect(args) as server:
             version = await check_server(server, self.vm, patience_s=args["preflight_timeout"])
+            warning = check_version(server, self.vm, version)
         words = f"{self.vm}: would work on {args['bead']} where its claim says"
         outcome = Outcome(State.PLANNED, "check_mode", words, vm=self.vm, bead=args["bead"])
-        return {"changed": False, "version": version, "follow": False, "outcome": outcome.as_dict()}
+        result = {"changed": False, "version": version, "follow": False, "outcome": outcome.as_dict()}
+        return result | _warned(warning)
+
+    def _id(self, args: Mapping[str, Any]) -> str | None:
+        """The id of the dispatch; a drawn one stays that of the task over its tries (C(until)).
+
+        Ansible makes a new action for each try, of the same task.
+        """
+        if args["id"] is None and args["task"]:
+            self._task.args["id"] = new_dispatch_id()
+        return args["id"] or self._task.args.get("id")
 
     def _tell(self, args: dict[str, Any], request: Request, plan: Plan) -> None:
         """Say in Slack what is about to be sent; it is on disk before the request leaves."""
@@ -91,6 +107,11 @@ def _check_new(args: Mapping[str, Any], request: Request, plan: Plan) -> None:
             next_action="leave --id out: the claim then names the dispatch",
             state=State.REFUSED,
         )
+
+
+def _warned(warning: str | None) -> dict[str, Any]:
+    """What makes Ansible print a warning, once for all tasks that return the same."""
+    return {"warnings": [warning]} if warning else {}
 
 
 def _planned(request: Request, plan: Plan) -> Outcome:

@@ -78,12 +78,15 @@ sessions:
       dispatch: 01J9ZK3V4N8Q5W2X7Y6T1R0PMA
       created: 1795336213821.0
       cost: 0.0006
+      why: null
   contains:
     session:
       description: Id of the session.
       type: str
     state:
-      description: V(busy), V(retry) (the model failed and will be tried again), V(needs_input) or V(idle).
+      description: >-
+        V(busy), V(retry) (the model failed and will be tried again), V(needs_input), V(idle), or V(unreadable)
+        where OpenCode can't open its directory. A session is busy while one of its subagents is.
       type: str
     title:
       description: Its title.
@@ -98,13 +101,16 @@ sessions:
       description: When it was made, in milliseconds since the epoch.
       type: float
     cost:
-      description: What it cost so far, in US dollars.
+      description: What it and its subagents cost so far, in US dollars.
       type: float
+    why:
+      description: What is wrong with its directory where it is V(unreadable), else null.
+      type: str
 session_counts:
   description: How many of RV(sessions) are in each state.
   returned: success
   type: dict
-  sample: {busy: 1, retry: 0, needs_input: 0, idle: 12}
+  sample: {busy: 1, retry: 0, needs_input: 0, idle: 12, unreadable: 0}
 permissions:
   description: The permissions that busy sessions wait for, as OpenCode tells them, with their directory.
   returned: success

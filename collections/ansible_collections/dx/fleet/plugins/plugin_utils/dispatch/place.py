@@ -37,6 +37,7 @@ __all__ = ["place"]
 TRIES = 4
 TASK_WIDTH = 500  # of the task in a progress event
 LOOK_S = 3.0  # for what a lost answer may have been about
+LOOKS = 15  # for the session, one every 0.2 s
 CONFIRM_S = 15.0  # a loaded server stores the message of an accepted prompt late
 
 _ARRIVED = "task arrived"
@@ -220,13 +221,13 @@ async def _send_prompt(server: OpenCode, request: Request, plan: Plan, clock: Cl
 
 
 async def _session(server: OpenCode, plan: Plan) -> Session | None:
-    """The session, if the server has it, asked again until some seconds have passed.
+    """The session, if the server has it, asked again for some seconds.
 
     Raises:
         OpenCodeError: The server could not be asked; only its own word means no.
     """
     async for attempt in stamina.retry_context(
-        on=_may_pass, attempts=None, timeout=LOOK_S, wait_initial=0.2, wait_max=0.2, wait_jitter=0
+        on=_may_pass, attempts=LOOKS, timeout=None, wait_initial=0.2, wait_max=0.2, wait_jitter=0
     ):
         with attempt:
             try:

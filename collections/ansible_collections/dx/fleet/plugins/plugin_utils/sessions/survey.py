@@ -11,6 +11,7 @@ from typing import Any
 from ..opencode.activity import Activity, activity_of
 from ..opencode.client import OpenCode
 from ..opencode.errors import OpenCodeError, OwnError
+from ..opencode.family import DEPTH
 from ..opencode.models import Session
 from ..opencode.reach import PATIENCE_S, check_server, unusable
 
@@ -79,11 +80,12 @@ async def survey(server: OpenCode, vm: str, *, patience_s: float = PATIENCE_S) -
         roots += await _older(server, activity, {session.id for session in roots})
     except OpenCodeError as error:
         raise unusable(server, vm, error) from error
+    cost = _family_costs(sessions)
     return Survey(
         url=server.url,
         version=version,
         home=home,
-        sessions=tuple(_info(session, activity) for session in roots),
+        sessions=tuple(_info(session, activity, cost.get(session.id, 0)) for session in roots),
         permissions=activity.permissions,
         questions=activity.questions,
     )
@@ -100,7 +102,22 @@ async def _older(server: OpenCode, activity: Activity, listed: set[str]) -> list
     return found
 
 
-def _info(session: Session, activity: Activity) -> SessionInfo:
+def _family_costs(sessions: list[Session]) -> dict[str, float]:
+    """What the listed subagents of each root cost."""
+    parents = {session.id: session.parent for session in sessions}
+    costs: dict[str, float] = {}
+    for session in sessions:
+        root = session.parent
+        for _ in range(DEPTH):
+            if root is None or parents.get(root) is None:
+                break
+            root = parents[root]
+        if root is not None:
+            costs[root] = costs.get(root, 0) + session.cost
+    return costs
+
+
+def _info(session: Session, activity: Activity, of_subagents: float) -> SessionInfo:
     dispatch = session.metadata.get("dx_dispatch")
     why = activity.unreadable.get(session.directory)
     idle = "idle" if why is None else "unreadable"
@@ -111,6 +128,6 @@ def _info(session: Session, activity: Activity) -> SessionInfo:
         directory=session.directory,
         dispatch=dispatch if isinstance(dispatch, str) else None,
         created=session.time.created,
-        cost=session.cost,
+        cost=round(session.cost + of_subagents, 6),
         why=why,
     )
