@@ -80,6 +80,8 @@ Directory = Annotated[str, AfterValidator(_check_directory), _described("^(/|~/)
 Text = Annotated[str, StringConstraints(min_length=1)]
 Report = Annotated[str, StringConstraints(min_length=1), AfterValidator(_check_report), _described("^[^/~]")]
 Ref = Annotated[str, AfterValidator(_check_ref), _described(r"^[^-\s~^:?*\[\\][^\s~^:?*\[\\]*$")]
+SlackUser = Annotated[str, StringConstraints(pattern=r"^[UW][A-Z0-9]{2,}$")]
+SlackVerb = Literal["stop", "answer", "retry", "dispatch", "status", "*"]
 Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
 
 
@@ -158,6 +160,12 @@ class EndpointsFile(_Strict):
     )
     beads_dir: Optional[Directory] = Field(
         None, description="The folder on the tracker host that holds .beads."
+    )
+    slack_users: dict[SlackUser, tuple[SlackVerb, ...]] = Field(
+        {},
+        strict=False,
+        description="What each Slack user, by id, may ask for in the channel; without an entry, nothing.",
+        examples=[{"U0123ABCD": ["stop", "answer", "status"]}, {"U0123ABCD": ["*"]}],
     )
     single_orchestrator: bool = Field(
         False, description="True refuses a bead while sessions of another orchestrator's claims work."
@@ -270,6 +278,7 @@ def parse_fleet(text: str, *, source: str, hostnames: Iterable[str] | None = Non
         slack_audit_channel=entries.slack_audit_channel,
         tracker=entries.tracker,
         beads_dir=entries.beads_dir,
+        slack_users=entries.slack_users,
         single_orchestrator=entries.single_orchestrator,
         repos={name: _policy(entry) for name, entry in entries.repos.items()},
         source=source,

@@ -77,7 +77,7 @@ class Fleet:
     """All VMs of one endpoints file.
 
     ``tracker`` is the VM on which every `bd` call runs (None: the controller), in ``beads_dir``. ``repos``
-    maps a repo name to its policy.
+    maps a repo name to its policy, ``slack_users`` a Slack user id to what it may ask for.
     """
 
     vms: tuple[VM, ...]
@@ -85,6 +85,7 @@ class Fleet:
     slack_audit_channel: str | None = None
     tracker: str | None = None
     beads_dir: str | None = None
+    slack_users: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     single_orchestrator: bool = False
     repos: Mapping[str, RepoPolicy] = field(default_factory=dict)
     source: str = "vm-endpoints.json"

@@ -105,6 +105,23 @@ class Ledger:
         )
         return thread_of(row) if row else Thread(thread_key, channel)
 
+    def thread_key_at(self, channel_id: str, ts: str) -> str | None:
+        """Which thread of ours has its root there; None where it is not one of ours."""
+        row = self._database.row(
+            "SELECT thread_key FROM thread WHERE channel_id = ? AND ts = ?", channel_id, ts
+        )
+        return str(row[0]) if row else None
+
+    def thread_roots(self, channel_id: str, limit: int = 50) -> list[str]:
+        """The roots of the threads in a channel in which something was posted last, the latest first."""
+        rows = self._database.rows(
+            "SELECT ts FROM thread WHERE channel_id = ? AND ts IS NOT NULL"
+            " ORDER BY coalesce(updated_at, posted_at, 0) DESC LIMIT ?",
+            channel_id,
+            limit,
+        )
+        return [str(row[0]) for row in rows]
+
     async def mark(
         self,
         records: Iterable[Record],

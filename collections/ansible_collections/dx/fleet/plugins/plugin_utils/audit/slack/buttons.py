@@ -1,0 +1,52 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The buttons of a head. Whoever clicks is checked again, and what the button is about is looked up again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+__all__ = ["Button", "button"]
+
+
+class Button(StrEnum):
+    """``action_id`` of a button. Its value is the dispatch id; of :attr:`RETRY` it is the bead."""
+
+    STOP = "dx_stop"
+    ALLOW_ONCE = "dx_allow_once"
+    REJECT = "dx_reject"
+    RETRY = "dx_retry"
+
+
+_LABELS = {
+    Button.STOP: "Stop",
+    Button.ALLOW_ONCE: "Allow once",
+    Button.REJECT: "Reject",
+    Button.RETRY: "Retry",
+}
+
+
+def button(kind: Button, value: str) -> Mapping[str, Any]:
+    """The element of an ``actions`` block; a stop asks whether it is meant."""
+    element: dict[str, Any] = {
+        "type": "button",
+        "action_id": kind.value,
+        "value": value[:2000],
+        "text": _plain(_LABELS[kind]),
+    }
+    if kind is Button.STOP:
+        element["style"] = "danger"
+        element["confirm"] = {
+            "title": _plain("Stop this work?"),
+            "text": _plain("The agent is stopped; what it has not committed stays where it is."),
+            "confirm": _plain("Stop"),
+            "deny": _plain("Go on"),
+        }
+    return element
+
+
+def _plain(text: str) -> Mapping[str, Any]:
+    return {"type": "plain_text", "text": text, "emoji": False}

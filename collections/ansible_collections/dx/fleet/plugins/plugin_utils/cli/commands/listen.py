@@ -1,0 +1,111 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``dx-fleet listen``: hear commands in Slack and carry them out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from slack_sdk.web.async_client import AsyncWebClient
+
+from ...audit.slack.deliverer import Deliverer
+from ...audit.slack.web_api import WebApi
+from ...audit.store.outbox import Outbox, outbox_path
+from ...config.folders import state_folder
+from ...config.listener import ListenerConfig
+from ...domain.fleet import Fleet
+from ...domain.outcome import ExitCode
+from ...listener.health import Health, health_file
+from ...listener.inbox import Inbox
+from ...listener.running import run
+from ...listener.service import Listener
+from ..command import Command
+from ..fleet_source import find_fleet
+from ..options import Options, flag
+from ..report import Report
+
+__all__ = ["COMMAND", "ListenOptions", "listen"]
+
+INBOX = "inbox.db"
+
+
+@dataclass(frozen=True)
+class ListenOptions(Options):
+    """Hear commands in Slack, such as stop and retry, and carry them out, until it is ended."""
+
+    log_json: bool = flag("--log-json", help="log lines of JSON on standard error")
+
+
+def listen(options: ListenOptions) -> Report:
+    """Listen until SIGTERM or Ctrl-C.
+
+    Raises:
+        ConfigError: It is not configured, or Slack refuses the token.
+        UsageError: Another one runs.
+    """
+    fleet, inventory = find_fleet(options.inventory)
+    config = ListenerConfig.read(os.environ, fleet)
+    _log(options.log_json)
+    health = Health(health_file(os.environ))
+    health.begin()
+    with suppress(asyncio.CancelledError):
+        asyncio.run(_serve(config, fleet, health, inventory))
+    return Report(ExitCode.DONE)
+
+
+async def _serve(config: ListenerConfig, fleet: Fleet, health: Health, inventory: Path) -> None:
+    outbox = Outbox(outbox_path(os.environ))
+    token, url = str(config.audit.token), config.audit.api_url
+    web = AsyncWebClient(token=token, base_url=url, timeout=10, retry_handlers=[])
+    inbox = Inbox(state_folder(os.environ) / INBOX)
+    listener = Listener(config, fleet, inbox, outbox, web, health, partial(run, inventory=inventory))
+    deliverer = Deliverer(outbox, WebApi(token, url), report=logging.getLogger("dx.fleet.deliverer").warning)
+    async with asyncio.TaskGroup() as tasks:
+        work = [tasks.create_task(listener.serve()), tasks.create_task(deliverer.serve())]
+        for name in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(name, lambda: [task.cancel() for task in work])
+
+
+def _log(as_json: bool) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        _JsonLines() if as_json else logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    )
+    for name in ("dx.fleet.listener", "dx.fleet.deliverer"):
+        logger = logging.getLogger(name)
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object per line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created))
+        told = {
+            "at": at,
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            told["error"] = self.formatException(record.exc_info)
+        return json.dumps(told)
+
+
+COMMAND = Command(
+    ListenOptions,
+    listen,
+    examples="examples:\n  SLACK_APP_TOKEN=… dx-fleet listen\n",
+)

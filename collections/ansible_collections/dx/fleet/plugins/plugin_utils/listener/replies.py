@@ -1,0 +1,84 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The listener's replies: posted once each, also by a listener that follows one that died."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.web.async_client import AsyncWebClient
+
+from .acts import Act
+
+__all__ = ["Replies"]
+
+EVENT_TYPE = "dx_fleet_reply"
+
+log = logging.getLogger("dx.fleet.listener")
+
+
+class Replies:
+    """Posts into the thread of an act, or beside it where it has none.
+
+    What Slack does not take is logged and left: the effect stands in the thread of the dispatch as well, by
+    the outbox.
+
+    Args:
+        web: The bot's client.
+        channel: The channel's id.
+    """
+
+    def __init__(self, web: AsyncWebClient, channel: str) -> None:
+        self._web = web
+        self._channel = channel
+
+    async def post(self, act: Act, step: str, text: str, *, again: bool) -> None:
+        """Post one reply. ``step`` is its name among those to this act; ``again``: it may be there."""
+        thread = act.thread or act.at
+        payload = {"act": act.key, "step": step}
+        try:
+            if again and await self._is_there(thread, payload):
+                return
+            await self._web.chat_postMessage(
+                channel=self._channel,
+                thread_ts=thread,
+                text=text,
+                unfurl_links=False,
+                unfurl_media=False,
+                metadata={"event_type": EVENT_TYPE, "event_payload": payload},
+            )
+        except (SlackClientError, OSError, TimeoutError, ValueError) as error:
+            log.warning("a reply was not posted: %s", _reason(error))
+
+    async def whisper(self, act: Act, text: str) -> None:
+        """Tell the person alone; where Slack can't, nobody is told, and the log has it."""
+        try:
+            await self._web.chat_postEphemeral(
+                channel=self._channel, user=act.user, text=text, thread_ts=act.thread
+            )
+        except (SlackClientError, OSError, TimeoutError, ValueError) as error:
+            log.warning("a private reply was not posted: %s", _reason(error))
+
+    async def _is_there(self, thread: str, payload: dict[str, str]) -> bool:
+        cursor: str | None = None
+        while True:
+            page = await self._web.conversations_replies(
+                channel=self._channel, ts=thread, include_all_metadata=True, limit=200, cursor=cursor
+            )
+            for message in page.get("messages") or ():
+                metadata: dict[str, Any] = message.get("metadata") or {}
+                if metadata.get("event_type") == EVENT_TYPE and metadata.get("event_payload") == payload:
+                    return True
+            cursor = (page.get("response_metadata") or {}).get("next_cursor")
+            if not cursor:
+                return False
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, SlackApiError):
+        answer: Any = error.response
+        return str(answer.get("error") if hasattr(answer, "get") else "an answer that can't be read")
+    return type(error).__name__
