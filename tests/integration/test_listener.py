@@ -23,9 +23,11 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.web_api impor
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox
 from ansible_collections.dx.fleet.plugins.plugin_utils.config.endpoints import parse_fleet
 from ansible_collections.dx.fleet.plugins.plugin_utils.config.listener import ListenerConfig
+from ansible_collections.dx.fleet.plugins.plugin_utils.listener.acts import Message
 from ansible_collections.dx.fleet.plugins.plugin_utils.listener.health import Health
 from ansible_collections.dx.fleet.plugins.plugin_utils.listener.inbox import Inbox
 from ansible_collections.dx.fleet.plugins.plugin_utils.listener.plan import Plan
+from ansible_collections.dx.fleet.plugins.plugin_utils.listener.replies import EVENT_TYPE, Replies
 from ansible_collections.dx.fleet.plugins.plugin_utils.listener.service import Listener
 from slack_sdk.web.async_client import AsyncWebClient
 
@@ -51,7 +53,8 @@ class Office:
         self.answer: Mapping[str, Any] = ANSWER
         self.jane = slack.client(slack.reader_token)
         self.sam = slack.client(slack.other_token)
-        users = {str(self.jane.auth_test()["user_id"]): ["*"]}
+        self.user = str(self.jane.auth_test()["user_id"])
+        users = {self.user: ["*"]}
         vms = {name: {"opencode": f"http://{name}:4105"} for name in ("epyc6", "macmini")}
         self.fleet = parse_fleet(json.dumps({"vms": vms, "slack_users": users}), source="vm-endpoints.json")
         environ = {**slack.env, "SLACK_APP_TOKEN": slack.app_token}
@@ -94,25 +97,25 @@ class Office:
         return await asyncio.wait_for(self.ran.get(), 20)
 
     async def replies(self, thread: str, at_least: int) -> list[str]:
-        """The replies of the bot in a thread, as soon as there are so many."""
-        async with asyncio.timeout(20):
-            while True:
-                found = await asyncio.to_thread(self.slack.thread, thread)
-                told = [one.text for one in found.replies if one.bot_id]
-                if len(told) >= at_least:
-                    return told
-                await asyncio.to_thread(
-                    self.slack.wait_for_calls, "chat.postMessage", self.slack.calls("chat.postMessage") + 1, 1
-                )
+        """The listener's replies in a thread, as soon as there are so many."""
+        posted = "chat.postMessage"
+        while True:
+            calls = await asyncio.to_thread(self.slack.calls, posted)
+            found = await asyncio.to_thread(self.slack.thread, thread)
+            ours = [one for one in found.replies if (one.metadata or {}).get("event_type") == EVENT_TYPE]
+            if len(ours) >= at_least:
+                return [one.text for one in ours]
+            await asyncio.to_thread(self.slack.wait_for_calls, posted, calls + 1, 20)
 
     async def quiet(self) -> list[Plan]:
         """What was run, when all that was delivered until now is acknowledged and done."""
         sent = len(self.slack.socket.envelopes())
         await asyncio.to_thread(self.slack.socket.envelopes, sent)
-        await self.says(f"<@{BOT_USER}> status")
+        asked = await self.says(f"<@{BOT_USER}> status")
         ran = []
         while (plan := await self.next()).argv[1] != "status":
             ran.append(plan)
+        await self.replies(asked, 2)
         return ran
 
     async def _run(self, plan: Plan) -> Mapping[str, Any]:
@@ -290,6 +293,35 @@ def test_spoken_to_without_a_command_it_says_what_it_knows(play: Callable[[Scene
             ts = await office.says(f"<@{BOT_USER}> please be nice")
             (told,) = await office.replies(ts, 1)
             assert "stop [VM" in told
+
+    play(scene)
+
+
+def test_a_listener_that_follows_one_that_died_has_the_same_effect_once(
+    play: Callable[[Scene], None],
+) -> None:
+    """It dies after each step: kept; decided; accepted and begun; done, but not written down."""
+
+    async def scene(office: Office) -> None:
+        thread = await office.thread()
+        async with office.listening():
+            await office.quiet()
+        for died in ("kept", "decided", "begun"):
+            act = Message(f"message {died}", office.user, await office.says("hello"), "stop", False, thread)
+            assert office.inbox.keep(act)
+            plan = Plan(("dx-fleet", "stop", "--", died), f"Stopping {died}")
+            if died != "kept":
+                office.inbox.decide(act.key, plan.as_dict())
+            if died == "begun":
+                await Replies(office.web, office.slack.channel).post(act, "accepted", "there", again=False)
+        async with office.listening():
+            targets = [stop_of(await office.next())[0] for _ in range(3)]
+            assert sorted(targets) == sorted([SUBJECT.dispatch, "decided", "begun"])
+            told = await office.replies(thread, 6)
+            assert sum(text.startswith("there") for text in told) == 1
+            assert not any(text.startswith("Stopping begun") for text in told)
+            assert await office.quiet() == []
+        assert office.inbox.unfinished() == []
 
     play(scene)
 

@@ -82,6 +82,7 @@ Report = Annotated[str, StringConstraints(min_length=1), AfterValidator(_check_r
 Ref = Annotated[str, AfterValidator(_check_ref), _described(r"^[^-\s~^:?*\[\\][^\s~^:?*\[\\]*$")]
 SlackUser = Annotated[str, StringConstraints(pattern=r"^[UW][A-Z0-9]{2,}$")]
 SlackVerb = Literal["stop", "answer", "retry", "dispatch", "status", "*"]
+SlackVerbs = Annotated[tuple[SlackVerb, ...], Field(strict=False)]
 Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
 
 
@@ -161,9 +162,8 @@ class EndpointsFile(_Strict):
     beads_dir: Optional[Directory] = Field(
         None, description="The folder on the tracker host that holds .beads."
     )
-    slack_users: dict[SlackUser, tuple[SlackVerb, ...]] = Field(
+    slack_users: dict[SlackUser, SlackVerbs] = Field(
         {},
-        strict=False,
         description="What each Slack user, by id, may ask for in the channel; without an entry, nothing.",
         examples=[{"U0123ABCD": ["stop", "answer", "status"]}, {"U0123ABCD": ["*"]}],
     )

@@ -13,7 +13,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from .acts import Act
 
-__all__ = ["Replies"]
+__all__ = ["EVENT_TYPE", "Replies"]
 
 EVENT_TYPE = "dx_fleet_reply"
 
