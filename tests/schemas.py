@@ -15,6 +15,7 @@ from typing import Any, Literal, NotRequired
 from ansible_collections.dx.fleet.plugins.plugin_utils.cli.document import SCHEMA_VERSION
 from ansible_collections.dx.fleet.plugins.plugin_utils.config.endpoints import EndpointsFile
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import ExitCode, Outcome
+from ansible_collections.dx.fleet.plugins.plugin_utils.listener.health import Seen
 from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.models import (
     PermissionRequest,
     QuestionRequest,
@@ -28,7 +29,17 @@ from tests.command import CHECKOUT
 __all__ = ["DIRECTORY", "SCHEMAS", "dispatch_result", "encoded", "vm_endpoints"]
 
 DIRECTORY = CHECKOUT / "collections" / "ansible_collections" / "dx" / "fleet" / "docs" / "schemas"
-NOT_ALWAYS = ("vms", "claims", "trail", "session_state", "session_outcome", "session_why", "became", "found")
+NOT_ALWAYS = (
+    "vms",
+    "claims",
+    "trail",
+    "listener",
+    "session_state",
+    "session_outcome",
+    "session_why",
+    "became",
+    "found",
+)
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -143,6 +154,7 @@ class Document(TypedDict):
     vms: NotRequired[list[ListedVM] | list[AskedVM]]
     claims: NotRequired[list[Claim]]
     trail: NotRequired[AuditTrail]
+    listener: NotRequired[Seen]
 
 
 def vm_endpoints() -> dict[str, Any]:

@@ -9,9 +9,7 @@ the other clients take half a minute or for ever (measured).
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -22,6 +20,7 @@ from slack_sdk.socket_mode.request import SocketModeRequest
 from slack_sdk.socket_mode.response import SocketModeResponse
 from slack_sdk.web.async_client import AsyncWebClient
 
+from ..domain.clock import SYSTEM_CLOCK, Clock
 from ..domain.errors import ConfigError
 
 __all__ = ["Connection"]
@@ -45,14 +44,18 @@ class Connection:
         app_token: Of the app.
         hear: Gets type and payload of each envelope, which is acknowledged when this has returned.
         greet: Gets each ``hello``: from then on events come.
+        clock: By which silence is measured.
     """
 
-    def __init__(self, web: AsyncWebClient, app_token: str, hear: Hear, greet: Greet) -> None:
+    def __init__(
+        self, web: AsyncWebClient, app_token: str, hear: Hear, greet: Greet, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
+        self._clock = clock
         self._web = web
         self._app_token = app_token
         self._hear = hear
         self._greet = greet
-        self._moved = time.monotonic()
+        self._moved = self._clock.monotonic()
 
     async def serve(self) -> None:
         """Hear until this is cancelled.
@@ -75,7 +78,7 @@ class Connection:
                 log.warning("Slack can't be reached: %s", type(error).__name__)
             finally:
                 await client.close()  # type: ignore[no-untyped-call] # slack_sdk has no type here
-            await asyncio.sleep(RETRY_S[min(failures, len(RETRY_S) - 1)])
+            await self._clock.sleep(RETRY_S[min(failures, len(RETRY_S) - 1)])
             failures += 1
 
     def _client(self) -> SocketModeClient:
@@ -91,11 +94,11 @@ class Connection:
 
     async def _watch(self, client: SocketModeClient) -> None:
         """Come back when the client, which connects anew by itself, no longer does."""
-        self._moved = time.monotonic()
-        while time.monotonic() - self._moved < SILENT_S:
-            await asyncio.sleep(PING_S)
+        self._moved = self._clock.monotonic()
+        while self._clock.monotonic() - self._moved < SILENT_S:
+            await self._clock.sleep(PING_S)
             if await client.is_connected():
-                self._moved = time.monotonic()
+                self._moved = self._clock.monotonic()
 
     async def _take(self, client: AsyncBaseSocketModeClient, request: SocketModeRequest) -> None:
         """Hear, and acknowledge only then: what was not kept comes again."""
@@ -103,7 +106,7 @@ class Connection:
         await client.send_socket_mode_response(SocketModeResponse(envelope_id=request.envelope_id))
 
     async def _notice(self, _: AsyncBaseSocketModeClient, message: dict[str, Any], __: str | None) -> None:
-        self._moved = time.monotonic()
+        self._moved = self._clock.monotonic()
         if message.get("type") == "hello":
             await self._greet(message)
 

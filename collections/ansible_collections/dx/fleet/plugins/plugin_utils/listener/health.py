@@ -8,12 +8,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ..config.folders import state_folder
+from ..domain.clock import SYSTEM_CLOCK, Clock
 from ..domain.errors import UsageError
 
 __all__ = ["Health", "Seen", "health_file"]
@@ -51,11 +51,13 @@ class Health:
 
     Args:
         path: Of the file; beside it lies the lock.
+        clock: What is written down.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._clock = clock
         self._path = path
-        self._seen = Seen(os.getpid(), time.time())
+        self._seen = Seen(os.getpid(), self._clock.time())
         self._lock: int | None = None
 
     def begin(self) -> None:
@@ -80,16 +82,13 @@ class Health:
 
     def connected(self, connections: int) -> None:
         """Slack has greeted; it counts this connection too."""
-        self._seen = Seen(
-            self._seen.process, self._seen.started, time.time(), self._seen.heard, max(0, connections - 1)
-        )
+        others = max(0, connections - 1)
+        self._seen = replace(self._seen, connected=self._clock.time(), others=others)
         self._write()
 
     def heard(self) -> None:
         """Something was heard."""
-        self._seen = Seen(
-            self._seen.process, self._seen.started, self._seen.connected, time.time(), self._seen.others
-        )
+        self._seen = replace(self._seen, heard=self._clock.time())
         self._write()
 
     def _write(self) -> None:

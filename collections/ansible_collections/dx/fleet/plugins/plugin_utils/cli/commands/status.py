@@ -5,15 +5,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from ...domain.clock import SYSTEM_CLOCK
 from ...domain.errors import UsageError
 from ...domain.fleet import Fleet
 from ...launch.in_process import InProcess
 from ...launch.interrupt import leaving_by
 from ...launch.playbook_run import PlaybookRun
+from ...listener.health import Health, health_file
 from ..claims import claim_lines, claims_of
 from ..command import Command
 from ..fleet_source import find_fleet, vm_names
@@ -54,7 +57,11 @@ def status(options: StatusOptions) -> Report:
     claims, trouble = claims_of(collected)
     outcomes = outcomes_of(silent, collected, "dx-fleet status -vvv") + trouble
     sections = {"vms": surveys} | ({} if claims is None else {"claims": claims})
+    listener = Health.read(health_file(os.environ))
+    if listener is not None:
+        sections["listener"] = asdict(listener)
     lines = [line for survey in surveys for line in _survey_lines(survey)] + claim_lines(claims)
+    lines += [] if listener is None else [f"Listener: {listener.in_words(SYSTEM_CLOCK.time())}"]
     return Report(graded(outcomes, len(surveys) + (claims is not None)), outcomes, lines, sections)
 
 
