@@ -56,7 +56,7 @@ def status(options: StatusOptions) -> Report:
     silent = [name for name in names if name not in collected.surveys]
     claims, trouble = claims_of(collected)
     outcomes = outcomes_of(silent, collected, "dx-fleet status -vvv") + trouble
-    sections = {"vms": surveys} | ({} if claims is None else {"claims": claims})
+    sections: dict[str, Any] = {"vms": surveys} | ({} if claims is None else {"claims": claims})
     listener = Health.read(health_file(os.environ))
     if listener is not None:
         sections["listener"] = asdict(listener)
