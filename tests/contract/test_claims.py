@@ -251,7 +251,7 @@ def test_a_blocked_bead_is_claimed_anew_only_on_request(workspace: Workspace) ->
     with pytest.raises(NotClaimable, match="blocked"):
         workspace.claims.claim(bead, OTHER)
     again = workspace.claims.claim(
-        bead, replace(OTHER, begin=False, any_vm=True), policy=Policy(retry=True)
+        bead, replace(OTHER, vm=ME.vm, begin=False), policy=Policy(retry=True)
     ).after
     assert (again.status, again.assignee) == ("in_progress", ME.vm)
     assert (again.metadata["attempt"], again.metadata["worktree"]) == (2, "/srv/a")

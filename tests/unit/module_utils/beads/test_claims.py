@@ -97,14 +97,24 @@ def test_who_goes_on_with_a_claim_holds_it_from_now(tracker: Tracker, claims: Cl
     assert "taken_from" not in after.metadata  # the orchestrator is the same
 
 
-def test_a_retry_has_nothing_of_the_try_before(tracker: Tracker, claims: Claims) -> None:
+def test_a_retry_has_only_the_branch_of_the_try_before(tracker: Tracker, claims: Claims) -> None:
     bead = tracker.create()
-    claims.claim(bead, replace(ME, branch="old", worktree="/srv/old", dispatch=FIRST))
+    claims.claim(bead, replace(ME, repo="old", branch="old", worktree="/srv/old", dispatch=FIRST))
     claims.block(bead, FIRST, "because")
     after = claims.claim(bead, replace(ME, worktree="/srv/new"), policy=Policy(retry=True)).after
-    assert (after.metadata.get("branch"), after.metadata["worktree"]) == (None, "/srv/new")
+    assert (after.metadata["branch"], after.metadata["worktree"]) == ("old", "/srv/new")
+    assert after.metadata.get("repo") is None
     assert after.metadata["attempt"] == 2
     assert after.metadata["dispatch"].startswith(f"{bead}@2-")
+
+
+def test_a_retry_without_a_place_works_where_the_try_before_did(tracker: Tracker, claims: Claims) -> None:
+    bead = tracker.create()
+    claims.claim(bead, replace(ME, repo="affordabot", branch="b", worktree="/srv/a", dispatch=FIRST))
+    claims.block(bead, FIRST, "because")
+    after = claims.claim(bead, replace(ME, begin=False), policy=Policy(retry=True)).after
+    names = ("repo", "branch", "worktree")
+    assert tuple(after.metadata[name] for name in names) == ("affordabot", "b", "/srv/a")
 
 
 def test_metadata_of_wrong_types_is_no_claim_and_no_crash(tracker: Tracker, claims: Claims) -> None:

@@ -139,7 +139,10 @@ def test_what_a_run_asks_of_a_dispatch(request_: dict[str, Any], options: dict[s
     [
         ({}, {}),
         ({"bead": "bd-1"}, {"bead": "bd-1", "dispatch": None, "begin": False}),
-        ({"bead": "bd-1", "repo": "a"}, {"bead": "bd-1", "dispatch": None, "begin": True}),
+        (
+            {"bead": "bd-1", "repo": "a"},
+            {"bead": "bd-1", "repo": "a", "dispatch": None, "begin": True},
+        ),
         (
             {"bead": "bd-1", "session": "ses_1"},
             {"bead": "bd-1", "session": "ses_1", "dispatch": None, "begin": True},

@@ -116,6 +116,7 @@ CLAIM: Spec = {
     "dispatcher": {"type": "str"},
     "gone_dispatcher": {"type": "str"},
     "session": {"type": "str"},
+    "repo": {"type": "str"},
     "branch": {"type": "str"},
     "worktree": {"type": "str"},
     "begin": {"type": "bool", "default": True},

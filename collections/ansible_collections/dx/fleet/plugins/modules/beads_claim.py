@@ -99,8 +99,11 @@ options:
   session:
     description: OpenCode session in which the work goes on. Default is a new one, named after the dispatch.
     type: str
+  repo:
+    description: Name of the repository.
+    type: str
   branch:
-    description: Git branch of the work.
+    description: Git branch of the work. Default with O(retry) is that of the try before.
     type: str
   worktree:
     description: Directory of the work on the VM.
@@ -220,6 +223,16 @@ message:
   returned: success
   type: str
   sample: msg_dx-bd-a1b2-2-0123456789ab
+repo:
+  description: The name of the repository that the claim names, or null.
+  returned: success
+  type: str
+  sample: affordabot
+branch:
+  description: The git branch that the claim names, or null.
+  returned: success
+  type: str
+  sample: dx/bd-a1b2
 worktree:
   description: The directory on the VM that the claim names.
   returned: where it names one

@@ -57,7 +57,7 @@ def check_alone(policy: Policy, others: t.Sequence[dict[str, t.Any]]) -> None:
 
 def check_vm(bead: Bead, claimant: Claimant, now: datetime) -> None:
     """Raises AlreadyClaimed where the claim to go on with is on another VM than the one that is wanted."""
-    if not claimant.any_vm and vm_of(bead) != claimant.vm:
+    if vm_of(bead) != claimant.vm:
         raise AlreadyClaimed(
             f"{bead.id} is claimed on {vm_of(bead)}, not on {claimant.vm}",
             f"dx-dispatch {vm_of(bead)} --bead {bead.id}",

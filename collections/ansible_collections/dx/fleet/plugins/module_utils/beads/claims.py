@@ -193,10 +193,9 @@ class Claims:
 
 
 def _again(bead: Bead, claimant: Claimant) -> Claimant:
-    """Who claims a bead anew: where no place is given, in that of the try before."""
-    vm, worktree = vm_of(bead), text_field(bead, "worktree")
-    if claimant.begin or worktree is None or vm is None:
-        return claimant
-    if vm != claimant.vm and not claimant.any_vm:
-        return claimant
-    return replace(claimant, vm=vm, worktree=worktree, begin=True)
+    """Who claims a bead anew: on the branch of the try before; where no place is given, in its place."""
+    again = replace(claimant, branch=claimant.branch or text_field(bead, "branch"))
+    worktree = text_field(bead, "worktree")
+    if claimant.begin or worktree is None or vm_of(bead) != claimant.vm:
+        return again
+    return replace(again, repo=text_field(bead, "repo"), worktree=worktree, begin=True)

@@ -21,6 +21,7 @@ __all__ = ["claim", "failure", "info"]
 CLAIMANT = (
     "vm",
     "orchestrator",
+    "repo",
     "branch",
     "worktree",
     "dispatch",
@@ -113,7 +114,7 @@ def _policy(options: t.Mapping[str, t.Any]) -> Policy:
 
 def _told(result: Result) -> dict[str, t.Any]:
     before, after = result.before, result.after
-    named = ("vm", "dispatch", "session", "message")
+    named = ("vm", "dispatch", "session", "message", "repo", "branch")
     told: dict[str, t.Any] = {name: text_field(after, name) for name in named}
     told["attempt"] = attempt_of(after)
     if worktree := text_field(after, "worktree"):

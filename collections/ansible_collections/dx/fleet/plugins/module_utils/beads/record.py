@@ -37,6 +37,7 @@ HELD = (
     "vm",
     "session",
     "message",
+    "repo",
     "branch",
     "worktree",
     "claimed_at",
@@ -51,18 +52,18 @@ class Claimant:
 
     ``dispatcher`` names the process that dispatches, so that others can see whether it lives. A given
     ``dispatch`` may hold the claim already. ``begin``: a free bead may be claimed; else a claim can only be
-    gone on with. ``any_vm``: a claim on another VM than ``vm`` will do, and so will its VM for a new try.
+    gone on with. ``repo`` is its name, ``worktree`` the directory of the work on the VM.
     """
 
     vm: str
     orchestrator: str
+    repo: str | None = None
     branch: str | None = None
     worktree: str | None = None
     dispatch: str | None = None
     session: str | None = None
     dispatcher: str | None = None
     begin: bool = True
-    any_vm: bool = False
 
 
 def claim_metadata(bead: Bead, claimant: Claimant, now: datetime) -> dict[str, t.Any]:
@@ -80,6 +81,7 @@ def claim_metadata(bead: Bead, claimant: Claimant, now: datetime) -> dict[str, t
         "vm": claimant.vm,
         "session": claimant.session or session_ids.session_id(dispatch),
         "message": session_ids.message_id(dispatch),
+        "repo": claimant.repo,
         "branch": claimant.branch,
         "worktree": claimant.worktree,
         "claimed_at": stamp(now),
@@ -132,7 +134,7 @@ def summary_of(bead: Bead, now: datetime) -> dict[str, t.Any]:
     ``age_s`` is in seconds since it was made, ``held_s`` since its dispatcher made it or went on with it, and
     None where that is unknown.
     """
-    names = ("dispatch", "orchestrator", "dispatcher", "session", "message", "branch", "worktree")
+    names = ("dispatch", "orchestrator", "dispatcher", "session", "message", "repo", "branch", "worktree")
     if not holds(
         bead, ("in_progress", "blocked")
     ):  # what an earlier claim left in it is nothing of whose it is now

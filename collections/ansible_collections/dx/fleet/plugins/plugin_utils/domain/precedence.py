@@ -47,7 +47,7 @@ _FOR_DISPATCH = (
     "no_wait",
 )
 _FOR_WAIT = ("timeout", "stall_timeout", "max_cost", "max_steps", "server_grace")
-_FOR_CLAIM = ("bead", "orchestrator", "session", "branch", "retry", "force", "takeover")
+_FOR_CLAIM = ("bead", "orchestrator", "session", "repo", "branch", "retry", "force", "takeover")
 
 _FOR_NEXT_ACTION = ("slack", "inventory")
 
