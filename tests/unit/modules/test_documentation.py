@@ -30,7 +30,7 @@ SPECS = {
     "beads_info": specs.BEADS_INFO,
     "beads_reap": specs.REAP,
 }
-ON_THE_HOST = {"git_worktree": specs.GIT_WORKTREE}
+ON_THE_HOST = {"git_worktree": specs.GIT_WORKTREE, "verify_work": specs.VERIFY_WORK}
 """Modules without an action: all of it runs where the connection leads."""
 ON_THE_TRACKER = ("beads_claim", "beads_info")
 COMPARED = ("type", "elements", "default", "required", "choices")

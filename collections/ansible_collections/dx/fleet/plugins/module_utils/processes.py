@@ -10,7 +10,7 @@ import subprocess
 import typing as t
 from dataclasses import dataclass
 
-__all__ = ["Process", "children_of", "environment_of", "process_ids", "working_in"]
+__all__ = ["Process", "command_of", "descendants_of", "marked", "process_ids", "working_in"]
 
 PROC = "/proc"
 
@@ -40,19 +40,56 @@ def working_in(folder: str) -> list[Process]:
     found = _by_proc() if os.path.isdir(os.path.join(PROC, "self")) else _by_lsof()
     inside = folder.rstrip("/") + "/"
     return [
-        Process(pid, _command(pid))
+        Process(pid, command_of(pid))
         for pid, directory in found
         if pid != os.getpid() and (directory == folder or directory.startswith(inside))
     ]
 
 
-def children_of(pid: int) -> list[int]:
-    """The direct children of a process that have not been waited for, where there is a /proc."""
-    return [other for other in process_ids() if _parent(other) == pid]
+def descendants_of(pid: int) -> list[int]:
+    """The processes that a process has started, and those that these have, which have not ended.
+
+    Without a /proc there are none to be seen.
+    """
+    children: dict[int, list[int]] = {}
+    ended: set[int] = set()
+    for other in process_ids():
+        parent, state = _parent(other)
+        if parent is not None:
+            children.setdefault(parent, []).append(other)
+        if state == "Z":  # its children are on their way to another parent
+            ended.add(other)
+    found: list[int] = []
+    todo = [pid]
+    while todo:
+        new = children.get(todo.pop(), [])
+        found += new
+        todo += new
+    return [other for other in found if other not in ended]
 
 
-def environment_of(pid: int) -> list[bytes]:
-    """A process' environment at its start, ``NAME=value`` each; empty where it can't be seen."""
+def marked(variable: str) -> list[int]:
+    """The processes, other than this one, that were started with ``NAME=value`` in their environment."""
+    if os.path.isdir(os.path.join(PROC, "self")):
+        wanted = variable.encode()
+        return [pid for pid in process_ids() if pid != os.getpid() and wanted in _environment_of(pid)]
+    words = ["ps", "-axEo", "pid=,command="]  # macOS
+    done = subprocess.run(words, capture_output=True, timeout=30, check=False)
+    lines = done.stdout.decode("utf-8", "replace").splitlines()
+    return [int(line.split()[0]) for line in lines if f" {variable}" in line]
+
+
+def command_of(pid: int) -> str:
+    """The command line of a process, for a person."""
+    try:
+        with open(f"{PROC}/{pid}/cmdline", "rb") as file:
+            text = file.read().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+    except OSError:
+        text = ""
+    return "".join(char if char.isprintable() else " " for char in text)[:100] or "a process"
+
+
+def _environment_of(pid: int) -> list[bytes]:
     try:
         with open(f"{PROC}/{pid}/environ", "rb") as file:
             return file.read().split(b"\0")
@@ -60,12 +97,16 @@ def environment_of(pid: int) -> list[bytes]:
         return []
 
 
-def _parent(pid: int) -> int | None:
+def _parent(pid: int) -> tuple[int | None, str]:
+    """The parent of a process, and its state."""
     try:
         with open(f"{PROC}/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[1])  # the name before it may hold anything
-    except (OSError, ValueError, IndexError):
-        return None
+            state, parent = (
+                file.read().rpartition(b")")[2].split()[:2]
+            )  # the name before it may hold anything
+        return int(parent), state.decode()
+    except (OSError, ValueError):
+        return None, ""
 
 
 def _by_proc() -> t.Iterator[tuple[int, str]]:
@@ -90,12 +131,3 @@ def _by_lsof() -> t.Iterator[tuple[int, str]]:
             pid = int(line[1:])
         elif line.startswith("n"):
             yield pid, line[1:]
-
-
-def _command(pid: int) -> str:
-    try:
-        with open(f"{PROC}/{pid}/cmdline", "rb") as file:
-            text = file.read().replace(b"\0", b" ").decode("utf-8", "replace").strip()
-    except OSError:
-        text = ""
-    return "".join(char if char.isprintable() else " " for char in text)[:100] or "a process"

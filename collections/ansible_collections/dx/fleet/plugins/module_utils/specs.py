@@ -164,3 +164,21 @@ GIT_WORKTREE: Spec = {
 
 GIT_WORKTREE_REQUIRED_IF = [("state", "present", ["branch"])]
 GIT_WORKTREE_REQUIRED_ONE_OF = [("branch", "path")]
+
+VERIFY_WORK: Spec = {
+    "path": {"type": "path", "required": True},
+    "command": {"type": "str", "required": True},
+    "report": {"type": "list", "elements": "str", "default": []},
+    "counts": {"type": "str", "choices": ["required", "none"], "default": "required"},
+    "timeout": {"type": "float", "default": 1800.0},
+    "base": {"type": "str"},
+    "branch": {"type": "str"},
+    "expect_changes": {"type": "bool", "default": False},
+    "allow_changed_check": {"type": "bool", "default": False},
+    "dispatch": {"type": "str"},
+    "ask_remote": {"type": "bool", "default": True},
+    "remote_timeout": {"type": "float", "default": 20.0},
+    "output_limit": {"type": "int", "default": 8},
+    "tail": {"type": "int", "default": 4000},
+    "lock_timeout": {"type": "float", "default": 60.0},
+}

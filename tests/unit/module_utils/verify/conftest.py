@@ -1,0 +1,10 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A clone in a home of its own, for each test."""
+
+from __future__ import annotations
+
+from tests.git_clone import clone, original
+
+__all__ = ["clone", "original"]
