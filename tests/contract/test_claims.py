@@ -336,7 +336,7 @@ def test_a_bead_that_is_too_large_for_bd_is_left_as_it_was(
 
 def kill_bd(monkeypatch: pytest.MonkeyPatch, when: str, at: str) -> None:
     monkeypatch.setenv("STANDIN_BD_DIES", when)
-    monkeypatch.setenv("STANDIN_BD_DIES_AT", at)
+    monkeypatch.setenv("STANDIN_BD_AT", at)
 
 
 WRITES_OF_A_CLAIM = ("--metadata", "--claim")
@@ -377,7 +377,7 @@ def test_a_bd_that_dies_in_the_middle_of_an_end_is_read_back(
     reason = [] if end == "release" else ["because"]
     kill_bd(monkeypatch, when, "--json")
     if when == "after the write":
-        monkeypatch.setenv("STANDIN_BD_DIES_AT", "close" if end == "close" else "update")
+        monkeypatch.setenv("STANDIN_BD_AT", "close" if end == "close" else "update")
         assert getattr(standin.claims, end)(bead, dispatch, *reason).changed
     else:
         with pytest.raises(OutcomeUnknown):
@@ -473,6 +473,7 @@ def test_the_lock_outlives_its_holder_while_the_bd_that_it_started_works(
     begun = tmp_path / "begun"
     monkeypatch.setenv("STANDIN_BD_WRITE_BEGUN", str(begun))
     monkeypatch.setenv("STANDIN_BD_WRITE_SLEEP", "3")
+    monkeypatch.setenv("STANDIN_BD_AT", "--claim")
     killed = multiprocessing.get_context("spawn").Process(target=claim_once, args=(standin, bead, ME))
     killed.start()
     while not begun.exists():

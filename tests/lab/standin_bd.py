@@ -11,8 +11,8 @@ real `bd`.
 
 ``STANDIN_BD_SLEEP`` is how many seconds it takes to start, ``STANDIN_BD_WRITE_SLEEP`` how many it takes to write
 (``STANDIN_BD_WRITE_BEGUN`` names a file that it makes as it begins). With ``STANDIN_BD_DIES`` set to ``before the
-write``, ``between the writes`` or ``after the write`` a change kills it there; ``STANDIN_BD_DIES_AT`` is a word that
-such a command must have. ``STANDIN_BD_NOTICE`` is printed before each answer. ``STANDIN_BD_ROOM`` is how many bytes
+write``, ``between the writes`` or ``after the write`` a change kills it there. ``STANDIN_BD_AT`` is how a word begins
+that such a command must have. ``STANDIN_BD_NOTICE`` is printed before each answer. ``STANDIN_BD_ROOM`` is how many bytes
 a whole bead may have (1.0.4: 65535; later ones take any).
 """
 
@@ -50,9 +50,10 @@ class Store:
             self._database.execute("COMMIT")
             return
         self._written = self._database.total_changes
-        if begun := os.environ.get("STANDIN_BD_WRITE_BEGUN"):
-            Path(begun).touch()
-        time.sleep(float(os.environ.get("STANDIN_BD_WRITE_SLEEP", "0")))
+        if _is_meant():
+            if begun := os.environ.get("STANDIN_BD_WRITE_BEGUN"):
+                Path(begun).touch()
+            time.sleep(float(os.environ.get("STANDIN_BD_WRITE_SLEEP", "0")))
         _die("before the write")
         self._database.execute("COMMIT")
         _die("after the write")
@@ -96,9 +97,14 @@ def check_room(issue: dict[str, Any]) -> None:
 
 
 def _die(when: str) -> None:
-    at = os.environ.get("STANDIN_BD_DIES_AT", "")
-    if os.environ.get("STANDIN_BD_DIES") == when and any(word.startswith(at) for word in sys.argv[1:]):
+    if os.environ.get("STANDIN_BD_DIES") == when and _is_meant():
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _is_meant() -> bool:
+    """Whether this is a command that shall die or take its time."""
+    at = os.environ.get("STANDIN_BD_AT", "")
+    return any(word.startswith(at) for word in sys.argv[1:])
 
 
 class Parser(argparse.ArgumentParser):

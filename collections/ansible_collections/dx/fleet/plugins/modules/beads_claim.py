@@ -233,6 +233,11 @@ branch:
   returned: success
   type: str
   sample: dx/bd-a1b2
+previous_dispatch:
+  description: The dispatch that held the bead before, or null.
+  returned: success
+  type: str
+  sample: bd-a1b2@1-77e09d41
 worktree:
   description: The directory on the VM that the claim names.
   returned: where it names one

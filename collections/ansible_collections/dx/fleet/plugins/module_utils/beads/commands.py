@@ -117,6 +117,8 @@ def _told(result: Result) -> dict[str, t.Any]:
     named = ("vm", "dispatch", "session", "message", "repo", "branch")
     told: dict[str, t.Any] = {name: text_field(after, name) for name in named}
     told["attempt"] = attempt_of(after)
+    earlier = (text_field(before, "dispatch"), text_field(before, "last_dispatch"))
+    told["previous_dispatch"] = next((each for each in earlier if each and each != told["dispatch"]), None)
     if worktree := text_field(after, "worktree"):
         told["worktree"] = worktree
     if told["dispatch"] and told["session"] not in (None, session_id(told["dispatch"])):
