@@ -11,6 +11,7 @@ LOWEST := .tools/lowest
 NEWEST := .tools/newest
 NODE := .tools/nodejs
 NPM := .tools/npm
+OLDEST := .tools/npm-oldest
 SLACK := .tools/slack
 PYTEST := $(PY) -m pytest
 # Each worker has a lab of its own, of 1 GB. The tests of a file, which share its fixtures, stay together; the
@@ -21,7 +22,7 @@ TYPED := -p ansible_collections.dx.fleet.plugins.plugin_utils -p ansible_collect
 
 ELSEWHERE := -p ansible_collections.dx.fleet.plugins.modules -p ansible_collections.dx.fleet.plugins.module_utils
 
-.PHONY: help setup demo test test-lowest test-newest soak lint format bench lock clean sshd
+.PHONY: help setup demo test test-lowest test-newest test-oldest-opencode soak lint format bench lock clean sshd
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +44,10 @@ test-lowest: $(LOWEST)/.ready  ## Run the unit tests on the lowest versions of t
 
 test-newest: $(NEWEST)/.ready  ## Run the unit tests by the newest Python here, with the newest Ansible that it takes
 	@$(NEWEST)/bin/python -m pytest -q -p no:cacheprovider $(or $(ARGS),tests/unit)
+
+test-oldest-opencode: setup $(OLDEST)/.ready  ## Run what a dispatch needs on the oldest OpenCode that gets tasks
+	@DX_TEST_OPENCODE="$$($(PY) -m tests.lab.binaries)" $(PYTEST) -q -p no:cacheprovider \
+	    $(or $(ARGS),tests/integration/test_versions.py tests/integration/test_replay.py tests/integration/test_subagents.py)
 
 soak: setup  ## Race for beads, two hundred rounds, and for worktrees, a hundred
 	@DX_SOAK=7 $(PYTEST) -q tests/contract/test_races.py $(ARGS)
@@ -110,6 +115,12 @@ $(NPM)/.ready: tests/lab/npm/package.json tests/lab/npm/package-lock.json tools/
 	@tools/npm $(NPM) ci --no-audit --no-fund --loglevel=error
 	@ls $(NPM)/node_modules/opencode-*/bin/opencode >/dev/null 2>&1 || \
 	    { echo "setup: npm has no OpenCode for this kind of machine" >&2; exit 1; }
+	@touch $@
+
+$(OLDEST)/.ready: tests/lab/npm-oldest/package.json tests/lab/npm-oldest/package-lock.json tools/npm | $(NODE)/.ready
+	@echo "setup: the oldest OpenCode $(OLDEST) ..."
+	@mkdir -p $(OLDEST) && cp tests/lab/npm-oldest/package.json tests/lab/npm-oldest/package-lock.json $(OLDEST)/
+	@tools/npm $(OLDEST) ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
 $(SLACK)/.ready: tests/lab/slack/npm/package.json tests/lab/slack/npm/package-lock.json tools/npm | $(NODE)/.ready

@@ -37,6 +37,7 @@ class _Server:
         app.router.add_get("/question", self.nothing)
         app.router.add_get("/session/{session}", self.session)
         app.router.add_get("/session/{session}/message", self.messages)
+        app.router.add_get("/session/{session}/children", self.nothing)
         app.router.add_get("/global/event", self.events)
         return app
 

@@ -13,18 +13,20 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-__all__ = ["CHECKOUT", "BinaryMissingError", "find_opencode", "pinned_version"]
+__all__ = ["CHECKOUT", "BinaryMissingError", "find_oldest_opencode", "find_opencode", "pinned_version"]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+NEWEST = "npm"
+OLDEST = "npm-oldest"
 
 
 class BinaryMissingError(RuntimeError):
     """There is no OpenCode of the pinned version; the text says how to get it."""
 
 
-def pinned_version() -> str:
-    """The version of OpenCode that the lab is made for."""
-    package = json.loads((Path(__file__).parent / "npm" / "package.json").read_text())
+def pinned_version(folder: str = NEWEST) -> str:
+    """The version of OpenCode that the lab is made for, or the oldest that gets tasks."""
+    package = json.loads((Path(__file__).parent / folder / "package.json").read_text())
     return str(package["dependencies"]["opencode-ai"])
 
 
@@ -48,6 +50,18 @@ def find_opencode(environ: Mapping[str, str] = os.environ, checkout: Path = CHEC
     raise BinaryMissingError(
         f"no OpenCode {wanted} here: run `make setup`, or set DX_TEST_OPENCODE to its binary"
     )
+
+
+def find_oldest_opencode(checkout: Path = CHECKOUT) -> Path:
+    """The one that ``make test-oldest-opencode`` installed.
+
+    Raises:
+        BinaryMissingError: there is none.
+    """
+    wanted = pinned_version(OLDEST)
+    for binary in _installed(checkout / ".tools" / OLDEST / "node_modules", wanted):
+        return binary
+    raise BinaryMissingError(f"no OpenCode {wanted} here: run `make test-oldest-opencode`")
 
 
 def _installed(modules: Path, wanted: str) -> Iterator[Path]:
@@ -92,3 +106,7 @@ def _version_of(binary: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
+
+
+if __name__ == "__main__":
+    print(find_oldest_opencode())

@@ -80,7 +80,7 @@ async def test_a_server_that_is_not_there_or_not_opencode_gets_nothing(
     assert advice in (error.next_action or "")
 
 
-@pytest.mark.parametrize("version", ["1.17.19", "1.18.3", "1.18.16", "0.9.1", "2.3.2", "dev", ""])
+@pytest.mark.parametrize("version", ["1.17.19", "1.18.3", "1.18.14", "0.9.1", "2.3.2", "dev", ""])
 async def test_a_version_that_was_never_tested_is_refused_with_the_one_that_is_needed(version: str) -> None:
     fake = FakeOpenCode()
     fake.version = version

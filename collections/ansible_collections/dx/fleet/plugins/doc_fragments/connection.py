@@ -45,6 +45,7 @@ options:
 notes:
   - An option that a task leaves out is taken from the host variable that its description names.
 requirements:
+  - OpenCode 1.18.15 or a later 1.x on the host; tested with 1.18.15 to 1.18.33
   - httpx, httpx-sse, pydantic and stamina, on the controller
 """
 

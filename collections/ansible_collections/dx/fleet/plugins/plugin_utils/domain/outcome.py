@@ -71,8 +71,8 @@ MEANINGS: Mapping[State, str] = {
     State.FAILED: "the tests, the agent or its model failed",
     State.LOST: "the server died with it",
     State.REFUSED: "nothing was sent: VM disabled or full, session busy, id in use, bead claimed by another,"
-    " wrong version",
-    State.UNREACHABLE: "no OpenCode answers there, or not to us",
+    " no OpenCode or a wrong version",
+    State.UNREACHABLE: "the server can't be asked, or it can't be known what it did",
     State.NEEDS_INPUT: "the agent waits for a permission or an answer",
     State.TIMED_OUT: "our time limit was reached; the session was aborted",
     State.STALLED: "nothing moved for too long; the session was aborted",

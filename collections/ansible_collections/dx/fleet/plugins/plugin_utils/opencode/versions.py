@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which versions of OpenCode this collection works with. The documentation names the same ones.
 
-The oldest was found with real servers: up to 1.18.16 messages are ordered by their id, so that a message with
+The oldest was found with real servers: up to 1.18.14 messages are ordered by their id, so that a message with
 an id of ours sorts behind the server's own, and the model is called without end. OpenCode 2 has other routes.
 """
 
@@ -13,7 +13,7 @@ import re
 
 __all__ = ["NEWEST_TESTED", "OLDEST", "is_newer_than_tested", "is_supported"]
 
-OLDEST = "1.18.17"
+OLDEST = "1.18.15"
 NEWEST_TESTED = "1.18.33"
 
 
