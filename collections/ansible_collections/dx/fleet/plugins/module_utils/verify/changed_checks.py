@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which of the changed files belong to the tests, and which to the check itself.
 
-The check itself is what the verify command names: a script, a Makefile, the scripts of package.json, and what
-such a file runs. Work that changes these is checked with what it made itself.
+The check itself is what the verify command runs: a script, a Makefile, the scripts of package.json, and what
+such a file runs; a module of the worktree that stands in a runner's place; how pytest is set up. Work that
+changes these is checked with what it made itself.
 """
 
 from __future__ import annotations
@@ -63,8 +64,9 @@ def check_files(command: str, changed: t.Iterable[str], before: Read, after: Rea
     """
     paths = set(changed)
     found: set[str] = set()
-    seen: set[str] = set()
+    texts = [command]
     todo = list(_run_by(command))
+    seen: set[str] = set()
     while todo:  # what a file of the check runs is the check's as well
         path = todo.pop()
         if path in seen:
@@ -74,14 +76,38 @@ def check_files(command: str, changed: t.Iterable[str], before: Read, after: Rea
             found.add(path)
         text = before(path)
         if text is not None and (_SCRIPT.search(path) or text.startswith("#!") or path == "package.json"):
-            todo += _named_in(text)
+            texts.append(text)
+            todo += [*_named_in(text), *_run_by(_commands_in(path, text))]
+    found |= {path for text in texts for path in _in_place_of_a_module(text)} & paths
+    if any("pytest" in text for text in texts):
+        found |= {
+            path for path in paths if _pytest_set_up(path, before(path)) != _pytest_set_up(path, after(path))
+        }
     return sorted(found)
+
+
+def _in_place_of_a_module(text: str) -> t.Iterator[str]:
+    """Files that `python -m NAME` would run in the place of an installed module."""
+    for name in re.findall(r"\bpython[\d.]*(?:\s+-\w+)*?\s+-m\s+([\w.]+)", text):
+        top = name.split(".")[0]
+        yield from (f"{top}.py", f"{top}/__init__.py", f"{top}/__main__.py")
+
+
+def _pytest_set_up(path: str, text: str | None) -> object:
+    """How a file sets up pytest: its settings, or the hooks of a conftest.py, but not its fixtures."""
+    name = os.path.basename(path)
+    if name == "conftest.py":
+        return re.findall(r"^.*\bpytest_\w+.*(?:\n[ \t]+.*)*", text or "", re.MULTILINE)
+    if name in ("pytest.ini", ".pytest.ini", "tox.ini", "setup.cfg", "pyproject.toml"):
+        return re.findall(r"^\[(?:tool[:.])?pytest[^\]]*\](?:\n(?!\[).*)*", text or "", re.MULTILINE)
+    return None
 
 
 def _run_by(command: str) -> t.Iterator[str]:
     """The files that a command runs, or that a tool reads which it runs."""
     for simple in _ENDS_COMMAND.split(command):
-        words = [word for word in _words(simple) if not re.match(r"\w+=", word)]
+        words = [word.lstrip("@-+") if word[:1] == "@" else word for word in _words(simple)]
+        words = [word for word in words if word and not re.match(r"\w+=", word)]
         for word in words:
             if word.startswith("-"):
                 continue
@@ -90,6 +116,14 @@ def _run_by(command: str) -> t.Iterator[str]:
             if not _INTERPRETER.match(os.path.basename(word)) and not re.match(r"[\d.]+[smh]?$", word):
                 break
         yield from (os.path.normpath(word) for word in words if _SCRIPT.search(word))
+
+
+def _commands_in(path: str, text: str) -> str:
+    """The shell's part of a file of the check."""
+    if path != "package.json":
+        return text
+    scripts = _scripts(text)
+    return "\n".join(map(str, scripts.values())) if isinstance(scripts, dict) else ""
 
 
 def _named_in(text: str) -> t.Iterator[str]:

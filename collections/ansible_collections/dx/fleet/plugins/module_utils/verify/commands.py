@@ -86,6 +86,7 @@ def _verified(tree: Tree, found: Evidence, options: t.Mapping[str, t.Any]) -> di
         checked.output_end,
         needs_counts=options["counts"] == "required",
         check_files=() if options["allow_changed_check"] else tuple(facts["check_files_changed"]),
+        test_files=tuple(path for path in facts["tests_changed"] if tree.had(found.head_before, path)),
         head_moved=head_after != found.head,
     )
     before = [list(found.dirty_files), list(found.untracked_files)]

@@ -142,6 +142,10 @@ class Tree:
         with open(full, encoding="utf-8", errors="replace") as file:
             return file.read(1 << 20)
 
+    def had(self, commit: str | None, path: str) -> bool:
+        """Whether a commit has a file."""
+        return commit is not None and self.git.ok("cat-file", "-e", f"{commit}:{path}")
+
     def _hides(self) -> bool:
         """Whether a flag in the index may hide a change from `git status`."""
         listed = self.git.call("ls-files", "-v", "-z")

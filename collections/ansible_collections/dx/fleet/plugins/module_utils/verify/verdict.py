@@ -38,6 +38,7 @@ class Seen:
         changed: Whether the work changed anything.
         expects_changes: Whether it had to.
         check_files: Files of the check itself that the work changed, where that matters.
+        test_files: Files of tests that were there and that the work changed or removed.
         head_moved: Whether HEAD was another one after the check.
     """
 
@@ -50,6 +51,7 @@ class Seen:
     changed: bool = True
     expects_changes: bool = False
     check_files: tuple[str, ...] = ()
+    test_files: tuple[str, ...] = ()
     head_moved: bool = False
 
 
@@ -116,7 +118,7 @@ def _proves_nothing(seen: Seen) -> Verdict | None:
     if seen.head_moved:
         return _unverified("head_moved", "HEAD changed while the check ran")
     if seen.check_files:
-        files = ", ".join(seen.check_files[:_NAMES_SHOWN])
+        files = _listed(seen.check_files)
         return _unverified("check_changed", f"the work changed what it is checked with: {files}")
     if not seen.needs_counts:
         return None
@@ -144,7 +146,10 @@ def _verified(seen: Seen) -> Verdict:
     if counts is None or not counts.ran:
         return Verdict("verified", "check_passed", "the check passed; it counts no tests")
     skipped = f", {counts.skipped} skipped" if counts.skipped else ""
-    return Verdict("verified", "tests_passed", f"{counts.passed} passed{skipped}")
+    changed = (
+        f"; the work changed tests that were there: {_listed(seen.test_files)}" if seen.test_files else ""
+    )
+    return Verdict("verified", "tests_passed", f"{counts.passed} passed{skipped}{changed}")
 
 
 def _unverified(reason_code: str, message: str) -> Verdict:
@@ -152,8 +157,9 @@ def _unverified(reason_code: str, message: str) -> Verdict:
 
 
 def _named(counts: Counts) -> str:
-    names = counts.failed_names
-    if not names:
-        return ""
+    return f": {_listed(counts.failed_names)}" if counts.failed_names else ""
+
+
+def _listed(names: tuple[str, ...]) -> str:
     more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    return f": {', '.join(names[:_NAMES_SHOWN])}{more}"
+    return ", ".join(names[:_NAMES_SHOWN]) + more
