@@ -39,6 +39,7 @@ NOT_ALWAYS = (
     "session_why",
     "became",
     "found",
+    "fleet_test",
 )
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -144,6 +145,104 @@ class AuditTrail(TypedDict):
     records: list[AuditRecord]
 
 
+class TestCounts(TypedDict):
+    """How many tests of a run ended how."""
+
+    passed: int
+    failed: int
+    errors: int
+    skipped: int
+
+
+class TestTrouble(TypedDict):
+    """Why a VM could not run the tests."""
+
+    reason_code: str
+    message: str
+    next_action: str | None
+
+
+class TestedRun(TypedDict):
+    """One run of the tests on one VM; `counts` is null where no test was counted."""
+
+    run: int
+    state: Literal["passed", "failed", "unknown"]
+    reason_code: str
+    message: str
+    duration_s: float | None
+    counts: TestCounts | None
+
+
+class TestedVM(TypedDict):
+    """One VM of `dx-fleet test`."""
+
+    vm: str
+    state: Literal["passed", "failed", "unknown"]
+    commit: str | None
+    trouble: TestTrouble | None
+    runs: list[TestedRun]
+
+
+CaseSeen = Literal["failed", "error", "flaky", "missing", "skipped", "passed"]
+
+
+class TestedSuite(TypedDict):
+    """How many tests of a suite are in each state, by VM; null where the VM has none of them."""
+
+    suite: str
+    vms: dict[str, dict[str, int] | None]
+
+
+class TestDifference(TypedDict):
+    """A test that did not end the same on all VMs."""
+
+    id: str
+    vms: dict[str, CaseSeen]
+
+
+class FlakyTest(TypedDict):
+    """A test that failed in some runs on a VM, and not in others."""
+
+    id: str
+    vm: str
+    failed: int
+    runs: int
+
+
+class FailingTest(TypedDict):
+    """A test that failed on a VM, and what it printed."""
+
+    id: str
+    vm: str
+    message: str
+
+
+class TestFiles(TypedDict):
+    """Paths of the reports."""
+
+    junit: str
+    json: str
+    html: str
+
+
+class TestedFleet(TypedDict):
+    """What `dx-fleet test` came to."""
+
+    repo: str
+    ref: str
+    commit: str | None
+    command: str
+    state: Literal["passed", "failed", "unknown"]
+    started_at: str
+    duration_s: float
+    vms: list[TestedVM]
+    suites: list[TestedSuite]
+    differences: list[TestDifference]
+    flaky: list[FlakyTest]
+    failing: list[FailingTest]
+    files: TestFiles
+
+
 class Document(TypedDict):
     """What `dx-dispatch --json` and `dx-fleet --json` print: one result per VM, or the error that kept it from running."""
 
@@ -155,6 +254,7 @@ class Document(TypedDict):
     claims: NotRequired[list[Claim]]
     trail: NotRequired[AuditTrail]
     listener: NotRequired[Seen]
+    fleet_test: NotRequired[TestedFleet]
 
 
 def vm_endpoints() -> dict[str, Any]:

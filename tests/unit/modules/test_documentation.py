@@ -29,6 +29,7 @@ SPECS = {
     "beads_claim": specs.CLAIM,
     "beads_info": specs.BEADS_INFO,
     "beads_reap": specs.REAP,
+    "fleet_test_report": specs.FLEET_TEST_REPORT,
 }
 ON_THE_HOST = {"git_worktree": specs.GIT_WORKTREE, "verify_work": specs.VERIFY_WORK}
 """Modules without an action: all of it runs where the connection leads."""
@@ -107,8 +108,11 @@ def test_the_examples_are_plays_that_use_only_documented_options(
 @pytest.mark.parametrize("name", [name for name in SPECS if name not in ON_THE_TRACKER])
 def test_the_module_itself_says_where_the_work_is_done(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     module = importlib.import_module(f"ansible_collections.dx.fleet.plugins.modules.{name}")
-    required = {"session": "ses_1"} if name == "opencode_wait" else {}
-    with patch_module_args(required), pytest.raises(SystemExit) as ended:
+    required = {
+        "opencode_wait": {"session": "ses_1"},
+        "fleet_test_report": {"vms": ["epyc6"], "repo": "affordabot", "ref": "main"},
+    }
+    with patch_module_args(required.get(name, {})), pytest.raises(SystemExit) as ended:
         module.main()
     assert ended.value.code == 1
     assert "runs on the controller, as an action plugin" in json.loads(capsys.readouterr().out)["msg"]

@@ -23,8 +23,14 @@ options:
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
+from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge import progress_bus
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.event_kind import EventKind
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.progress import ProgressEvent
 from ansible_collections.dx.fleet.plugins.plugin_utils.launch import interrupt
 from ansible_collections.dx.fleet.plugins.plugin_utils.launch.collected import record
+
+CHECK = "dx.fleet.verify_work"
+STEPS = ("dx.fleet.git_worktree", CHECK)
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]
@@ -34,6 +40,15 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
         interrupt.take_over()
+
+    def v2_runner_on_start(self, host: Any, task: Any) -> None:
+        if getattr(task, "resolved_action", None) in STEPS:
+            _show(host.name, task.get_name().strip())
+
+    def v2_runner_item_on_ok(self, result: Any) -> None:
+        found = result.result
+        if _action(result) == CHECK and "verdict" in found:
+            _show(result.host.name, f"Run {found.get('item')}: {found['verdict']}, {found.get('message')}")
 
     def v2_runner_on_ok(self, result: Any) -> None:
         self._take(result)
@@ -50,6 +65,11 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
             self._display.warning(str(warning))
         if (descriptor := self.get_option("results")) is not None:
             record(descriptor, result.host.name, result.result, failed=failed, action=_action(result))
+
+
+def _show(vm: str, step: str) -> None:
+    """Have a step of the playbook shown as progress: a module that runs on a VM can't show any itself."""
+    progress_bus.send(ProgressEvent(vm, EventKind.STEP, fields={"step": step}))
 
 
 def _action(result: Any) -> str | None:

@@ -139,6 +139,16 @@ CLAIM_REQUIRED_IF = [
 
 BEADS_INFO: Spec = {**BEADS, "preflight_timeout": {"type": "float", "default": 5.0}}
 
+FLEET_TEST_REPORT: Spec = {
+    "vms": {"type": "list", "elements": "str", "required": True},
+    "repo": {"type": "str", "required": True},
+    "ref": {"type": "str", "required": True},
+    "id": {"type": "str", "default": "by-hand"},
+    "command": {"type": "str"},
+    "output": {"type": "path"},
+    "started_at": {"type": "str"},
+}
+
 REAP: Spec = {**BEADS_INFO, "ttl": {"type": "float", "default": 3600.0}}
 
 GIT_WORKTREE: Spec = {

@@ -24,11 +24,12 @@ def document(
     vms: Sequence[dict[str, Any]] | None = None,
     claims: Sequence[dict[str, Any]] | None = None,
     trail: dict[str, Any] | None = None,
+    fleet_test: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The document of a run: one result per VM, or the error that kept it from running.
 
     ``vms`` is only there for ``--list`` and ``--status``; ``claims`` for ``--reap``, and for ``--status``
-    where Beads is used; ``trail`` for ``--audit`` and ``--flush-audit``.
+    where Beads is used; ``trail`` for ``--audit`` and ``--flush-audit``; ``fleet_test`` for ``test``.
     """
     found: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
@@ -48,6 +49,8 @@ def document(
         found["claims"] = list(claims)
     if trail is not None:
         found["trail"] = trail
+    if fleet_test is not None:
+        found["fleet_test"] = fleet_test
     return found
 
 

@@ -54,6 +54,8 @@ class EventKind(StrEnum):
     REFUSED = "refused"
     UNREACHABLE = "unreachable"
 
+    STEP = "step"  # step: what a module begins, or has done, on the VM
+    FLEET_TESTED = "fleet_tested"  # commit, state, message: of each VM
     TASK_FAILED = "task_failed"  # task, action, rc: its exit code or None
     PLAY_ENDED = "play_ended"  # states: by VM, interrupted
     UNREADABLE = "unreadable"  # record: its number in the outbox

@@ -94,6 +94,10 @@ def _stopped(_: _Fields) -> str:
     return "Stopped: the session is idle"
 
 
+def _step(fields: _Fields) -> str:
+    return _short(fields, "step", WIDTH)
+
+
 _WORDS: Mapping[EventKind, Callable[[_Fields], str]] = {
     EventKind.CLAIMED: _claimed,
     EventKind.CONTINUED: _continued,
@@ -107,6 +111,7 @@ _WORDS: Mapping[EventKind, Callable[[_Fields], str]] = {
     EventKind.CONNECTION_LOST: _connection_lost,
     EventKind.ABORTING: _aborting,
     EventKind.STOPPED: _stopped,
+    EventKind.STEP: _step,
 }
 
 

@@ -15,6 +15,7 @@ from typing import Any
 __all__ = ["Collected", "ResultFile", "record"]
 
 SURVEY = ("url", "version", "home", "sessions", "session_counts", "permissions", "questions")
+OF_THE_TESTS = "dx.fleet.fleet_test_report"
 OF_THE_TRACKER = ("dx.fleet.beads_info", "dx.fleet.beads_reap")
 NOT_OURS = ("invocation", "warnings", "deprecations", "diff")  # of Ansible, and of any size
 
@@ -24,7 +25,7 @@ class Collected:
     """By host: the last outcome, the last survey, and faults of our own.
 
     ``elsewhere``: the VM on which the work of a host's bead goes on. ``tracker``: what was last returned of
-    all claims.
+    all claims. ``fleet_test``: what the last task of a fleet test returned.
     """
 
     outcomes: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -32,6 +33,7 @@ class Collected:
     faults: dict[str, str] = field(default_factory=dict)
     elsewhere: dict[str, str] = field(default_factory=dict)
     tracker: dict[str, Any] | None = None
+    fleet_test: dict[str, Any] | None = None
 
     def take(
         self, host: str, result: Mapping[str, Any], *, failed: bool = False, action: str | None = None
@@ -39,6 +41,9 @@ class Collected:
         """Take the result of one task on one host; ``action`` is the task's, if that is of interest."""
         if action in OF_THE_TRACKER:
             self.tracker = dict(result)
+            return
+        if action == OF_THE_TESTS and "fleet_test" in result:
+            self.fleet_test = dict(result)
             return
         if "elsewhere" in result:
             self.elsewhere[host] = result["elsewhere"]

@@ -17,6 +17,7 @@ __all__ = [
     "claimed",
     "dispatching",
     "ended",
+    "fleet_tested",
     "host_unreachable",
     "play_ended",
     "released",
@@ -104,6 +105,11 @@ def task_failed(
 ) -> AuditEvent:
     """A task of the play that records nothing by itself failed. What it printed may hold secrets."""
     return AuditEvent(EventKind.TASK_FAILED, subject, {"task": task, "action": action, "rc": rc}, occurrence)
+
+
+def fleet_tested(subject: Subject, *, commit: str, state: str, message: str) -> AuditEvent:
+    """The tests of the subject's repo were run on several VMs. A run of them has one such fact."""
+    return AuditEvent(EventKind.FLEET_TESTED, subject, {"commit": commit, "state": state, "message": message})
 
 
 def play_ended(

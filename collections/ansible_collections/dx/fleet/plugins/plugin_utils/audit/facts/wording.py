@@ -55,11 +55,15 @@ def headline_of(status: Status) -> str:
         return "Dispatch"
     if opening.kind is EventKind.DISPATCHING and len(status.vms) > 1:
         return _dispatching_to(f"{len(status.vms)} VMs", opening)
+    if opening.kind is EventKind.FLEET_TESTED:
+        return _tested(opening)
     return words_of(opening)
 
 
 def states_of(status: Status) -> str:
     """One VM's state, or how many VMs are in each: ``2 completed, 1 failed``."""
+    if status.opening is not None and status.opening.kind is EventKind.FLEET_TESTED:
+        return "tests ended"
     if len(status.vms) == 1:
         return state_of(status.vms[0].kind)
     counts = Counter(state_of(vm.kind) for vm in status.vms)
@@ -129,6 +133,16 @@ def _play_ended(event: AuditEvent) -> str:
     return f"Play ended: {', '.join(ends)}{more}"
 
 
+def _fleet_tested(event: AuditEvent) -> str:
+    return f"{_tested(event)}: {_short(event, 'message', 2 * WIDTH)}"
+
+
+def _tested(event: AuditEvent) -> str:
+    """``Tests of affordabot at 8f14e45fceea: failed``."""
+    commit = _short(event, "commit")[:12]
+    return f"Tests of {event.subject.repo} at {commit}: {_short(event, 'state', NAME_WIDTH)}"
+
+
 def _unreadable(event: AuditEvent) -> str:
     return f"(record {_short(event, 'record')} can't be read)"
 
@@ -173,6 +187,7 @@ _WORDS: Mapping[EventKind, Callable[[AuditEvent], str]] = {
     EventKind.RETRYING: _retrying,
     EventKind.ABORTING: _aborting,
     EventKind.STOPPED: _stopped,
+    EventKind.FLEET_TESTED: _fleet_tested,
     EventKind.TASK_FAILED: _task_failed,
     EventKind.PLAY_ENDED: _play_ended,
     EventKind.UNREADABLE: _unreadable,
