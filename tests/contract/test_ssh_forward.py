@@ -119,7 +119,9 @@ class VM:
     def listening(self) -> list[str]:
         """The forwarded sockets on which somebody listens, by what the kernel says."""
         lines = Path("/proc/net/unix").read_text().splitlines()
-        return [line.split()[-1] for line in lines if str(self.sockets) in line]
+        return [
+            line.split()[-1] for line in lines if str(self.sockets) in line and line.split()[3] == "00010000"
+        ]
 
 
 @pytest_asyncio.fixture

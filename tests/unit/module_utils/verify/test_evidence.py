@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +149,23 @@ def test_an_old_report_is_removed(tree: Path) -> None:
     (tree / "report.xml").write_text(REPORT)
     assert checked(tree, PASSES) == ("unverified", "report_missing", "missing")
     assert not (tree / "report.xml").exists()
+
+
+def test_the_reports_of_the_run_are_returned_where_that_is_asked_for(clone: Clone, tree: Path) -> None:
+    clone.commit(tree, "old.xml", REPORT)
+    command = f'echo "{REPORT}" > a.xml; mkdir b; echo "{REPORT}" > b/c.xml'
+    found = run_check(tree, command, report=["**/*.xml"], return_reports=True)
+    unpacked = {each["path"]: zlib.decompress(base64.b64decode(each["zlib"])) for each in found["reports"]}
+    assert unpacked == {"a.xml": f"{REPORT}\n".encode(), "b/c.xml": f"{REPORT}\n".encode()}
+    assert found["reports_left_out"] == 0
+    assert "reports" not in run_check(tree, PASSES)
+
+
+def test_reports_that_are_too_much_are_counted_and_left_out(tree: Path) -> None:
+    command = f'echo "{REPORT}" > a.xml; (echo "{REPORT}"; yes " " | head -c 17000000) > b.xml'
+    found = run_check(tree, command, report=["*.xml"], return_reports=True)
+    assert [each["path"] for each in found["reports"]] == ["a.xml"]
+    assert found["reports_left_out"] == 1
 
 
 def test_a_committed_report_must_be_written_anew(clone: Clone, tree: Path) -> None:

@@ -115,6 +115,11 @@ def test_reports_that_can_t_be_read_leave_the_counts(reports: Any) -> None:
     assert (run.cases, run.counts) == (None, Counts(2, 0, 0, 1))
 
 
+def test_tests_of_which_a_report_was_left_out_are_not_compared() -> None:
+    (run,) = collected(MADE, ran(reports_left_out=1)).runs
+    assert run.cases is None
+
+
 def test_a_report_that_unpacks_to_more_than_fits_is_not_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     from ansible_collections.dx.fleet.plugins.plugin_utils.fleet_test import collecting
 

@@ -179,6 +179,7 @@ VERIFY_WORK: Spec = {
     "path": {"type": "path", "required": True},
     "command": {"type": "str", "required": True},
     "report": {"type": "list", "elements": "str", "default": []},
+    "return_reports": {"type": "bool", "default": False},
     "counts": {"type": "str", "choices": ["required", "none"], "default": "required"},
     "timeout": {"type": "float", "default": 1800.0},
     "base": {"type": "str"},

@@ -56,6 +56,10 @@ options:
     type: list
     elements: str
     default: []
+  return_reports:
+    description: Whether the reports that the run wrote are returned as well, 16 MiB of them at most.
+    type: bool
+    default: false
   counts:
     description:
       - With V(none), a command that counts no tests verifies the work by its exit code alone. That is the user's
@@ -227,6 +231,24 @@ report:
   returned: where the command was run
   type: str
   sample: fresh
+reports:
+  description: What the reports hold that the run wrote.
+  returned: where the command was run, with O(return_reports)
+  type: list
+  elements: dict
+  sample: [{"path": "report.xml", "zlib": "eJwDAAAAAAE="}]
+  contains:
+    path:
+      description: The file, relative to the worktree.
+      type: str
+    zlib:
+      description: What is in it, packed with zlib, in Base64.
+      type: str
+reports_left_out:
+  description: How many of them are not in RV(reports), as they are too large or can't be read.
+  returned: where the command was run, with O(return_reports)
+  type: int
+  sample: 0
 path:
   description: The worktree, links resolved.
   returned: success

@@ -26,6 +26,7 @@ from .verdict import Seen, Verdict, judge
 __all__ = ["verify"]
 
 LOCK = "dx-fleet-check.lock"
+_REPORTS = 16 << 20  # bytes of reports that are returned
 _READ = 1 << 18  # bytes of the output's end in which a runner's last lines are looked for
 
 
@@ -40,6 +41,7 @@ class _Checked:
     output_file: str
     output_end: str
     ended_before: int
+    packed: tuple[list[dict[str, str]], int] | None
 
 
 def verify(options: t.Mapping[str, t.Any], check: bool) -> dict[str, t.Any]:
@@ -119,7 +121,8 @@ def _checked(tree: Tree, options: t.Mapping[str, t.Any]) -> _Checked:
     ended = run(options["command"], tree.path, options["timeout"], output, marker, _environment())
     text = plain(_end_of(output.path))
     counts, state, problem = _counted(reports, options, text)
-    return _Checked(ended, counts, state, problem, output.path, text, ended_before)
+    packed = reports.packed(_REPORTS) if options["return_reports"] else None
+    return _Checked(ended, counts, state, problem, output.path, text, ended_before, packed)
 
 
 def _counted(
@@ -164,7 +167,9 @@ def _of_the_run(checked: _Checked, tail: int) -> dict[str, t.Any]:
     counts = checked.counts
     tests = None if counts is None else {**asdict(counts), "ran": counts.ran, "total": counts.total}
     ended = checked.run
+    packed = {} if checked.packed is None else dict(zip(("reports", "reports_left_out"), checked.packed))
     return {
+        **packed,
         "rc": ended.rc,
         "duration_s": ended.seconds,
         "timed_out": ended.timed_out,

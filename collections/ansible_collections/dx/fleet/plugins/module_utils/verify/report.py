@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import base64
 import glob
 import os
 import tempfile
 import typing as t
+import zlib
 from contextlib import suppress
 
 from ..git.command import Git
@@ -51,6 +53,31 @@ class Reports:
         paths = self.paths()
         fresh = [path for path in paths if self._is_fresh(path)]
         return "fresh" if fresh else "stale" if paths else "missing", fresh
+
+    def packed(self, limit: int) -> tuple[list[dict[str, str]], int]:
+        """After the run: what it wrote, as ``path`` (in the worktree) and ``zlib`` (packed, in Base64).
+
+        Args:
+            limit: Bytes of all of them, as they are in the worktree.
+
+        Returns:
+            The reports, and how many were left out: beyond the limit, or unreadable.
+        """
+        packed: list[dict[str, str]] = []
+        left_out = 0
+        for path in self.written()[1]:
+            try:
+                with open(path, "rb") as file:
+                    data = file.read(limit + 1)
+            except OSError:
+                data = b" " * (limit + 1)
+            if len(data) > limit:
+                left_out += 1
+                continue
+            limit -= len(data)
+            name = os.path.relpath(path, self._root)
+            packed.append({"path": name, "zlib": base64.b64encode(zlib.compress(data)).decode("ascii")})
+        return packed, left_out
 
     def paths(self) -> list[str]:
         """The files that match, and that lie in the worktree also when links are followed."""
