@@ -166,6 +166,7 @@ def test_what_differs_between_vms_is_named_and_what_is_flaky(
     assert "Tests that differ between VMs" in (out / "report.html").read_text()
     assert json.loads((out / "result.json").read_text())["state"] == "failed"
     assert set(worktrees(ssh_lab).values()) == {1}
+    assert asked.look("audit", "flush").code == 0
     threads = [each for each in slack.threads() if sha[:12] in (each.root.text or "")]
     assert len(threads) == 1
     assert "test_fails_on_macmini" in lines(threads[0])[-1]
