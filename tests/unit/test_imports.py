@@ -36,6 +36,7 @@ BOTTOM_TO_TOP = (
     "plugin_utils/ansible_edge",
     "plugin_utils/launch",
     "plugin_utils/listener",
+    "plugin_utils/mcp",
     "plugin_utils/fleet_test",
     "plugin_utils/cli",
     "inventory",

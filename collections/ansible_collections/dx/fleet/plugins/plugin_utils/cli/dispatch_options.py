@@ -117,6 +117,9 @@ class DispatchOptions(Options):
     slack: bool | None = option(
         "--slack", action=argparse.BooleanOptionalAction, help="tell the dispatch in Slack"
     )
+    progress_json: bool = flag(
+        "--progress-json", help="print what happens on standard error, as a line of JSON each"
+    )
 
     @property
     def any_bead(self) -> str | None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
@@ -58,15 +59,18 @@ class Followed:
 
 
 @contextmanager
-def following(vms: Sequence[str], *, quiet: bool, out: TextIO | None = None) -> Iterator[Followed]:
+def following(
+    vms: Sequence[str], *, quiet: bool, out: TextIO | None = None, as_json: TextIO | None = None
+) -> Iterator[Followed]:
     """Show the progress that it is given: live on a terminal, in lines elsewhere.
 
     Args:
         vms: The VMs of the run.
         quiet: Show nothing.
         out: Where to; default: standard output.
+        as_json: Print each event there, as a line of JSON, and nothing else.
     """
-    followed = Followed(_view(vms, quiet, out or sys.stdout))
+    followed = Followed(_JsonLines(as_json) if as_json else _view(vms, quiet, out or sys.stdout))
     try:
         yield followed
     finally:
@@ -102,6 +106,19 @@ class _Lines:
         if event.kind.is_end:
             return
         print(printable(line_of(event), self._out), file=self._out, flush=True)
+
+    def close(self) -> None:
+        pass
+
+
+class _JsonLines:
+    """A line of JSON per event, for programs."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def show(self, event: ProgressEvent) -> None:
+        print(json.dumps(event.as_dict()), file=self._out, flush=True)
 
     def close(self) -> None:
         pass

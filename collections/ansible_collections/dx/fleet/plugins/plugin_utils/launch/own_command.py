@@ -1,74 +1,127 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Running a command of ours for somebody in Slack, in a process of its own.
+"""Running a command of ours in a process of its own: for Slack's listener and for orchestrating agents.
 
-A listener that dies does not take the command along: it goes on to its end, and the listener that follows
-runs it again, which joins the first or finds that it was done.
+Whoever asked may die, and the command goes on to its end. Where it is cancelled, the command is asked to
+detach, as by Ctrl-C: the remote work goes on, and can be joined again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..domain.outcome import ExitCode
-from .plan import Plan
+from ..domain.progress import ProgressEvent
 
-__all__ = ["run"]
+__all__ = ["Document", "run_command"]
 
 _ENTRY = "from ansible_collections.dx.fleet.plugins.plugin_utils.cli.entry import {0}; {0}()"
 _ENTRIES = {"dx-dispatch": _ENTRY.format("main"), "dx-fleet": _ENTRY.format("fleet_main")}
 MOST_BYTES = 1 << 24
 
 Document = Mapping[str, Any]
+Progress = Callable[[ProgressEvent], Awaitable[None]]
 
 
-async def run(plan: Plan, *, inventory: Path) -> Document:
+async def run_command(
+    argv: Sequence[str],
+    *,
+    inventory: Path,
+    stdin: str | None = None,
+    prints: bool = False,
+    progress: Progress | None = None,
+) -> Document:
     """Run it to its end; returns the JSON document that it prints, or one that says why there is none.
 
-    Where the plan prints for people, the document's ``text`` is what it printed.
-
     Args:
-        plan: What to run.
+        argv: ``dx-dispatch`` or ``dx-fleet``, and its words.
         inventory: Of the fleet that it is about.
+        stdin: What it reads, such as the text of a task.
+        prints: It prints for people; the document's ``text`` is what it printed.
+        progress: Gets each event; the command must be one that follows a dispatch.
     """
-    program, *words = plan.argv
+    program, *words = argv
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
         _ENTRIES[program],
-        *_with_inventory(program, words, inventory),
+        *_with_options(program, words, inventory, progress),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
         limit=MOST_BYTES,
     )
-    out, err = await child.communicate((plan.stdin or "").encode())
-    if plan.prints:
+    try:
+        out, last = await asyncio.shield(work := asyncio.ensure_future(_talk(child, stdin, progress)))
+    except asyncio.CancelledError:
+        with suppress(ProcessLookupError):
+            child.send_signal(signal.SIGINT)
+        await work
+        raise
+    if prints:
         return {"text": out.decode(errors="replace"), "exit_code": child.returncode}
     try:
         found = json.loads(out)
     except ValueError:
-        return _broken(plan, child.returncode, err)
-    return found if isinstance(found, dict) else _broken(plan, child.returncode, err)
+        return _broken(program, child.returncode, last)
+    return found if isinstance(found, dict) else _broken(program, child.returncode, last)
 
 
-def _with_inventory(program: str, words: Sequence[str], inventory: Path) -> Sequence[str]:
+async def _talk(
+    child: asyncio.subprocess.Process, stdin: str | None, progress: Progress | None
+) -> tuple[bytes, str]:
+    """All of its standard output, and the last line of the other one."""
+    assert child.stdin is not None
+    assert child.stdout is not None
+    assert child.stderr is not None
+    with suppress(BrokenPipeError, ConnectionResetError):
+        child.stdin.write((stdin or "").encode())
+        await child.stdin.drain()
+    child.stdin.close()
+    out, last = await asyncio.gather(child.stdout.read(), _follow(child.stderr, progress))
+    await child.wait()
+    return out, last
+
+
+async def _follow(stderr: asyncio.StreamReader, progress: Progress | None) -> str:
+    last = "without a word"
+    while line := (await stderr.readline()).decode(errors="replace"):
+        event = _event(line)
+        if event is None:
+            last = line.strip() or last
+        elif progress is not None:
+            await progress(event)
+    return last
+
+
+def _event(line: str) -> ProgressEvent | None:
+    try:
+        return ProgressEvent.from_dict(json.loads(line))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _with_options(
+    program: str, words: Sequence[str], inventory: Path, progress: Progress | None
+) -> Sequence[str]:
     command = 1 if program == "dx-fleet" else 0
-    return [*words[:command], f"--inventory={inventory}", *words[command:]]
+    options = [f"--inventory={inventory}", *([] if progress is None else ["--progress-json"])]
+    return [*words[:command], *options, *words[command:]]
 
 
-def _broken(plan: Plan, code: int | None, err: bytes) -> Document:
-    last = (err.decode(errors="replace").strip().splitlines() or ["without a word"])[-1]
+def _broken(program: str, code: int | None, last: str) -> Document:
     error = {
         "reason_code": "own_fault",
-        "message_to_human": f"{plan.argv[0]} ended with {code}: {last}",
+        "message_to_human": f"{program} ended with {code}: {last}",
         "next_action": None,
     }
     return {"exit_code": int(ExitCode.OWN_FAULT), "results": [], "error": error}

@@ -49,7 +49,7 @@ class Listener:
         outbox: What is known of the dispatches, by their threads.
         web: The bot's client.
         health: Where it is written down how the listener is.
-        run: Runs a command of ours to its end; returns its document, see :func:`.running.run`.
+        run: Runs a command of ours to its end, see :func:`~..launch.own_command.run_command`.
     """
 
     def __init__(

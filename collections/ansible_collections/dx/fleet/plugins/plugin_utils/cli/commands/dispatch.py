@@ -52,7 +52,9 @@ def dispatch(options: DispatchOptions) -> Report:
         callbacks=audit.callbacks,
     )
     launcher = InProcess()
-    with following(targets.vms, quiet=options.json) as followed:
+    with following(
+        targets.vms, quiet=options.json, as_json=sys.stderr if options.progress_json else None
+    ) as followed:
 
         def detach() -> int:
             followed.close()

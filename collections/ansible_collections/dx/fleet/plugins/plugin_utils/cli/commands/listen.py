@@ -14,7 +14,6 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from slack_sdk.web.async_client import AsyncWebClient
@@ -26,9 +25,10 @@ from ...config.folders import state_folder
 from ...config.listener import ListenerConfig
 from ...domain.fleet import Fleet
 from ...domain.outcome import ExitCode
+from ...launch.own_command import Document, run_command
 from ...listener.health import Health, health_file
 from ...listener.inbox import Inbox
-from ...listener.running import run
+from ...listener.plan import Plan
 from ...listener.service import Listener
 from ..command import Command
 from ..fleet_source import find_fleet
@@ -69,7 +69,11 @@ async def _serve(config: ListenerConfig, fleet: Fleet, health: Health, inventory
     token, url = str(config.audit.token), config.audit.api_url
     web = AsyncWebClient(token=token, base_url=url, timeout=10, retry_handlers=[])
     inbox = Inbox(state_folder(os.environ) / INBOX)
-    listener = Listener(config, fleet, inbox, outbox, web, health, partial(run, inventory=inventory))
+
+    async def run(plan: Plan) -> Document:
+        return await run_command(plan.argv, inventory=inventory, stdin=plan.stdin, prints=plan.prints)
+
+    listener = Listener(config, fleet, inbox, outbox, web, health, run)
     deliverer = Deliverer(outbox, WebApi(token, url), report=logging.getLogger("dx.fleet.deliverer").warning)
     async with asyncio.TaskGroup() as tasks:
         work = [tasks.create_task(listener.serve()), tasks.create_task(deliverer.serve())]
