@@ -57,14 +57,43 @@ def test_a_dispatch_reports_progress_and_returns_the_document(
         told.append(str(message))
 
     async def scene(client: Client) -> Any:
-        arguments = {"repo": fleet.repo, "vm": fleet.default, "task": "@bash true @say it's {{ done }}"}
+        arguments = {"repo": fleet.repo, "vm": fleet.default, "task": "@say it is {{ done }}"}
         return await client.call_tool("dispatch", arguments, progress_callback=progress)
 
     found = play(scene).structured_content
     (result,) = found["results"]
     assert (found["exit_code"], result["state"], result["vm"]) == (0, "completed", fleet.default)
-    assert result["evidence"]["text"] == "it's {{ done }}"
+    assert result["evidence"]["text"] == "it is {{ done }}"
     assert any("Session created" in line for line in told)
+
+
+def test_a_tool_that_is_cancelled_detaches_and_can_be_joined(
+    fleet: Fleet, play: Callable[[Scene], Any]
+) -> None:
+    async def scene(client: Client) -> Any:
+        sent = asyncio.Event()
+
+        async def progress(done: float, total: float | None, message: str | None) -> None:
+            if "Task sent" in str(message):
+                sent.set()
+
+        server = fleet.servers[fleet.default]
+        before = server.sessions()
+        arguments = {"repo": fleet.repo, "vm": fleet.default, "task": "@silent 8 @say went on"}
+        call = asyncio.create_task(client.call_tool("dispatch", arguments, progress_callback=progress))
+        await sent.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        (session,) = server.sessions() - before
+        dispatch = server.session(session)["metadata"]["dx_dispatch"]
+        joined = await client.call_tool("join", {"vm": fleet.default, "dispatch": dispatch})
+        return session, joined.structured_content, server.prompts(session)
+
+    session, document, prompts = play(scene)
+    (result,) = document["results"]
+    assert (result["state"], result["session"]) == ("completed", session)
+    assert len(prompts) == 1
 
 
 def test_what_is_wrong_is_a_result_and_no_exception(play: Callable[[Scene], Any]) -> None:
@@ -79,4 +108,4 @@ def test_the_status_changes_nothing_and_shows_every_vm(fleet: Fleet, play: Calla
     async def scene(client: Client) -> Any:
         return await client.call_tool("status", {})
 
-    assert {vm["vm"] for vm in play(scene).structured_content["vms"]} == set(fleet.vms)
+    assert {vm["vm"] for vm in play(scene).structured_content["vms"]} == set(fleet.servers)
