@@ -22,6 +22,7 @@ __all__ = [
     "CHECKOUT",
     "Completed",
     "Running",
+    "command_of",
     "environment",
     "run_ansible",
     "run_dispatch",
@@ -134,12 +135,12 @@ class Running:
         assert said, f"{text!r} was not said:\n{self._said}"
         assert text in self._said["out"], f"{text!r} was not said:\n{self._said}"
 
-    def interrupt(self, *, group: bool = True) -> None:
+    def interrupt(self, *, group: bool = True, number: signal.Signals = signal.SIGINT) -> None:
         """What Ctrl-C does: SIGINT to all of the job; else to the command's own process alone."""
         if group:
-            os.killpg(self.pid, signal.SIGINT)
+            os.killpg(self.pid, number)
         else:
-            self._process.send_signal(signal.SIGINT)
+            self._process.send_signal(number)
 
     def finish(self, timeout_s: float = _PATIENCE_S) -> Completed:
         """Wait for its end; it is killed, and the test fails, if that takes too long."""
@@ -192,7 +193,7 @@ def start_dispatch(
         typing: Its standard input has nothing yet and no end.
         cwd: Where; the root directory by default, so that nothing of a checkout is found by chance.
     """
-    return Running([*_command("dx-dispatch"), *arguments], env, cwd or Path("/"), stdin, typing=typing)
+    return Running([*command_of("dx-dispatch"), *arguments], env, cwd or Path("/"), stdin, typing=typing)
 
 
 def run_dispatch(
@@ -210,7 +211,7 @@ def run_fleet(
     *arguments: str, env: Mapping[str, str], cwd: Path | None = None, timeout_s: float = _PATIENCE_S
 ) -> Completed:
     """Run dx-fleet to its end; see :func:`start_dispatch`."""
-    running = Running([*_command("dx-fleet"), *arguments], env, cwd or Path("/"), None)
+    running = Running([*command_of("dx-fleet"), *arguments], env, cwd or Path("/"), None)
     return running.finish(timeout_s)
 
 
@@ -239,7 +240,8 @@ def words_of(line: str) -> list[str]:
     return shown.stdout.decode().split("\0")[:-1]
 
 
-def _command(program: str) -> list[str]:
+def command_of(program: str) -> list[str]:
+    """The words that start a program of ours."""
     installed = Path(sys.executable).parent / program
     by_module = [sys.executable, "-c", _ENTRY.format(_ENTRIES[program])]
     return [str(installed)] if installed.exists() else by_module

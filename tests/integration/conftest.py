@@ -15,6 +15,7 @@ from tests.lab import Lab
 from tests.lab.proxy import FaultProxy
 from tests.lab.tracker import Tracker
 
+from .controller import controller  # noqa: F401 - a fixture
 from .fleet import Fleet, read_fleet
 
 _NEEDS_LAB = (

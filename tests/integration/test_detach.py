@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 
 import psutil
@@ -40,16 +41,32 @@ def _wait_till_it_reads(running: Running) -> None:
         seen.append((process.status(), process.cpu_times().user + process.cpu_times().system))
 
 
-@pytest.mark.parametrize("group", [True, False], ids=["to the whole job", "to the command alone"])
-def test_ctrl_c_detaches_and_the_last_line_attaches_again(
-    fleet: Fleet, lab: Lab, model: ScriptedModel, group: bool
+def _wait_till_busy(fleet: Fleet, vm: str) -> None:
+    """Wait till an agent of this VM works."""
+    while not fleet[vm].get("/session/status", directory=f"{fleet[vm].get('/path')['home']}/affordabot"):
+        time.sleep(0.1)  # a pace for the looks
+
+
+@pytest.mark.parametrize(
+    ("number", "group"),
+    [
+        (signal.SIGINT, True),
+        (signal.SIGINT, False),
+        (signal.SIGTERM, False),
+        (signal.SIGTERM, True),
+        (signal.SIGHUP, True),
+    ],
+    ids=["Ctrl-C", "SIGINT alone", "SIGTERM alone", "SIGTERM to the job", "hang up"],
+)
+def test_an_interrupted_command_detaches_and_its_last_line_attaches_again(
+    fleet: Fleet, lab: Lab, model: ScriptedModel, number: signal.Signals, group: bool
 ) -> None:
     mark = f"{fresh_id()}.txt"
     gate = Gate(lab, "epyc6")
     task = f"{gate.wait}\n@bash echo went on >> {mark}\n@say went on in {mark}"
     running = fleet.start("epyc6", "affordabot", task)
     running.wait_for("Task sent")
-    running.interrupt(group=group)
+    running.interrupt(group=group, number=number)
     detached = running.finish()
     assert detached.code == 130, detached
     assert "Traceback" not in detached.err
@@ -179,3 +196,16 @@ def test_ctrl_c_is_never_lost_whatever_it_comes_between(fleet: Fleet, lab: Lab, 
     for running in jobs:
         ended = running.finish()  # a lost one ends well, after the silence
         assert ended.code == 130, ended
+
+
+def test_a_hang_up_that_nohup_ignores_is_ignored(fleet: Fleet, lab: Lab) -> None:
+    gate = Gate(lab, "epyc6")
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # inherited, as from nohup
+    try:
+        running = fleet.start("epyc6", "affordabot", f"{gate.wait}\n@say stayed", "--json")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    _wait_till_busy(fleet, "epyc6")
+    running.interrupt(number=signal.SIGHUP)
+    gate.open()
+    assert running.finish().result()["state"] == "completed"

@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -51,9 +49,6 @@ def _run(program: str, argv: Sequence[str], do: Callable[[], int]) -> int:
         return show_error(error, as_json, ExitCode.of(error.state), program)
     except KeyboardInterrupt:  # while a playbook runs, it is dealt with where that is started
         return show_error(_Interrupted(), as_json, ExitCode.DETACHED, program)
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the interpreter flushes it at its end
-        return int(ExitCode.OWN_FAULT)
     except Exception as error:  # whatever it is, it is shown as every other error is
         if "-vvv" in argv:
             raise

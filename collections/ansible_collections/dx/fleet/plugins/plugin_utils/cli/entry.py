@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 __all__ = ["fleet_main", "main"]
@@ -23,6 +24,10 @@ def fleet_main() -> None:
 
 
 def _run(program: str) -> None:
+    _open_closed_streams(program)
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(each) is signal.SIG_DFL:  # nohup ignores SIGHUP
+            signal.signal(each, signal.default_int_handler)
     try:
         from ..launch import fast_start
 
@@ -37,3 +42,15 @@ def _run(program: str) -> None:
     except KeyboardInterrupt:  # in the middle of an import; all later ones are shown as errors are
         code = 130
     sys.exit(code)
+
+
+def _open_closed_streams(program: str) -> None:
+    """Put something behind standard streams that whoever started this has closed.
+
+    Without it, the next file that is opened is taken for standard output.
+    """
+    closed = [name for name in ("stdin", "stdout", "stderr") if getattr(sys, name) is None]
+    for name in closed:  # in their order: a file gets the lowest number that is free
+        setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
+    if "stdout" in closed:
+        print(f"{program}: standard output is closed: the exit code is all there is", file=sys.stderr)

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,29 +41,40 @@ class Report:
 def show(report: Report, as_json: bool) -> int:
     """Print it; returns its exit code."""
     if as_json:
-        print(encoded(document(report.code, report.outcomes, **report.sections)))
-        return int(report.code)
-    for line in report.lines:
-        print(printable(line, sys.stdout))
+        return _print([encoded(document(report.code, report.outcomes, **report.sections))], report.code)
+    lines = [printable(line, sys.stdout) for line in report.lines]
     for outcome in report.outcomes if report.summaries else ():
-        print("\n".join(summary_lines(outcome, sys.stdout)))
-    return int(report.code)
+        lines += summary_lines(outcome, sys.stdout)
+    return _print(lines, report.code)
+
+
+def _print(lines: Sequence[str], code: ExitCode) -> int:
+    """Print the result on standard output; returns the exit code, which is not that of success without it."""
+    try:
+        print("\n".join(lines), end="\n" if lines else "", flush=True)
+    except OSError as error:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the interpreter flushes it at its end
+        if not isinstance(error, BrokenPipeError):  # whoever closed the pipe has read all that they wanted
+            warn(f"the result can't be written to standard output: {error.strerror}", "dx-fleet")
+        return int(code or ExitCode.OWN_FAULT)
+    return int(code)
 
 
 def show_error(error: FleetError, as_json: bool, code: ExitCode, program: str) -> int:
     """Print what kept a command from running; returns the exit code."""
     if as_json:
-        print(encoded(document(code, error=error)))
-        return int(code)
+        return _print([encoded(document(code, error=error))], code)
     warn(f"{error.message} ({error.reason_code})", program)
     if error.next_action:
-        print(printable(f"next: {error.next_action}", sys.stderr), file=sys.stderr)
+        with suppress(OSError):
+            print(printable(f"next: {error.next_action}", sys.stderr), file=sys.stderr)
     return int(code)
 
 
 def warn(line: str, program: str) -> None:
-    """Print a line of a program's on standard error."""
-    print(printable(f"{program}: {line}", sys.stderr), file=sys.stderr)
+    """Print a line of a program's on standard error, if anybody reads that."""
+    with suppress(OSError):
+        print(printable(f"{program}: {line}", sys.stderr), file=sys.stderr, flush=True)
 
 
 def graded(outcomes: Sequence[Outcome], answered: int = 0) -> ExitCode:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["cache_folder", "runtime_folder", "state_folder"]
+__all__ = ["cache_folder", "config_folder", "runtime_folder", "state_folder"]
 
 MAX_SOCKET_PATH = 103  # bytes, without the NUL: 104 on macOS, 108 on Linux
 SOCKET_NAME = 21 + 17  # HASH.sock, and what OpenSSH appends to it while it makes it
@@ -22,6 +22,15 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
         RuntimeError: There is neither that nor a home.
     """
     return _own(environ, "XDG_CACHE_HOME", ".cache")
+
+
+def config_folder(environ: Mapping[str, str]) -> Path:
+    """``$XDG_CONFIG_HOME/dx-fleet``, by default in ``~/.config``.
+
+    Raises:
+        RuntimeError: There is neither that nor a home.
+    """
+    return _own(environ, "XDG_CONFIG_HOME", ".config")
 
 
 def state_folder(environ: Mapping[str, str]) -> Path:

@@ -12,21 +12,19 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any
 
 from ..ansible_edge.progress_bus import ProgressBus, open_bus
 from ..domain.progress import Emit, discard
 from . import fast_start
+from .ansible_settings import load_ansible, of_settings, prepare_machine, settings_of
 from .collected import Collected, ResultFile
 from .playbook_run import PlaybookRun
 
 __all__ = ["InProcess"]
 
-CALLBACK = "dx.fleet.dispatch_results"
-INVENTORY_PLUGINS = "dx.fleet.vm_endpoints"  # another one that takes the file would hide its errors
 LAST_EVENTS_S = 2.0
 
 
@@ -43,8 +41,11 @@ class InProcess:
     def run(self, playbook: PlaybookRun, progress: Emit = discard) -> Collected:
         """Run it; see :meth:`.Launcher.run`.
 
+        What Ansible itself prints goes to standard error, as standard output is the caller's.
+
         Raises:
-            ansible.errors.AnsibleError: It could not begin.
+            ConfigError: The machine or the user's settings of Ansible keep it from beginning.
+            ansible.errors.AnsibleError: It could not begin because of the playbook or the inventory.
         """
         with _followed(progress):
             self._run(playbook)
@@ -55,20 +56,28 @@ class InProcess:
         return self._results.collected()
 
     def _run(self, playbook: PlaybookRun) -> None:
-        os.environ.update(_settings(playbook.hosts, self._results.descriptor))
+        given = dict(os.environ)
+        prepare_machine(os.environ)
+        os.environ.update(
+            settings_of(os.environ, playbook.hosts), DX_RESULTS_FD=str(self._results.descriptor)
+        )
         for stream in (0, 1, 2):
             # Ansible refuses to start where another program (any of Node's) left one of them non-blocking.
             with suppress(OSError):
                 os.set_blocking(stream, True)
+        load_ansible(given)
         with_beads = "bead" in playbook.variables
         fast_start.import_what_workers_need(with_beads=with_beads, with_audit=bool(playbook.callbacks))
         _drop_namespace_packages()
         fast_start.cache_the_routing_table()
         fast_start.look_for_results_less_often()
         cli = _cli(playbook)
-        cli.parse()
         fast_start.freeze_garbage()
-        cli.run()
+        try:
+            with redirect_stdout(sys.stderr):
+                cli.run()
+        except Exception as error:
+            raise of_settings(error, given) from error
 
 
 def _cli(playbook: PlaybookRun) -> Any:
@@ -91,24 +100,6 @@ def _cli(playbook: PlaybookRun) -> Any:
     argv = ["ansible-playbook", "-i", str(playbook.inventory), f"dx.fleet.{playbook.name}"]
     argv += ["--skip-tags", skipped, *["--check"] * playbook.check]
     return Run([*argv, *["-" + "v" * playbook.verbosity] * bool(playbook.verbosity)])
-
-
-def _settings(hosts: int, results: int) -> Mapping[str, str]:
-    """What this run needs of Ansible, as environment variables: they are read when it is imported."""
-    own_root = Path(__file__).parents[6]
-    others = (
-        os.environ.get("ANSIBLE_COLLECTIONS_PATH") or "~/.ansible/collections:/usr/share/ansible/collections"
-    )
-    return {
-        "ANSIBLE_COLLECTIONS_PATH": f"{own_root}:{others}",
-        "ANSIBLE_STDOUT_CALLBACK": CALLBACK,
-        "ANSIBLE_INVENTORY_ENABLED": INVENTORY_PLUGINS,
-        "ANSIBLE_TRANSFORM_INVALID_GROUP_CHARS": "ignore",
-        "ANSIBLE_FORKS": str(max(hosts, 5)),
-        "ANSIBLE_RETRY_FILES_ENABLED": "false",
-        "ANSIBLE_LOCALHOST_WARNING": "false",
-        "DX_RESULTS_FD": str(results),
-    }
 
 
 @contextmanager
