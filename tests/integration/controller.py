@@ -40,6 +40,7 @@ class Controller:
 
     def at(self, port: int, scheme: str = "http") -> None:
         """The VM's server is said to be at that port."""
+        self.port = port
         self.describe(opencode=f"{scheme}://127.0.0.1:{port}")
 
     def describe(self, **entry: Any) -> None:

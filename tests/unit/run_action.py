@@ -20,7 +20,7 @@ __all__ = ["Ansible"]
 class Ansible:
     """One host and its server. ``connected`` is what clients were made with.
 
-    ``connection`` and ``environment`` are those of the task.
+    ``connection``, ``environment`` and ``delegate_to`` are those of the task.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,6 +28,7 @@ class Ansible:
         self.connected: list[dict[str, Any]] = []
         self.connection = MagicMock()
         self.environment: list[dict[str, str]] = []
+        self.delegate_to: str | None = None
         self.host: dict[str, Any] = {"inventory_hostname": "epyc6", "opencode_url": URL}
         monkeypatch.setattr(ansible_action, "OpenCode", self._connect)
         monkeypatch.setattr(ansible_action, "display", MagicMock())
@@ -41,6 +42,7 @@ class Ansible:
         """The result of a task with these options."""
         task = MagicMock(args=options, check_mode=check, async_val=0, diff=False, action="dx.fleet.x")
         task.environment = self.environment
+        task.delegate_to = self.delegate_to
         templar = MagicMock()
         loader = MagicMock()
         loader.get_basedir.return_value = "/plays"

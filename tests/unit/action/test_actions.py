@@ -146,6 +146,56 @@ def test_a_request_that_cannot_be_meant_asks_the_server_nothing(
     assert ansible.fake.requests == []
 
 
+MACMINI = {
+    "inventory_hostname": "macmini",
+    "opencode_url": "http://macmini:4105",
+    "opencode_aliases": ["mac"],
+}
+
+
+@pytest.mark.parametrize(
+    ("action", "options"),
+    [
+        (opencode_info, {}),
+        (opencode_dispatch, {"task": "Run", "repo": "affordabot", "id": "d1"}),
+        (opencode_wait, {"session": "ses_1", "message": "msg_1"}),
+    ],
+    ids=["info", "dispatch", "wait"],
+)
+def test_a_task_that_is_delegated_to_a_vm_is_that_vms(
+    ansible: Ansible, action: Any, options: dict[str, Any]
+) -> None:
+    session = ansible.fake.session("ses_1")
+    session.user("msg_1", "Run")
+    session.step("a", finish="stop", text="done")
+    ansible.delegate_to = "macmini"
+    ansible.host["ansible_delegated_vars"] = {"macmini": MACMINI}
+    found = ansible.run(action, **options)
+    assert not found.get("failed"), found
+    assert [client["url"] for client in ansible.connected] == ["http://macmini:4105"]
+    assert found.get("outcome", {"vm": "macmini"})["vm"] == "macmini"
+
+
+@pytest.mark.parametrize(
+    "action", [opencode_info, opencode_dispatch, opencode_wait], ids=["info", "dispatch", "wait"]
+)
+@pytest.mark.parametrize("known", [{}, {"localhost": {"inventory_hostname": "localhost"}}])
+def test_a_task_that_is_delegated_to_a_host_without_a_server_is_refused(
+    ansible: Ansible, action: Any, known: dict[str, Any]
+) -> None:
+    ansible.delegate_to = "localhost"
+    ansible.host["ansible_delegated_vars"] = known
+    options = {opencode_info: {}, opencode_wait: {"session": "ses_1"}}
+    found = ansible.run(action, **options.get(action, {"task": "Run", "repo": "affordabot"}))
+    assert (found["failed"], found["reason_code"], found["outcome"]["vm"]) == (
+        True,
+        "url_missing",
+        "localhost",
+    )
+    assert "leave delegate_to out" in found["next_action"]
+    assert ansible.connected == []
+
+
 @pytest.mark.parametrize("text", ["a\ud83d/b", "a\0/b"])
 @pytest.mark.parametrize(
     "name", ["repo", "directory", "session", "agent", "model", "title", "repos", "permission"]

@@ -44,6 +44,8 @@ options:
     choices: [auto, http, ssh]
 notes:
   - An option that a task leaves out is taken from the host variable that its description names.
+  - The action runs on the controller in any case. Where the task is delegated (C(delegate_to)), it works with the server
+    of that host, and takes that host's variables; a host without a server is refused.
 requirements:
   - OpenCode 1.18.15 or a later 1.x on the host; tested with 1.18.15 to 1.18.33
   - httpx, httpx-sse, pydantic and stamina, on the controller

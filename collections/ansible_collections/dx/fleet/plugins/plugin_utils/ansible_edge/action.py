@@ -74,6 +74,9 @@ class FleetAction(ActionBase):  # type: ignore[misc]
     TELLS = False
     """Whether the end of what it works on is told in Slack, where that is configured."""
 
+    DELEGATED_TO_VM = True
+    """Whether ``delegate_to`` names the VM, whose server is asked then; else only where modules run."""
+
     ARGUMENT_SPEC: Mapping[str, Any] = {}
     REQUIRED_IF: Sequence[Any] = ()
 
@@ -115,8 +118,21 @@ class FleetAction(ActionBase):  # type: ignore[misc]
 
     @property
     def vm(self) -> str:
-        """The inventory host."""
-        return str(self._task_vars.get("inventory_hostname", "localhost"))
+        """The inventory host; where the task is delegated to a VM, that one."""
+        return self._delegated_to or str(self._task_vars.get("inventory_hostname", "localhost"))
+
+    @property
+    def _delegated_to(self) -> str | None:
+        return str(self._task.delegate_to) if self.DELEGATED_TO_VM and self._task.delegate_to else None
+
+    def _host_variables(self) -> Mapping[str, Any]:
+        """The variables of the VM."""
+        if self._delegated_to is None:
+            return self._task_vars
+        found: Mapping[str, Any] = self._task_vars.get("ansible_delegated_vars", {}).get(
+            self._delegated_to, {}
+        )
+        return found
 
     def named(self, args: Mapping[str, Any]) -> dict[str, Any]:
         """What identifies a dispatch, for an outcome that an error made."""
@@ -139,7 +155,9 @@ class FleetAction(ActionBase):  # type: ignore[misc]
                 f"{self.vm} has no OpenCode server: neither the option url nor the host variable"
                 " opencode_url is set",
                 reason_code="url_missing",
-                next_action="use the inventory plugin dx.fleet.vm_endpoints, or set url",
+                next_action="use the inventory plugin dx.fleet.vm_endpoints, or set url"
+                if self._delegated_to is None
+                else "leave delegate_to out, as this runs on the controller anyway, or delegate to a VM",
             )
         password = _password(args)
         try:
@@ -222,10 +240,11 @@ class FleetAction(ActionBase):  # type: ignore[misc]
                 self._task.args[option] = value
 
     def _fill_from_host_variables(self) -> None:
+        variables = self._host_variables()
         for option, variable in _HOST_VARIABLES.items():
             if option not in self.ARGUMENT_SPEC or self._task.args.get(option) is not None:
                 continue
-            value = self._task_vars.get(variable)
+            value = variables.get(variable)
             if value is not None:
                 self._task.args[option] = self._templar.template(value)
 

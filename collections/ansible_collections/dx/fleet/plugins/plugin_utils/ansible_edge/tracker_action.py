@@ -68,6 +68,8 @@ def _last_words(details: Mapping[str, Any]) -> str:
 class BeadsAction(FleetAction):
     """Base of the actions that work with Beads. The connection of the task is that to the tracker host."""
 
+    DELEGATED_TO_VM = False
+
     def on_tracker(self, module: str, args: Mapping[str, Any]) -> dict[str, Any]:
         """The result of a module that ran on the tracker host.
 
