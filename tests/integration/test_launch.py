@@ -47,7 +47,7 @@ class Followed:
             self._waited_for.set()
 
     def wait_till_at_gate(self) -> None:
-        assert self._waited_for.wait(120), self.result
+        assert self._waited_for.wait(120), (self.events, self.launcher.so_far())
 
 
 def command_lines() -> list[str]:
