@@ -17,6 +17,7 @@ PYTEST := $(PY) -m pytest
 # Each worker has a lab of its own, of 1 GB. The tests of a file, which share its fixtures, stay together; the
 # files go out in their order, the short ones of the unit tests last.
 WORKERS ?= 3
+CORES ?= 2
 CODE := collections/ansible_collections/dx/fleet
 TYPED := -p ansible_collections.dx.fleet.plugins.plugin_utils -p ansible_collections.dx.fleet.plugins.module_utils -p tests.lab
 
@@ -40,10 +41,10 @@ test: setup  ## Run all tests, with coverage
 	@$(PYTEST) --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term $(ARGS)
 
 test-lowest: $(LOWEST)/.ready  ## Run the unit tests on the lowest versions of the dependencies
-	@$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider tests/unit
+	@$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider --numprocesses $(CORES) tests/unit
 
 test-newest: $(NEWEST)/.ready  ## Run the unit tests by the newest Python here, with the newest Ansible that it takes
-	@$(NEWEST)/bin/python -m pytest -q -p no:cacheprovider $(or $(ARGS),tests/unit)
+	@$(NEWEST)/bin/python -m pytest -q -p no:cacheprovider --numprocesses $(CORES) $(or $(ARGS),tests/unit)
 
 test-oldest-opencode: setup $(OLDEST)/.ready  ## Run what a dispatch needs on the oldest OpenCode that gets tasks
 	@DX_TEST_OPENCODE="$$($(PY) -m tests.lab.binaries)" $(PYTEST) -q -p no:cacheprovider \

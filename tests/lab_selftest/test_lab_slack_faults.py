@@ -90,8 +90,8 @@ def test_clear_ends_a_hang(slack: SlackWorkspace, post: Post) -> None:
 
 def test_a_drip_outlasts_the_timeout_of_the_client(slack: SlackWorkspace, post: Post) -> None:
     whole = post()
-    slack.fault(POST, "drip", pause_s=2 / len(json.dumps(whole.data)))
-    assert post("dripped", timeout_s=1)["message"]["text"] == "dripped"
+    slack.fault(POST, "drip", pause_s=6 / len(json.dumps(whole.data)))
+    assert post("dripped", timeout_s=3)["message"]["text"] == "dripped"
     assert post.written == ["x", "dripped"]
 
 

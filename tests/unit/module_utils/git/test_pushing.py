@@ -90,7 +90,7 @@ def test_a_remote_that_takes_too_long(clone: Clone, tree: Path) -> None:
     clone.commit(tree)
     refusing(clone, "sleep 20; exit 1")
     with pytest.raises(PushRefused) as refused:
-        push(clone, fetch_timeout=1)
+        push(clone, fetch_timeout=4)
     assert refused.value.reason_code == "push_timed_out"
 
 

@@ -11,9 +11,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.database import PATIENCE_S
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox
 
-__all__ = ["holding", "longest_stop"]
+__all__ = ["BLOCKED_S", "holding", "longest_stop"]
+
+BLOCKED_S = (
+    PATIENCE_S / 2
+)  # a loop that waits for the outbox stands still for the whole of it; a busy machine does not
 
 
 @contextmanager

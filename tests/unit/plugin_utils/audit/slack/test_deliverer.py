@@ -32,7 +32,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.recorder impo
 from ansible_collections.dx.fleet.plugins.plugin_utils.config.slack import AuditConfig
 
 from tests.unit.forking import fork
-from tests.unit.plugin_utils.audit.holding import holding, longest_stop
+from tests.unit.plugin_utils.audit.holding import BLOCKED_S, holding, longest_stop
 from tests.unit.plugin_utils.audit.slack_server import Answer, Handler, SlackServer, raw
 from tests.unit.plugin_utils.audit.slack_state import Channel, channel
 
@@ -280,7 +280,7 @@ def test_an_outbox_that_another_process_holds_does_not_stop_the_loop(outbox: Out
             await asyncio.gather(service, return_exceptions=True)
             return longest
 
-        assert asyncio.run(serve()) < 0.5
+        assert asyncio.run(serve()) < BLOCKED_S
     assert slack.replies(slack.roots()[0]) == TRAIL
 
 

@@ -25,7 +25,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.records impor
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import AuditError
 
 from tests.unit.forking import fork
-from tests.unit.plugin_utils.audit.holding import holding, longest_stop
+from tests.unit.plugin_utils.audit.holding import BLOCKED_S, holding, longest_stop
 
 NOBODY = 65534
 
@@ -221,7 +221,7 @@ def test_recording_does_not_stop_the_loop_while_another_process_holds_the_outbox
         return await stop
 
     with holding(outbox) as release:
-        assert asyncio.run(record()) < 0.5
+        assert asyncio.run(record()) < BLOCKED_S
         assert outbox.counts() == Counts(0, 20, 0)  # 19 of them beside it
         assert len(outbox.trail()) == 1
         release()

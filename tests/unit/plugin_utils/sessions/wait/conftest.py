@@ -19,7 +19,6 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
     monkeypatch.setattr(pace, "COUNT_EVERY_S", 0.02)
     monkeypatch.setattr(pace, "COUNTS_PER_SECOND", 100)
     monkeypatch.setattr(pace, "LOOKS_PER_SECOND", 1000)
-    monkeypatch.setattr(pace, "ABORT_S", 0.3)
     return Watched()
 
 

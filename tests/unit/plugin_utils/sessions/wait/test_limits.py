@@ -133,8 +133,11 @@ async def test_a_session_that_costs_too_much_is_stopped(deaf: Watched) -> None:
     assert "cost 0.6, more than 0.5" in outcome.message_to_human
 
 
-async def test_a_stop_that_is_not_confirmed_is_said(watched: Watched) -> None:
+async def test_a_stop_that_is_not_confirmed_is_said(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """OpenCode answers an abort with true, whatever came of it."""
+    monkeypatch.setattr(pace, "ABORT_S", 0.5)
     watched.fake.stops_when_aborted = False
     await watched.begin(limits(timeout_s=0.1))
     outcome = await watched.outcome()

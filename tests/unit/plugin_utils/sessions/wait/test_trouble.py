@@ -87,6 +87,7 @@ async def test_a_session_that_somebody_else_answers_for_is_not_known_and_the_oth
     fault = answer(status, {"message": "no Route matched"})
     deaf.fake.add("GET", "/session/ses_1/message", fault, times=10_000)
     await deaf.begin(NO_LIMITS, "ses_1", "ses_2")
+    await deaf.looked()  # from now on the session is in trouble
     await deaf.passes(30)
     assert deaf.ends == []
     deaf.clock.leap(30)
