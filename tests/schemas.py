@@ -34,6 +34,9 @@ NOT_ALWAYS = (
     "claims",
     "trail",
     "listener",
+    "stops",
+    "requests",
+    "answer",
     "session_state",
     "session_outcome",
     "session_why",
@@ -241,6 +244,46 @@ class TestedFleet(TypedDict):
     flaky: list[FlakyTest]
     failing: list[FailingTest]
     files: TestFiles
+class StopClause(TypedDict):
+    """One thing that must be so for a stop to be proven, and what was seen of it."""
+
+    name: str
+    proven: bool
+    evidence: str
+
+
+class Stop(TypedDict):
+    """What `dx-fleet stop` did to one session. `proven`: every clause is; null where nothing was done."""
+
+    vm: str
+    session: str
+    dispatch: str | None
+    bead: str | None
+    state: Literal["stopped", "prevented", "already_ended", "too_late", "still_works"]
+    by: str
+    reason: str
+    at: float
+    clauses: list[StopClause]
+    why: str | None
+    proven: bool | None
+    directory: str | None
+    family: list[str]
+    disposed: bool
+    processes: dict[str, Any] | None
+    uncommitted: str | None
+
+
+class AnsweredRequest(TypedDict):
+    """What an agent waits for, for `dx-fleet answer`; `options` are the answers that it offers."""
+
+    vm: str
+    id: str
+    session: str
+    kind: Literal["permission", "question"]
+    words: str
+    options: list[str]
+    state: Literal["waits", "answered", "stale"]
+    answer: NotRequired[str]
 
 
 class Document(TypedDict):
@@ -253,6 +296,8 @@ class Document(TypedDict):
     vms: NotRequired[list[ListedVM] | list[AskedVM]]
     claims: NotRequired[list[Claim]]
     trail: NotRequired[AuditTrail]
+    stops: NotRequired[list[Stop]]
+    requests: NotRequired[list[AnsweredRequest]]
     listener: NotRequired[Seen]
     fleet_test: NotRequired[TestedFleet]
 

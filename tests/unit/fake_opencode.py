@@ -215,6 +215,9 @@ class FakeOpenCode:
         self.questions: list[dict[str, Any]] = []
         self.aborted: list[str] = []
         self.stops_when_aborted = True
+        self.disposes = True
+        self.replies: list[tuple[str, str, Any]] = []
+        """Answers to permissions and questions: its id, the verb, the body."""
         self.accepts_streams = True
         self.before_stream: Callable[[], None] = lambda: None
         self.streams: list[asyncio.Queue[object]] = []
@@ -342,6 +345,13 @@ class FakeOpenCode:
                     body["id"], FakeSession(body["id"], body["location"]["directory"])
                 )
                 return _json({"data": {"id": made.id, "location": {"directory": made.directory}}})
+            case "POST", ["instance", "dispose"]:
+                for session in list(self.sessions.values()):
+                    if session.directory == directory and session.status is not None and self.disposes:
+                        self.idle(session.id)
+                return _json(True)
+            case "POST", ["permission" | "question" as kind, name, verb]:
+                return self._replied(kind, name, verb, body)
             case _, ["session", name, *rest]:
                 return self._of_session(request, name, rest, body)
         return httpx.Response(200, headers={"content-type": "text/html"}, text="<html>OpenCode</html>")
@@ -397,6 +407,16 @@ class FakeOpenCode:
         session.user(body["messageID"], "")
         session.messages[-1]["parts"] = parts
         session.status = {"type": "busy"}
+
+    def _replied(self, kind: str, name: str, verb: str, body: Any) -> httpx.Response:
+        pending = self.permissions if kind == "permission" else self.questions
+        found = next((each for each in pending if each["id"] == name), None)
+        if found is None:
+            tag = "PermissionNotFoundError" if kind == "permission" else "QuestionNotFoundError"
+            return httpx.Response(404, json={"_tag": tag, "requestID": name})
+        pending.remove(found)
+        self.replies.append((name, verb, body))
+        return _json(True)
 
     def _abort(self, name: str) -> None:
         self.aborted.append(name)

@@ -26,12 +26,18 @@ SPECS = {
     "opencode_info": specs.INFO,
     "opencode_dispatch": specs.DISPATCH,
     "opencode_wait": specs.WAIT,
+    "opencode_stop": specs.STOP,
+    "opencode_reply": specs.REPLY,
     "beads_claim": specs.CLAIM,
     "beads_info": specs.BEADS_INFO,
     "beads_reap": specs.REAP,
     "fleet_test_report": specs.FLEET_TEST_REPORT,
 }
-ON_THE_HOST = {"git_worktree": specs.GIT_WORKTREE, "verify_work": specs.VERIFY_WORK}
+ON_THE_HOST = {
+    "git_worktree": specs.GIT_WORKTREE,
+    "verify_work": specs.VERIFY_WORK,
+    "work_processes": specs.WORK_PROCESSES,
+}
 """Modules without an action: all of it runs where the connection leads."""
 ON_THE_TRACKER = ("beads_claim", "beads_info")
 COMPARED = ("type", "elements", "default", "required", "choices")

@@ -22,6 +22,8 @@ class ActionModule(BeadsAction):
 
     async def act(self, args: dict[str, Any]) -> dict[str, Any]:
         claims = self.claims_on(args)
+        if not args["sessions"]:
+            return {"changed": False, "claims": claims}
         servers = self.servers_of(claim["vm"] for claim in claims)
         seen = await look_at_all(claims, servers, patience_s=args["preflight_timeout"])
         told = []

@@ -24,8 +24,11 @@ with suppress(ImportError):  # FleetAction.run says what is missing
     from ansible_collections.dx.fleet.plugins.plugin_utils.domain.next_action import Server, advise
     from ansible_collections.dx.fleet.plugins.plugin_utils.domain.settlement import end_of
     from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.client import OpenCode
+    from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.errors import OpenCodeError
+    from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.stop import stopped_by
     from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait import Limits, Target, wait_for
 
+STOPPABLE = (State.ABORTED, State.FAILED, State.LOST, State.STALLED)
 CHECKED_WITHIN_S = 1800.0  # what follows a finished turn takes no longer, and beats no more
 
 
@@ -58,7 +61,7 @@ class ActionModule(FleetAction):
         async with AsyncExitStack() as stack:
             hearts = [
                 await stack.enter_async_context(
-                    beating(self.connect(each), each["session"], this_dispatcher())
+                    beating(self.connect(each, each["host"]), each["session"], this_dispatcher())
                 )
                 for each in wanted
                 if each["bead"] is not None  # others may want the claim, and can't see this process
@@ -67,7 +70,11 @@ class ActionModule(FleetAction):
             if any(outcome.state is State.COMPLETED for members in found.values() for outcome in members):
                 await asyncio.gather(*(heart.beat(CHECKED_WITHIN_S) for heart in hearts))
         outcomes = [
-            _advised(outcome.with_(bead=bead), args["request"], Server(url, secrets[url]))
+            _advised(
+                (await self._or_stopped(outcome, wanted)).with_(bead=bead),
+                args["request"],
+                Server(url, secrets[url]),
+            )
             for url, members in found.items()
             for outcome, bead in zip(members, beads[url], strict=True)
         ]
@@ -80,6 +87,20 @@ class ActionModule(FleetAction):
             result["msg"] = f"{(bad or outcomes)[0].vm}: {result['msg']}"  # the task's host may be another
             return {"changed": False, **result, "outcomes": [outcome.as_dict() for outcome in outcomes]}
         return {"changed": False, **result, "outcome": outcomes[0].as_dict()}
+
+    async def _or_stopped(self, outcome: Outcome, wanted: list[Mapping[str, Any]]) -> Outcome:
+        """The outcome; that of a task which somebody stopped says who and why."""
+        if outcome.state not in STOPPABLE or outcome.session is None:
+            return outcome
+        each = next(each for each in wanted if each["session"] == outcome.session)
+        try:
+            async with self.connect(each, each["host"]) as server:
+                mark = await stopped_by(server, outcome.session, outcome.dispatch, outcome.message)
+        except OpenCodeError:
+            return outcome  # who ended it can't be read; that it ended is known
+        if mark is None:
+            return outcome
+        return outcome.with_(state=State.ABORTED, reason_code="stopped", message_to_human=mark.words())
 
 
 def _advised(outcome: Outcome, asked: Mapping[str, Any], server: Server) -> Outcome:

@@ -137,7 +137,11 @@ CLAIM_REQUIRED_IF = [
     ("state", "closed", ["dispatch", "reason"]),
 ]
 
-BEADS_INFO: Spec = {**BEADS, "preflight_timeout": {"type": "float", "default": 5.0}}
+BEADS_INFO: Spec = {
+    **BEADS,
+    "preflight_timeout": {"type": "float", "default": 5.0},
+    "sessions": {"type": "bool", "default": True},
+}
 
 FLEET_TEST_REPORT: Spec = {
     "vms": {"type": "list", "elements": "str", "required": True},
@@ -192,4 +196,31 @@ VERIFY_WORK: Spec = {
     "output_limit": {"type": "int", "default": 8},
     "tail": {"type": "int", "default": 4000},
     "lock_timeout": {"type": "float", "default": 60.0},
+}
+
+WORK_PROCESSES: Spec = {
+    "directory": {"type": "path", "required": True},
+    "state": {"type": "str", "choices": ["listed", "ended"], "default": "listed"},
+    "exclusive": {"type": "bool", "default": False},
+    "watch": {"type": "float", "default": 0.0},
+}
+
+STOP: Spec = {
+    **CONNECTION,
+    "name": {"type": "str"},
+    "claims": {"type": "list", "elements": "dict", "default": []},
+    "reason": {"type": "str"},
+    "by": {"type": "str"},
+    "asked_at": {"type": "float"},
+    "timeout": {"type": "float", "default": 10.0},
+    "stopped": {"type": "dict"},
+    "blocked": {"type": "dict"},
+}
+
+REPLY: Spec = {
+    **CONNECTION,
+    "name": {"type": "str"},
+    "request_id": {"type": "str"},
+    "claims": {"type": "list", "elements": "dict", "default": []},
+    "answer": {"type": "str"},
 }

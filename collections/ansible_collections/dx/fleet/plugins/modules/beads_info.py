@@ -29,6 +29,10 @@ options:
     description: How many seconds a silent OpenCode server is waited for; it then counts as V(unknown).
     type: float
     default: 5.0
+  sessions:
+    description: Whether the servers are asked what the sessions of the claims do. If not, RV(claims) have nothing of it.
+    type: bool
+    default: true
 seealso:
   - module: dx.fleet.beads_claim
   - module: dx.fleet.beads_reap

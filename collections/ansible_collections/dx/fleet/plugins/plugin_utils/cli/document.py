@@ -25,11 +25,14 @@ def document(
     claims: Sequence[dict[str, Any]] | None = None,
     trail: dict[str, Any] | None = None,
     fleet_test: dict[str, Any] | None = None,
+    stops: Sequence[dict[str, Any]] | None = None,
+    requests: Sequence[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """The document of a run: one result per VM, or the error that kept it from running.
 
     ``vms`` is only there for ``--list`` and ``--status``; ``claims`` for ``--reap``, and for ``--status``
-    where Beads is used; ``trail`` for ``--audit`` and ``--flush-audit``; ``fleet_test`` for ``test``.
+    where Beads is used; ``trail`` for ``--audit`` and ``--flush-audit``; ``fleet_test`` for ``test``;
+    ``stops`` for ``stop``; ``requests`` for ``answer``.
     """
     found: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
@@ -47,6 +50,10 @@ def document(
         found["vms"] = list(vms)
     if claims is not None:
         found["claims"] = list(claims)
+    if requests is not None:
+        found["requests"] = list(requests)
+    if stops is not None:
+        found["stops"] = list(stops)
     if trail is not None:
         found["trail"] = trail
     if fleet_test is not None:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import stamina
@@ -17,6 +17,7 @@ from ..domain.next_action import dispatch_command
 from ..domain.outcome import State
 from ..domain.progress import Emit, ProgressEvent, discard
 from ..domain.request import Request
+from ..domain.stop import StopMark
 from ..domain.task import shortened
 from ..opencode.client import OpenCode
 from ..opencode.errors import (
@@ -148,6 +149,7 @@ async def _ensure_session(server: OpenCode, request: Request, plan: Plan, clock:
     directory = await _at_most_once(
         "session was made", lambda: server.create_session(plan.session, plan.directory), effect, clock
     )
+    metadata = await _unless_stopped(server, request, plan)
     if directory.rstrip("/") != plan.directory.rstrip("/"):
         # Only a session of an earlier try can differ: it is not ours to delete.
         raise DispatchError(
@@ -156,17 +158,38 @@ async def _ensure_session(server: OpenCode, request: Request, plan: Plan, clock:
             next_action="leave --id out to get a new dispatch",
             state=State.REFUSED,
         )
-    await _label(server, request, plan, clock)
+    await _label(server, request, plan, clock, metadata)
 
 
-async def _label(server: OpenCode, request: Request, plan: Plan, clock: Clock) -> None:
+async def _unless_stopped(server: OpenCode, request: Request, plan: Plan) -> Mapping[str, Any]:
+    """The session's metadata.
+
+    Raises:
+        DispatchError: Somebody stopped the task before it was sent.
+        OpenCodeError: The session can't be read.
+    """
+    metadata = (await server.session(plan.session)).metadata
+    mark = StopMark.read(metadata)
+    if mark is not None and mark.is_about(request.dispatch, plan.message):
+        raise DispatchError(
+            f"{mark.words()}, before the task was sent",
+            reason_code="stopped",
+            next_action=dispatch_command(request),
+            state=State.ABORTED,
+        )
+    return metadata
+
+
+async def _label(
+    server: OpenCode, request: Request, plan: Plan, clock: Clock, metadata: Mapping[str, Any]
+) -> None:
     """Title, our mark and permission rules in one request, so that the mark proves the rules.
 
     A repeat would only append the same rules again: harmless, as the last match wins.
     """
     changes: dict[str, Any] = {
         "title": request.title or shortened(request.task, 60),
-        "metadata": {"dx_dispatch": request.dispatch},
+        "metadata": {**metadata, "dx_dispatch": request.dispatch},
     }
     if request.permission:
         changes["permission"] = [dict(rule) for rule in request.permission]
@@ -200,6 +223,7 @@ async def _send_prompt(server: OpenCode, request: Request, plan: Plan, clock: Cl
         body["model"] = {"providerID": provider, "modelID": model}
 
     async def send() -> bool:
+        await _unless_stopped(server, request, plan)
         await server.prompt(plan.session, body)
         return False
 

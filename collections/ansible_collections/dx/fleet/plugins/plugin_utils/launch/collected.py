@@ -25,7 +25,8 @@ class Collected:
     """By host: the last outcome, the last survey, and faults of our own.
 
     ``elsewhere``: the VM on which the work of a host's bead goes on. ``tracker``: what was last returned of
-    all claims. ``fleet_test``: what the last task of a fleet test returned.
+    all claims. ``fleet_test``: what the last task of a fleet test returned. ``stops``: what was stopped, with
+    its proof. ``requests``: what waits for an answer, or has it.
     """
 
     outcomes: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -34,6 +35,8 @@ class Collected:
     elsewhere: dict[str, str] = field(default_factory=dict)
     tracker: dict[str, Any] | None = None
     fleet_test: dict[str, Any] | None = None
+    stops: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    requests: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def take(
         self, host: str, result: Mapping[str, Any], *, failed: bool = False, action: str | None = None
@@ -45,6 +48,10 @@ class Collected:
         if action == OF_THE_TESTS and "fleet_test" in result:
             self.fleet_test = dict(result)
             return
+        if "requests" in result:
+            self.requests[host] = list(result["requests"])
+        if "stops" in result:
+            self.stops[host] = list(result["stops"])
         if "elsewhere" in result:
             self.elsewhere[host] = result["elsewhere"]
         if isinstance(outcome := result.get("outcome"), dict):

@@ -226,6 +226,28 @@ class OpenCode:
         """`POST /session/ID/abort`. OpenCode 1.18 answers true for any session: look at the status."""
         await self._send("POST", f"/session/{_id(session)}/abort", bool)
 
+    async def reply_permission(self, request: str, directory: str, reply: str, words: str | None) -> None:
+        """`POST /permission/ID/reply`: ``once``, ``always`` or ``reject``; words reach the agent.
+
+        Raises:
+            NotFound: It was answered before, or its session has gone on.
+        """
+        body = {"reply": reply} | ({"message": words} if words else {})
+        await self._send("POST", f"/permission/{_id(request)}/reply?directory={_id(directory)}", bool, body)
+
+    async def reply_question(self, request: str, directory: str, answers: list[list[str]] | None) -> None:
+        """`POST /question/ID/reply`, or `/reject` where there are no answers; one list for each question.
+
+        Raises:
+            NotFound: It was answered before, or its session has gone on.
+        """
+        verb, body = ("reject", None) if answers is None else ("reply", {"answers": answers})
+        await self._send("POST", f"/question/{_id(request)}/{verb}?directory={_id(directory)}", bool, body)
+
+    async def dispose(self, directory: str) -> None:
+        """`POST /instance/dispose`: end all that runs in a directory. The next request begins it anew."""
+        await self._send("POST", f"/instance/dispose?directory={_id(directory)}", bool)
+
     @asynccontextmanager
     async def events(self, silence_s: float) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
         """`GET /global/event` as an iterator of ``{"directory", "payload": {"type", "properties"}}``.

@@ -23,7 +23,7 @@ from ..fleet_source import find_fleet, vm_names
 from ..options import Options, words
 from ..report import Report, graded, left, outcomes_of
 
-__all__ = ["COMMAND", "StatusOptions", "status"]
+__all__ = ["COMMAND", "StatusOptions", "beads_found", "status"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def status(options: StatusOptions) -> Report:
     playbook = PlaybookRun(
         "status",
         inventory,
-        variables={"target": ":".join(names), **_beads_found(fleet)},
+        variables={"target": ":".join(names), **beads_found(fleet)},
         hosts=len(names),
         verbosity=0 if options.json else options.verbose,
     )
@@ -74,7 +74,7 @@ def _asked(fleet: Fleet, named: tuple[str, ...]) -> list[str]:
     return list(dict.fromkeys(vm.name for vm in vms))
 
 
-def _beads_found(fleet: Fleet) -> dict[str, str]:
+def beads_found(fleet: Fleet) -> dict[str, str]:
     """The variable that names the workspace here, where the fleet has none of its own and there is one."""
     if fleet.tracker is not None or fleet.beads_dir is not None:
         return {}

@@ -1,0 +1,270 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import getpass
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible_collections.dx.fleet.plugins.module_utils.session_ids import session_id
+from ansible_collections.dx.fleet.plugins.module_utils.specs import STOP
+from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.action import FleetAction
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.clock import SYSTEM_CLOCK
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import PreflightError
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.stop import Clause, StopMark
+from ansible_collections.dx.fleet.plugins.plugin_utils.text.redact import redact
+
+with suppress(ImportError):  # FleetAction.run says what is missing
+    from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.client import OpenCode
+    from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.errors import NotFound, OpenCodeError
+    from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.stop import (
+        Stopped,
+        Wanted,
+        idle_clauses,
+        stop,
+    )
+    from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.survey import NEWEST
+
+QUIET_S = 2.0  # for so long nothing may move after a stop
+ENDED = ("already_ended", "too_late")
+
+
+class ActionModule(FleetAction):
+    ARGUMENT_SPEC = STOP
+
+    async def act(self, args: dict[str, Any]) -> dict[str, Any]:
+        if args["stopped"] is not None:
+            return await self._proven(args)
+        mark = StopMark(
+            args["by"] or f"{getpass.getuser()}@{socket.gethostname()}",
+            redact(" ".join((args["reason"] or "").split()))[:500],
+            SYSTEM_CLOCK.time(),
+            None,
+            None,
+        )
+        try:
+            async with self.connect(args) as server:
+                stops = [
+                    await self._stopped(server, each, mark, args) for each in await self._wanted(server, args)
+                ]
+        except OpenCodeError as error:
+            raise PreflightError(
+                f"nothing could be stopped there: {error.message}. What runs there may go on",
+                reason_code=error.reason_code,
+                next_action=f"dx-fleet stop {args['name'] or self.vm}, once it answers",
+            ) from error
+        beads = [
+            {"bead": each["bead"], "dispatch": each["dispatch"], "words": f"aborted: {_words(each)}"}
+            for each in stops
+            if each["bead"] is not None and each["state"] not in (*ENDED, "would_stop")
+        ]
+        return {
+            "changed": any(each["state"] not in ENDED for each in stops),
+            "stops": stops,
+            "beads": beads,
+        }
+
+    async def _wanted(self, server: OpenCode, args: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """What is to be stopped on this VM: claims, and sessions of dispatches without a bead."""
+        name = args["name"]
+        claims = [claim for claim in args["claims"] if claim["vm"] == self.vm and claim["session"]]
+        if name is not None and name not in (self.vm, *(self._task_vars.get("opencode_aliases") or ())):
+            named = [
+                claim for claim in claims if name in (claim["bead"], claim["dispatch"], claim["session"])
+            ]
+            if named:
+                return [_of_claim(claim) for claim in named]
+            session = name if name.startswith("ses") else session_id(name)
+            try:
+                found = await server.session(session)
+            except NotFound:
+                return []
+            return [_of_session(found)]
+        held = [_of_claim(claim) for claim in claims if claim["status"] == "in_progress"]
+        known = {each["session"] for each in held}
+        sessions = [each for each in await server.sessions(NEWEST) if each.parent is None]
+        statuses = [await server.statuses(folder) for folder in {each.directory for each in sessions}]
+        working = {session for each in statuses for session, status in each.items() if status.type != "idle"}
+        return held + [
+            _of_session(each)
+            for each in sessions
+            if each.id in working and each.id not in known and "dx_dispatch" in each.metadata
+        ]
+
+    async def _stopped(
+        self, server: OpenCode, each: dict[str, Any], mark: StopMark, args: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Stop one session and what it began on the VM."""
+        told: dict[str, Any] = {
+            **{name: each[name] for name in ("session", "dispatch", "bead", "directory")},
+            "vm": self.vm,
+            "by": mark.by,
+            "reason": mark.why,
+            "at": mark.at,
+            "why": None,
+            "proven": None,
+            "family": [],
+            "disposed": False,
+            "processes": None,
+            "uncommitted": None,
+            "clauses": [],
+        }
+        if args["asked_at"] is not None and each["began"] is not None and each["began"] > args["asked_at"]:
+            return {**told, "state": "too_late", "why": "it began after the stop was asked for"}
+        wanted = Wanted(each["session"], each["dispatch"], each["message"], each["directory"], each["held"])
+        if self._task.check_mode:
+            return {**told, "state": "would_stop"}
+        of_this = StopMark(mark.by, mark.why, mark.at, each["dispatch"], each["message"])
+        found = await stop(server, wanted, of_this, timeout_s=args["timeout"])
+        told |= {
+            "state": found.state,
+            "why": found.why,
+            "directory": found.directory,
+            "family": list(found.family),
+            "disposed": found.disposed,
+        }
+        if found.state == "already_ended":
+            return told
+        processes = self._processes(found, exclusive=each["exclusive"])
+        clauses = [_processes_clause(processes, found), _head_clause(processes)]
+        return {
+            **told,
+            "processes": processes,
+            "clauses": [clause.as_dict() for clause in clauses],
+            "uncommitted": _uncommitted(processes, found.directory),
+        }
+
+    def _processes(self, found: Stopped, *, exclusive: bool) -> dict[str, Any]:
+        """What the module found and ended on the VM; ``why`` where it could not."""
+        options = {
+            "directory": found.directory,
+            "state": "listed" if found.others else "ended",
+            "exclusive": exclusive,
+            "watch": QUIET_S,
+        }
+        try:
+            result: dict[str, Any] = self._execute_module(
+                module_name="dx.fleet.work_processes", module_args=options, task_vars=self._task_vars
+            )
+        except AnsibleConnectionFailure as error:
+            return {"processes": None, "why": f"the VM can't be reached by its connection: {error}"}
+        if result.get("failed"):
+            return {"processes": None, "why": f"the module failed: {result.get('msg')}"}
+        names = ("processes", "unsure", "ended", "why", "head", "head_before", "watched_s", "dirty")
+        return {name: result.get(name) for name in names}
+
+    async def _proven(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        """Every stop with all its clauses, as they are now."""
+        stops = []
+        blocked = {
+            each["item"]["bead"]: each
+            for each in (args["blocked"] or {}).get("results", ())
+            if isinstance(each.get("item"), Mapping)
+        }
+        async with self.connect(args) as server:
+            for each in args["stopped"].get("stops", ()):
+                if each["state"] in (*ENDED, "would_stop"):
+                    stops.append(each)
+                    continue
+                found = Stopped(
+                    each["session"],
+                    each["state"],
+                    each["directory"],
+                    StopMark("", "", 0, None, None),
+                    tuple(each["family"]),
+                )
+                clauses = [
+                    *(clause.as_dict() for clause in await idle_clauses(server, found)),
+                    *each["clauses"],
+                ]
+                if each["bead"] is not None:
+                    clauses.append(_bead_clause(each["bead"], blocked.get(each["bead"])).as_dict())
+                stops.append({**each, "clauses": clauses, "proven": all(c["proven"] for c in clauses)})
+        return {"changed": False, "stops": stops, "proof": True}
+
+
+def _of_claim(claim: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("session", "dispatch", "message", "bead")
+    began = None
+    with suppress(ValueError, TypeError):
+        began = datetime.fromisoformat(claim["claimed_at"]).timestamp()
+    return {
+        **{name: claim[name] for name in names},
+        "directory": claim["worktree"],
+        "held": claim["status"] == "in_progress",
+        "exclusive": bool(claim["worktree"] and claim["branch"]),
+        "began": began,
+    }
+
+
+def _of_session(session: Any) -> dict[str, Any]:
+    dispatch = session.metadata.get("dx_dispatch")
+    return {
+        "session": session.id,
+        "dispatch": dispatch if isinstance(dispatch, str) else None,
+        "message": None,
+        "bead": None,
+        "directory": session.directory,
+        "held": False,
+        "exclusive": False,
+        "began": session.time.created / 1000,
+    }
+
+
+def _processes_clause(found: Mapping[str, Any], stopped: Stopped) -> Clause:
+    name = "no_process_left"
+    if found["processes"] is None:
+        return Clause(name, False, f"unproven: {found['why']}")
+    left = found["processes"] + (found["unsure"] or [])
+    if stopped.others and left:
+        others = ", ".join(stopped.others)
+        return Clause(name, False, f"unproven: {others} work in the same directory; {_shown(left)}")
+    if found["processes"]:
+        return Clause(name, False, f"still runs: {_shown(found['processes'])}")
+    if found["unsure"]:
+        return Clause(name, False, f"unproven: this may be anybody's: {_shown(found['unsure'])}")
+    return Clause(name, True, f"none is left; ended: {_shown(found['ended'] or [])}")
+
+
+def _head_clause(found: Mapping[str, Any]) -> Clause:
+    name, head = "head_still", found.get("head")
+    if found["processes"] is None and head is None:
+        return Clause(name, False, f"unproven: {found['why']}")
+    if head is None:
+        return Clause(name, True, "there is no repository")
+    if head != found["head_before"]:
+        return Clause(name, False, f"it moved from {found['head_before']} to {head}")
+    return Clause(name, True, f"{head} for {found['watched_s']:.1f} s")
+
+
+def _bead_clause(bead: str, result: Mapping[str, Any] | None) -> Clause:
+    name = "bead_blocked"
+    if result is None:
+        return Clause(name, False, f"unproven: {bead} was not written")
+    if result.get("failed"):
+        return Clause(name, False, f"{bead}: {result.get('msg')}")
+    status = (result.get("bead") or {}).get("status")
+    if result.get("noted"):
+        return Clause(
+            name, True, f"{bead} is {status}, as somebody set it meanwhile; it has a note of the stop"
+        )
+    return Clause(name, status == "blocked", f"{bead} is {status}")
+
+
+def _words(stopped: Mapping[str, Any]) -> str:
+    when = datetime.fromtimestamp(stopped["at"], UTC).isoformat(timespec="seconds")
+    return f"stopped by {stopped['by']} at {when}" + (f": {stopped['reason']}" if stopped["reason"] else "")
+
+
+def _uncommitted(found: Mapping[str, Any], directory: str) -> str | None:
+    dirty = found.get("dirty")
+    return f"{dirty} files with changes that are in no commit stay in {directory}" if dirty else None
+
+
+def _shown(processes: list[dict[str, Any]]) -> str:
+    return "; ".join(f"{each['pid']} {each['command'][:60]}" for each in processes[:5]) or "nothing"

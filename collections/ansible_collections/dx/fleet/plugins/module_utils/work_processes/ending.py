@@ -1,0 +1,133 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ending the processes of the work in a directory, and showing that nothing of it goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+import typing as t
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from .belonging import Belonging, belonging
+from .listing import CannotList, Process, processes, tool
+
+__all__ = ["Found", "work_processes"]
+
+POLITE_S = 2.0  # between TERM and KILL
+PATIENCE_S = 15.0  # for what even KILL does not end at once: it is in the kernel
+PAUSE_S = 0.1
+
+
+@dataclass
+class Found:
+    """What was seen in one directory.
+
+    ``processes`` still run; None: they can't be listed (``why``). ``unsure`` work there, for whomever.
+    ``ended`` were ended. ``head`` is the commit that was checked out at the end of ``watched_s`` seconds, in
+    which it moved or not; None where there is no repository. ``dirty`` counts files with changes that are in
+    no commit.
+    """
+
+    directory: str
+    listed_with: str = ""
+    processes: list[dict[str, t.Any]] | None = None
+    unsure: list[dict[str, t.Any]] = field(default_factory=list)
+    ended: list[dict[str, t.Any]] = field(default_factory=list)
+    why: str | None = None
+    head: str | None = None
+    head_before: str | None = None
+    watched_s: float = 0.0
+    dirty: int | None = None
+
+
+def work_processes(directory: str, *, exclusive: bool, end: bool, watch_s: float) -> Found:
+    """Find the processes of a directory; end them if that is wanted, and watch its commit for a while.
+
+    Args:
+        directory: Where the work is.
+        exclusive: Whether nobody else works there.
+        end: Whether they are ended: by TERM, two seconds later by KILL, and again while new ones appear.
+        watch_s: How long the checked out commit and the processes are watched afterwards.
+    """
+    found = Found(os.path.realpath(directory), listed_with=tool())
+    known: set[tuple[int, str]] = set()
+    try:
+        now = _end_all(found, exclusive, known) if end else _look(found, exclusive, known)
+        _watch(found, watch_s)
+        if watch_s:
+            now = _look(found, exclusive, known)
+        found.processes = [process.as_dict() for process in now.surely]
+        found.unsure = [process.as_dict() for process in now.perhaps]
+    except CannotList as error:
+        found.why = str(error)
+        _watch(found, watch_s)
+    found.dirty = _dirty(found.directory)
+    return found
+
+
+def _look(found: Found, exclusive: bool, known: set[tuple[int, str]]) -> Belonging:
+    now = belonging(processes(), found.directory, exclusive=exclusive, known=known, me=os.getpid())
+    known.update((process.pid, process.began) for process in now.surely)
+    return now
+
+
+def _end_all(found: Found, exclusive: bool, known: set[tuple[int, str]]) -> Belonging:
+    """What is left after all that could be done."""
+    began = time.monotonic()
+    asked: dict[int, str] = {}
+    now = _look(found, exclusive, known)
+    while now.surely and time.monotonic() - began < PATIENCE_S:
+        late = time.monotonic() - began >= POLITE_S
+        for process in now.surely:
+            _signal(process, asked, found, late=late)
+        time.sleep(PAUSE_S)
+        now = _look(found, exclusive, known)
+    return now
+
+
+def _signal(process: Process, asked: dict[int, str], found: Found, *, late: bool) -> None:
+    first = asked.get(process.pid) != process.began
+    if first:
+        asked[process.pid] = process.began
+        found.ended.append(process.as_dict())
+    if first or late:
+        # Gone meanwhile, or another user's: what is left is seen by the next look.
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(process.pid, signal.SIGKILL if late else signal.SIGTERM)
+
+
+def _watch(found: Found, watch_s: float) -> None:
+    found.head_before = found.head = _git(found.directory, "rev-parse", "HEAD")
+    began = time.monotonic()
+    while time.monotonic() - began < watch_s and found.head == found.head_before:
+        time.sleep(min(0.25, watch_s))
+        found.head = _git(found.directory, "rev-parse", "HEAD")
+    found.watched_s = round(time.monotonic() - began, 3)
+
+
+def _dirty(directory: str) -> int | None:
+    listed = _git(directory, "status", "--porcelain", "-z")
+    return None if listed is None else len([line for line in listed.split("\0") if line])
+
+
+def _git(directory: str, *words: str) -> str | None:
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
+    try:
+        done = subprocess.run(
+            ["git", "-C", directory, *words],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=20,
+            check=False,
+            env=environment,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip("\n") if done.returncode == 0 else None

@@ -1,0 +1,141 @@
+#!/usr/bin/python
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: work_processes
+short_description: Find or end the processes of the work in a directory
+version_added: 0.1.0
+author: dx.fleet contributors (@dx-fleet)
+description:
+  - Finds what OpenCode's server began for the work in a directory (shells, their children, however far they went), and
+    what works there without a terminal, such as a daemon that left its parents.
+  - In a directory that is not the work's own, a process that left its parents may be anybody's. It is not ended, and
+    returned in RV(unsure).
+  - Ends them with C(state=ended), by TERM and two seconds later by KILL, as long as there are any, and then watches
+    that the checked out commit does not move.
+  - Processes are listed from C(/proc), else by C(ps) and C(lsof). Where neither can be used, RV(processes) is null, and
+    RV(why) says why.
+attributes:
+  check_mode:
+    support: full
+    description: Can run in check mode and return changed status without modifying the target.
+    details:
+      - Nothing is ended.
+  diff_mode:
+    support: none
+    description: Returns details on what has changed, or possibly needs changing in check mode, when in diff mode.
+options:
+  directory:
+    description: Where the work is.
+    type: path
+    required: true
+  state:
+    description: Whether the processes are only looked for, or ended.
+    type: str
+    choices: [listed, ended]
+    default: listed
+  exclusive:
+    description: Whether nobody else works in the directory, as in a worktree that was made for the work.
+    type: bool
+    default: false
+  watch:
+    description: How many seconds the checked out commit and the processes are watched afterwards.
+    type: float
+    default: 0.0
+seealso:
+  - module: dx.fleet.opencode_stop
+"""
+
+EXAMPLES = r"""
+- name: End what an agent left behind
+  hosts: epyc6
+  gather_facts: false
+  tasks:
+    - name: End it
+      dx.fleet.work_processes:
+        directory: /home/feng/affordabot
+        state: ended
+        watch: 2
+"""
+
+RETURN = r"""
+directory:
+  description: The directory, without symbolic links.
+  returned: success
+  type: str
+  sample: /home/feng/affordabot
+processes:
+  description: What still runs there, each with C(pid), C(command) and C(cwd); null where it can't be listed.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
+unsure:
+  description: What works in the directory, and may be anybody's.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
+ended:
+  description: What was ended.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{"pid": 4711, "command": "sleep 600", "cwd": "/home/feng/affordabot"}]
+listed_with:
+  description: What the processes were listed with.
+  returned: success
+  type: str
+  sample: proc
+why:
+  description: Why the processes can't be listed, or null.
+  returned: success
+  type: str
+  sample: lsof can't be used
+head:
+  description: The commit that is checked out, or null.
+  returned: success
+  type: str
+  sample: 3f786850e387550fdab836ed7e6dc881de23001b
+head_before:
+  description: The commit that was checked out when the watch began, or null.
+  returned: success
+  type: str
+  sample: 3f786850e387550fdab836ed7e6dc881de23001b
+watched_s:
+  description: For how many seconds it was watched.
+  returned: success
+  type: float
+  sample: 2.01
+dirty:
+  description: How many files have changes that are in no commit, or null.
+  returned: success
+  type: int
+  sample: 0
+"""
+
+from dataclasses import asdict
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.dx.fleet.plugins.module_utils.specs import WORK_PROCESSES
+from ansible_collections.dx.fleet.plugins.module_utils.work_processes.ending import work_processes
+
+
+def main() -> None:
+    """Find the processes, end them if that is wanted, and return what was seen."""
+    module = AnsibleModule(argument_spec=WORK_PROCESSES, supports_check_mode=True)
+    options = module.params
+    found = work_processes(
+        options["directory"],
+        exclusive=options["exclusive"],
+        end=options["state"] == "ended" and not module.check_mode,
+        watch_s=0.0 if module.check_mode else options["watch"],
+    )
+    module.exit_json(changed=bool(found.ended), **asdict(found))
+
+
+if __name__ == "__main__":
+    main()

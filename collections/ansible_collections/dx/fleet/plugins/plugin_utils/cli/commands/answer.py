@@ -1,0 +1,118 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``dx-fleet answer``: what an agent waits for gets its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...domain.errors import UsageError
+from ...domain.outcome import Outcome, State
+from ...launch.in_process import InProcess
+from ...launch.interrupt import leaving_by
+from ...launch.playbook_run import PlaybookRun
+from ...text.shell import command_line
+from ..command import Command
+from ..fleet_source import find_fleet, vm_names
+from ..options import Options, option, words
+from ..report import Report, graded, left, outcomes_of
+from .status import beads_found
+from .stop import hosts_of
+
+__all__ = ["COMMAND", "AnswerOptions", "answer"]
+
+
+@dataclass(frozen=True)
+class AnswerOptions(Options):
+    """Answer the permission or the question that an agent waits for. Without an answer, show it."""
+
+    words: tuple[str, ...] = words(
+        "TARGET [once|always|reject|TEXT]",
+        most=2,
+        help="a VM, a session, a bead or a dispatch; then the answer",
+        complete=vm_names,
+    )
+    request: str | None = option("--request", metavar="ID", help="which one, where more than one waits")
+    by: str | None = option("--by", metavar="WHO", help="who answers, for the record (default: you)")
+
+    def check(self) -> None:
+        if not self.words:
+            raise UsageError("name what to answer", reason_code="usage", next_action="dx-fleet answer VM")
+
+
+def answer(options: AnswerOptions) -> Report:
+    """What waited, and whether it has its answer.
+
+    Raises:
+        UsageError: There is no such VM.
+    """
+    fleet, inventory = find_fleet(options.inventory)
+    name, *rest = options.words
+    hosts, named = hosts_of(fleet, name)
+    variables = {
+        "target": ":".join(hosts),
+        "what": named,
+        "answer": rest[0] if rest else None,
+        "request_id": options.request,
+        **beads_found(fleet),
+    }
+    playbook = PlaybookRun(
+        "answer",
+        inventory,
+        variables={key: value for key, value in variables.items() if value is not None},
+        hosts=len(hosts),
+        verbosity=0 if options.json else options.verbose,
+    )
+    with leaving_by(left):
+        collected = InProcess().run(playbook)
+    requests = [each for vm in hosts for each in collected.requests.get(vm, [])]
+    again = command_line(["dx-fleet", "answer", *options.words])
+    silent = [vm for vm in hosts if vm not in collected.requests]
+    outcomes = outcomes_of(silent, collected, again)
+    if not any(each["state"] == "answered" for each in requests):
+        outcomes += [] if outcomes and not requests else [_unanswered(name, requests, given=bool(rest))]
+    lines = [line for each in requests for line in _lines(each)]
+    done = sum(each["state"] == "answered" for each in requests)
+    return Report(graded(outcomes, done), outcomes, lines, {"requests": requests})
+
+
+def _unanswered(name: str, requests: Sequence[Mapping[str, Any]], *, given: bool) -> Outcome:
+    if not requests:
+        return Outcome(
+            State.REFUSED,
+            "nothing_waits",
+            f"nothing of {name} waits for an answer",
+            next_action="dx-fleet status",
+        )
+    first = requests[0]
+    if first["state"] == "stale":
+        return Outcome(
+            State.REFUSED, "already_answered", f"{first['id']} was answered meanwhile", vm=first["vm"]
+        )
+    answered = command_line(
+        ["dx-fleet", "answer", first["session"], _example(first), "--request", first["id"]]
+    )
+    if len(requests) > 1 and given:
+        words = f"{len(requests)} requests wait: say which one is meant"
+        return Outcome(State.REFUSED, "answer_ambiguous", words, next_action=answered, vm=first["vm"])
+    return Outcome(State.NEEDS_INPUT, first["kind"], first["words"], next_action=answered, vm=first["vm"])
+
+
+def _example(request: Mapping[str, Any]) -> str:
+    return str(request["options"][0]) if request["options"] else "TEXT"
+
+
+def _lines(request: Mapping[str, Any]) -> Iterator[str]:
+    where = f"[{request['vm']}] {request['session']}"
+    if request["state"] == "answered":
+        yield f"{where}: {request['words']}: answered: {request['answer']}"
+        return
+    yield f"{where}: {request['words']} ({request['id']})"
+    for each in request["options"]:
+        yield f"    {each}"
+
+
+COMMAND = Command(AnswerOptions, answer, "TARGET [ANSWER]")

@@ -1,0 +1,187 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Stopping a session with all its subagents, and proving that none of them works."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..domain.clock import SYSTEM_CLOCK, Clock
+from ..domain.stop import Clause, StopMark
+from ..opencode.client import OpenCode
+from ..opencode.errors import NotFound, OpenCodeError
+from ..opencode.family import descendants_of
+from ..opencode.models import Session
+from .turn import judge, read_turn
+
+__all__ = ["Stopped", "Wanted", "idle_clauses", "stop", "stopped_by"]
+
+LOOK_EVERY_S = 0.1
+DISPOSED_S = 5.0
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be stopped: a session, and the task in it as far as it is known.
+
+    ``held``: a claim is under way for it, so that its work is not over when its turn is.
+    """
+
+    session: str
+    dispatch: str | None = None
+    message: str | None = None
+    directory: str | None = None
+    held: bool = False
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """What became of a session.
+
+    ``state`` is ``stopped``, ``prevented`` (its task had not begun), ``already_ended`` or ``still_works``;
+    ``family`` are it and its subagents, ``others`` are sessions that work in the same directory, left alone.
+    """
+
+    session: str
+    state: str
+    directory: str
+    mark: StopMark
+    family: tuple[str, ...]
+    others: tuple[str, ...] = ()
+    disposed: bool = False
+    why: str | None = None
+
+
+async def stop(
+    server: OpenCode,
+    wanted: Wanted,
+    mark: StopMark,
+    *,
+    timeout_s: float,
+    clock: Clock = SYSTEM_CLOCK,
+) -> Stopped:
+    """Stop a session, its subagents first.
+
+    It is marked before, so that whoever sends or follows its task knows who stopped it. A session that is not
+    there yet is made with the mark, which keeps its dispatch from sending the task.
+
+    Args:
+        server: Its server.
+        wanted: The session.
+        mark: Who stops it, and why.
+        timeout_s: How long the server is given to abort; then its instance of the directory is disposed of.
+        clock: Time.
+
+    Raises:
+        OpenCodeError: The server can't be asked, or its answer says nothing.
+    """
+    try:
+        session = await server.session(wanted.session)
+    except NotFound:
+        where = wanted.directory or (await server.paths()).home
+        await server.create_session(wanted.session, where)
+        session = await server.session(wanted.session)
+    messages = (await read_turn(server, session.id, wanted.message)).messages
+    working = await _working(server, session)
+    verdict = judge(messages)
+    if messages and verdict.settled and not working and not wanted.held:
+        return Stopped(
+            session.id,
+            "already_ended",
+            session.directory,
+            mark,
+            (session.id,),
+            why=f"{verdict.state}: {verdict.message}",
+        )
+    await _mark(server, session, mark)
+    state = "stopped" if working or messages else "prevented"
+    disposed = False
+    if not await _aborted(server, session, timeout_s, clock):
+        disposed = True
+        for directory in {session.directory, *(each.directory for each in await _family(server, session))}:
+            await server.dispose(directory)
+        if not await _aborted(server, session, DISPOSED_S, clock):
+            state = "still_works"
+    await _mark(server, await server.session(session.id), mark)  # who sent the task meanwhile replaced it
+    family = [each.id for each in await _family(server, session)]
+    statuses = await server.statuses(session.directory)
+    others = [name for name, status in statuses.items() if status.type != "idle" and name not in family]
+    return Stopped(
+        session.id, state, session.directory, mark, tuple(family), tuple(sorted(others)), disposed=disposed
+    )
+
+
+async def idle_clauses(server: OpenCode, found: Stopped) -> list[Clause]:
+    """Whether no session of the family works, and nothing is queued in it, as the server says now."""
+    try:
+        session = await server.session(found.session)
+        family = await _family(server, session)
+        working = await _working(server, session)
+        turn = await read_turn(server, session.id, None)
+    except OpenCodeError as error:
+        why = f"the server can't be asked: {error.message}"
+        return [Clause("no_session_works", False, why), Clause("nothing_queued", False, why)]
+    names = ", ".join(each.id for each in family)
+    idle = Clause(
+        "no_session_works",
+        not working,
+        f"{', '.join(sorted(working))} still works" if working else f"idle: {names}",
+    )
+    last = turn.messages[-1].info.id if turn.messages else "none"
+    queued = Clause("nothing_queued", not working, f"nothing follows the last message ({last})")
+    return [idle, queued if not working else Clause("nothing_queued", False, "a session still works")]
+
+
+async def stopped_by(
+    server: OpenCode, session: str, dispatch: str | None, message: str | None
+) -> StopMark | None:
+    """Who stopped the task of a session, if anybody did.
+
+    Raises:
+        OpenCodeError: The session can't be read.
+    """
+    mark = StopMark.read((await server.session(session)).metadata)
+    return mark if mark is not None and mark.is_about(dispatch, message) else None
+
+
+async def _mark(server: OpenCode, session: Session, mark: StopMark) -> None:
+    if StopMark.read(session.metadata) != mark:
+        await server.update_session(session.id, {"metadata": mark.added_to(session.metadata)})
+
+
+async def _family(server: OpenCode, session: Session) -> list[Session]:
+    return [session, *await descendants_of(server, session.id)]
+
+
+async def _working(server: OpenCode, session: Session) -> set[str]:
+    """The sessions of the family that are not idle."""
+    family = await _family(server, session)
+    names = {each.id for each in family}
+    found: set[str] = set()
+    for directory in {each.directory for each in family}:
+        statuses = await server.statuses(directory)
+        found |= {name for name, status in statuses.items() if name in names and status.type != "idle"}
+    return found
+
+
+async def _aborted(server: OpenCode, session: Session, timeout_s: float, clock: Clock) -> bool:
+    """Abort until nothing of the family works in two looks; whether that was reached in time."""
+    deadline = clock.monotonic() + timeout_s
+    quiet = 0
+    while True:
+        family = await _family(server, session)
+        working = await _working(server, session)
+        quiet = 0 if working else quiet + 1
+        if quiet > 1:
+            return True
+        if clock.monotonic() >= deadline:
+            return False
+        await _abort(server, [each.id for each in reversed(family) if each.id in working])
+        await clock.sleep(LOOK_EVERY_S)
+
+
+async def _abort(server: OpenCode, sessions: Sequence[str]) -> None:
+    for session in sessions:
+        await server.abort(session)
