@@ -244,6 +244,8 @@ class TestedFleet(TypedDict):
     flaky: list[FlakyTest]
     failing: list[FailingTest]
     files: TestFiles
+
+
 class StopClause(TypedDict):
     """One thing that must be so for a stop to be proven, and what was seen of it."""
 

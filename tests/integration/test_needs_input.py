@@ -5,13 +5,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pty
-import re
-import struct
-import subprocess
-import termios
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -21,7 +14,6 @@ import pytest
 
 from tests.command import Completed, words_of
 from tests.lab import Lab, ScriptedModel
-from tests.lab.binaries import find_opencode
 from tests.lab.proxy import FaultProxy
 
 from .fleet import Fleet, Server, fresh_id
@@ -144,36 +136,23 @@ def test_permission_rules_can_answer_beforehand(fleet: Fleet, model: ScriptedMod
     assert "completed: the agent wrote: allowed" in completed.out
 
 
-def test_what_to_do_next_is_a_command_that_shows_the_request(
-    fleet: Fleet, lab: Lab, model: ScriptedModel
+@pytest.mark.parametrize(
+    ("asks", "answer"),
+    [(ASKED["question"], None), (ASKED["permission"], None), (ASKED["permission"], "reject")],
+)
+def test_what_to_do_next_is_a_command_that_answers(
+    fleet: Fleet, lab: Lab, model: ScriptedModel, asks: str, answer: str | None
 ) -> None:
-    task = f"{ASKED['question']}\n@say answered"
-    result = fleet.dispatch("epyc6", "affordabot", task).result()
+    first = fleet.dispatch("epyc6", "affordabot", f"{asks}\n@say went on")
+    result = first.result()
     program, *words = words_of(result["next_action"])
-    assert (program, words[:2]) == ("opencode", ["attach", lab.vms["epyc6"].url])
-    _on_a_terminal([str(find_opencode()), *words], fleet.env, until="Which colour")
-
-
-def _on_a_terminal(command: list[str], env: Any, *, until: str, timeout_s: float = 60) -> None:
-    """Run a program with a screen till that shows a text."""
-    ours, its = pty.openpty()
-    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
-    process = subprocess.Popen(
-        command,
-        env={**os.environ, **env, "TERM": "xterm-256color"},
-        stdin=its,
-        stdout=its,
-        stderr=its,
-        start_new_session=True,
-    )
-    os.close(its)
-    screen = b""
-    deadline = time.monotonic() + timeout_s
-    try:
-        while until.encode() not in re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]", b"", screen):
-            assert time.monotonic() < deadline, screen[-2000:]
-            screen += os.read(ours, 65536)
-    finally:
-        process.kill()
-        process.wait()
-        os.close(ours)
+    assert (program, words[:2]) == ("dx-fleet", ["answer", result["session"]])
+    if answer is not None:
+        words[2] = answer
+    answered = fleet.look(*words)
+    assert answered.code == 0, answered
+    assert [each["state"] for each in answered.document()["requests"]] == ["answered"]
+    again = fleet.dispatch("epyc6", "--id", result["dispatch"])
+    assert again.result()["state"] == ("completed" if answer is None else "failed"), again.out
+    late = fleet.look(*words)
+    assert (late.code, late.result()["reason_code"]) == (4, "nothing_waits")

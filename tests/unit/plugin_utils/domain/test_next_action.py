@@ -14,21 +14,19 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.cli.dispatch_options impo
 from ansible_collections.dx.fleet.plugins.plugin_utils.cli.targets import Targets, targets_of
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.fleet import VM, Fleet
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.next_action import (
-    Server,
     advise,
     bead_command,
     dispatch_command,
     join_command,
     send_command,
 )
-from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Outcome, State
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Evidence, Outcome, State
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.request import Request
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.settlement import end_of, settled
 
 from tests.unit.plugin_utils.cli.typed import typed
 
 FLEET = Fleet((VM("epyc6", "http://epyc6:4105"), VM("macmini", "http://macmini:4105")), default_vm="macmini")
-SERVER = Server("http://epyc6:4105")
 REQUEST = Request(dispatch="d1", task="Run make test", vm="epyc6", repo="affordabot")
 OUTCOME = Outcome(
     State.FAILED, "model_error", "no", vm="epyc6", repo="affordabot", dispatch="d1", session="ses_1"
@@ -85,15 +83,15 @@ def test_the_command_that_attaches_again_sends_nothing() -> None:
 
 @pytest.mark.parametrize("state", [State.COMPLETED, State.RUNNING, State.PLANNED])
 def test_a_good_outcome_needs_no_advice(state: State) -> None:
-    assert advise(replace(OUTCOME, state=state), {}, server=SERVER).next_action is None
+    assert advise(replace(OUTCOME, state=state), {}).next_action is None
 
 
 def test_advice_that_is_there_is_kept() -> None:
-    assert advise(replace(OUTCOME, next_action="x"), {}, server=SERVER).next_action == "x"
+    assert advise(replace(OUTCOME, next_action="x"), {}).next_action == "x"
 
 
 def test_after_a_failure_work_goes_on_in_the_same_session() -> None:
-    arguments, targets = pasted(advise(OUTCOME, {}, server=SERVER).next_action or "")
+    arguments, targets = pasted(advise(OUTCOME, {}).next_action or "")
     assert targets == Targets("epyc6", ("epyc6",), "affordabot", "Continue work")
     assert arguments.session == "ses_1"
 
@@ -103,18 +101,25 @@ def test_after_a_failure_work_goes_on_in_the_same_session() -> None:
     [(State.UNREACHABLE, "server_silent"), (State.TIMED_OUT, "timeout_unconfirmed")],
 )
 def test_what_may_still_work_is_attached_to_again(state: State, reason: str) -> None:
-    outcome = advise(replace(OUTCOME, state=state, reason_code=reason), {}, server=SERVER)
+    outcome = advise(replace(OUTCOME, state=state, reason_code=reason), {})
     assert pasted(outcome.next_action or "")[0].id == "d1"
 
 
-def test_a_question_is_answered_in_opencode_with_the_password_by_name() -> None:
-    outcome = replace(OUTCOME, state=State.NEEDS_INPUT)
-    assert (
-        advise(outcome, {}, server=SERVER).next_action == "opencode attach http://epyc6:4105 --session ses_1"
-    )
-    assert (advise(outcome, {}, server=Server(SERVER.url, "PW")).next_action or "").startswith(
-        'OPENCODE_SERVER_PASSWORD="$PW" opencode attach '
-    )
+@pytest.mark.parametrize(
+    ("request_", "wanted"),
+    [
+        (None, "dx-fleet answer ses_1 once"),
+        ({"id": "per_1", "permission": "bash"}, "dx-fleet answer ses_1 once --request per_1"),
+        (
+            {"id": "que_1", "questions": [{"options": [{"label": "the red one"}]}]},
+            "dx-fleet answer ses_1 'the red one' --request que_1",
+        ),
+        ({"id": "que_1", "questions": [{"options": []}]}, "dx-fleet answer ses_1 TEXT --request que_1"),
+    ],
+)
+def test_what_an_agent_waits_for_is_answered_by_a_command(request_: Any, wanted: str) -> None:
+    outcome = replace(OUTCOME, state=State.NEEDS_INPUT, evidence=Evidence(request=request_))
+    assert advise(outcome, {}).next_action == wanted
 
 
 ASKED: dict[str, Any] = {
@@ -164,7 +169,7 @@ EVERYWHERE = {name: value for name, value in ASKED.items() if name != "session"}
             bead_command(ASKED, "bd-1", "epyc6", retry=True),
             (*SENT, "title", "branch", "takeover", "force", "session"),
         ),
-        (advise(OUTCOME, ASKED, server=SERVER).next_action or "", SENT),
+        (advise(OUTCOME, ASKED).next_action or "", SENT),
     ],
     ids=["send", "send to all", "join", "join all", "go on with a bead", "retry a bead", "continue"],
 )
@@ -197,7 +202,7 @@ def test_the_text_of_a_bead_is_not_pasted() -> None:
         (State.FAILED, "fix it", "blocked", "dx-dispatch --retry bd-1"),
         (State.FAILED, "fix it", "released", "fix it"),
         (State.UNREACHABLE, "start it", "held", "dx-dispatch --bead bd-1"),
-        (State.NEEDS_INPUT, None, "held", "opencode attach http://epyc6:4105 --session ses_1"),
+        (State.NEEDS_INPUT, None, "held", "dx-fleet answer ses_1 once"),
         (State.NEEDS_INPUT, "answer it", "held", "answer it"),
         (State.COMPLETED, None, "closed", None),
         (State.RUNNING, "join it", "held", "join it"),
@@ -207,7 +212,7 @@ def test_the_bead_decides_where_its_end_needs_another_command(
     state: State, given: str | None, ended: str, wanted: str | None
 ) -> None:
     outcome = replace(OUTCOME, state=state, bead="bd-1", next_action=given)
-    assert advise(outcome, {}, server=SERVER, ended=ended).next_action == wanted
+    assert advise(outcome, {}, ended=ended).next_action == wanted
 
 
 @pytest.mark.parametrize("state", State)
@@ -215,5 +220,5 @@ def test_what_the_wait_advises_is_what_the_bead_calls_for(state: State) -> None:
     """So Slack, which the wait writes to, shows the command of the bead, the terminal and the JSON document."""
     outcome = replace(OUTCOME, state=state, bead="bd-1")
     ended = end_of(outcome.as_dict(), sent=True, begun_now=True).state
-    waited = advise(outcome, ASKED, server=SERVER, ended=ended)
+    waited = advise(outcome, ASKED, ended=ended)
     assert settled(waited.as_dict(), "bd-1", ASKED, ended=ended).next_action == waited.next_action

@@ -21,7 +21,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.domain.precedence import 
 
 with suppress(ImportError):  # FleetAction.run says what is missing
     from ansible_collections.dx.fleet.plugins.plugin_utils.beads.heartbeat import beating
-    from ansible_collections.dx.fleet.plugins.plugin_utils.domain.next_action import Server, advise
+    from ansible_collections.dx.fleet.plugins.plugin_utils.domain.next_action import advise
     from ansible_collections.dx.fleet.plugins.plugin_utils.domain.settlement import end_of
     from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.client import OpenCode
     from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.errors import OpenCodeError
@@ -45,14 +45,12 @@ class ActionModule(FleetAction):
         if self._task.check_mode:
             return {"changed": False, "skipped": True, "msg": "nothing is waited for in check mode"}
         servers: dict[str, OpenCode] = {}
-        secrets: dict[str, str | None] = {}
         targets: dict[str, list[Target]] = {}
         beads: dict[str, list[str | None]] = {}
         for each in wanted:
             url = str(each["url"])
             if url not in servers:
                 servers[url] = self.connect(each, each["host"])
-                secrets[url] = each["password_env"]
             targets.setdefault(url, []).append(_target(each))
             beads.setdefault(url, []).append(each["bead"])
             if self.telling is not None:
@@ -73,7 +71,6 @@ class ActionModule(FleetAction):
             _advised(
                 (await self._or_stopped(outcome, wanted)).with_(bead=bead),
                 args["request"],
-                Server(url, secrets[url]),
             )
             for url, members in found.items()
             for outcome, bead in zip(members, beads[url], strict=True)
@@ -103,10 +100,10 @@ class ActionModule(FleetAction):
         return outcome.with_(state=State.ABORTED, reason_code="stopped", message_to_human=mark.words())
 
 
-def _advised(outcome: Outcome, asked: Mapping[str, Any], server: Server) -> Outcome:
+def _advised(outcome: Outcome, asked: Mapping[str, Any]) -> Outcome:
     """The outcome with the command to run next, the same that the end of its bead will call for."""
     ended = end_of(outcome.as_dict(), sent=True, begun_now=True).state if outcome.bead is not None else None
-    return advise(outcome, asked, server=server, ended=ended)
+    return advise(outcome, asked, ended=ended)
 
 
 def _target(wanted: Mapping[str, Any]) -> Target:

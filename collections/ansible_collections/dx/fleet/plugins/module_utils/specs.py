@@ -153,7 +153,11 @@ FLEET_TEST_REPORT: Spec = {
     "started_at": {"type": "str"},
 }
 
-REAP: Spec = {**BEADS_INFO, "ttl": {"type": "float", "default": 3600.0}}
+REAP: Spec = {
+    **BEADS,
+    "preflight_timeout": BEADS_INFO["preflight_timeout"],
+    "ttl": {"type": "float", "default": 3600.0},
+}
 
 GIT_WORKTREE: Spec = {
     "repo": {"type": "path", "required": True},

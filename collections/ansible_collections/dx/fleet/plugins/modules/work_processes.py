@@ -24,6 +24,13 @@ attributes:
     description: Can run in check mode and return changed status without modifying the target.
     details:
       - Nothing is ended.
+  idempotent:
+    description: When run twice in a row outside check mode, with the same arguments, the second invocation
+      indicates no change.
+    support: full
+  async:
+    description: Supports being used with the C(async) keyword.
+    support: full
   diff_mode:
     support: none
     description: Returns details on what has changed, or possibly needs changing in check mode, when in diff mode.

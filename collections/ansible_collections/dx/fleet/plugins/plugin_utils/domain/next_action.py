@@ -10,7 +10,6 @@ bead and Slack show the same one, with every option that the run had.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ..text.shell import command_line
@@ -19,7 +18,6 @@ from .outcome import Outcome, State
 from .request import Request
 
 __all__ = [
-    "Server",
     "advise",
     "bead_command",
     "dispatch_command",
@@ -49,28 +47,17 @@ _SENDING = {
 _OF_A_BEAD = {"branch": "--branch"}
 
 
-@dataclass(frozen=True)
-class Server:
-    """A VM's OpenCode server; ``password_env`` names the environment variable that holds its password."""
-
-    url: str
-    password_env: str | None = None
-
-
-def advise(
-    outcome: Outcome, asked: Asked, *, server: Server | None = None, ended: str | None = None
-) -> Outcome:
+def advise(outcome: Outcome, asked: Asked, *, ended: str | None = None) -> Outcome:
     """The outcome with its ``next_action``.
 
     Args:
         outcome: An outcome. What it advises already is kept, unless its bead needs another thing.
         asked: What the run was asked for.
-        server: The VM's server.
         ended: What becomes of the claim of its bead: ``closed``, ``blocked``, ``released`` or ``held``.
     """
     if outcome.state.good:
         return outcome
-    return outcome.with_(next_action=_next(outcome, asked, server, ended))
+    return outcome.with_(next_action=_next(outcome, asked, ended))
 
 
 def send_command(asked: Asked, vm: str | None, dispatch: str) -> str:
@@ -130,8 +117,8 @@ def dispatch_command(request: Request) -> str:
     return send_command(asked, request.vm, request.dispatch)
 
 
-def _next(outcome: Outcome, asked: Asked, server: Server | None, ended: str | None) -> str | None:
-    if outcome.state is State.NEEDS_INPUT and (given := outcome.next_action or _attach(outcome, server)):
+def _next(outcome: Outcome, asked: Asked, ended: str | None) -> str | None:
+    if outcome.state is State.NEEDS_INPUT and (given := outcome.next_action or _answer(outcome)):
         return given
     if outcome.bead is not None and ended in ("blocked", "held"):
         return bead_command(asked, outcome.bead, outcome.vm, retry=ended == "blocked")
@@ -146,11 +133,16 @@ def _next(outcome: Outcome, asked: Asked, server: Server | None, ended: str | No
     )
 
 
-def _attach(outcome: Outcome, server: Server | None) -> str | None:
-    if server is None or outcome.session is None:
+def _answer(outcome: Outcome) -> str | None:
+    """The command that answers what the agent waits for, with the first answer that there is."""
+    if outcome.session is None:
         return None
-    secret = f'OPENCODE_SERVER_PASSWORD="${server.password_env}" ' if server.password_env else ""
-    return secret + command_line(["opencode", "attach", server.url, "--session", outcome.session])
+    request = outcome.evidence.request or {}
+    questions = request.get("questions")
+    options = questions[0].get("options") if questions else None
+    answer = "once" if not questions else options[0].get("label") if options else "TEXT"
+    words = ["dx-fleet", "answer", outcome.session, str(answer or "TEXT")]
+    return command_line([*words, *(["--request", str(request["id"])] if request.get("id") else [])])
 
 
 def _begin(vm: str | None) -> list[str]:
