@@ -12,6 +12,12 @@ Steps (each is one model call; a turn has as many calls as steps, and a final an
     Call the bash tool.
 ``@write PATH <<< CONTENT``
     Call the write tool; ``\\n`` and ``\\t`` in CONTENT become a newline and a tab.
+``@edit PATH <<< OLD ==> NEW``
+    Two steps: a call of the read tool, without which OpenCode refuses the next, and one of the edit tool.
+``@commit [MESSAGE]``
+    A bash call that commits everything there is.
+``@push [WHERE ...]``
+    A bash call of ``git push`` (default ``origin HEAD``).
 ``@permission [COMMAND]``
     A bash call naming a path outside the directory (default ``cat /etc/hosts``), for which OpenCode asks.
 ``@question TEXT | OPTION | OPTION ...``
@@ -25,6 +31,8 @@ Steps (each is one model call; a turn has as many calls as steps, and a final an
 ``@say TEXT``
     Text. Before a tool step it is sent with that step's call, else it is the final answer; several lines
     join. A turn without it ends with ``Done.`` and one line per tool result.
+``@lie [TEXT]``
+    Like ``@say``, by default that everything is done, tested, committed and pushed.
 ``@unicode``
     Like ``@say`` with an emoji, U+2028, U+0085, combining characters and other awkward text.
 ``@recall``
@@ -63,16 +71,30 @@ answered by ``Done:`` and its first 80 characters.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-__all__ = ["AWKWARD_TEXT", "DirectiveError", "Gate", "Pace", "Script", "Step", "ToolCall", "Usage", "parse"]
+__all__ = [
+    "AWKWARD_TEXT",
+    "LIE",
+    "DirectiveError",
+    "Gate",
+    "Pace",
+    "Script",
+    "Step",
+    "ToolCall",
+    "Usage",
+    "parse",
+]
 
 AWKWARD_TEXT = (
     "Gr\u00fc\u00dfe \U0001f469\u200d\U0001f4bb\U0001f3f4 e\u0301 a\u2028b\u2029c\u0085d "
     "\u202eabc\u202c \ufeff\u4f60\u597d \u0001<b>&amp;</b> \\ \" '"
 )
+
+LIE = "Done. I ran all tests: 42 passed in 0.12s. Everything is committed and pushed."
 
 
 class DirectiveError(ValueError):
@@ -200,6 +222,10 @@ class _Builder:
         return Script(tuple(steps), self.usage)
 
 
+def _commit(message: str) -> str:
+    return f"git add --all && git commit --message {shlex.quote(message)}"
+
+
 def _options(rest: str, *allowed: str) -> tuple[list[str], dict[str, str]]:
     words, options = [], {}
     for word in rest.split():
@@ -223,6 +249,17 @@ def _write(builder: _Builder, rest: str) -> None:
         raise ValueError("expected PATH <<< CONTENT")
     text = content.strip().replace("\\n", "\n").replace("\\t", "\t")
     builder.tools(ToolCall("write", {"filePath": path.strip(), "content": text}))
+
+
+def _edit(builder: _Builder, rest: str) -> None:
+    path, separator, change = rest.partition("<<<")
+    old, arrow, new = change.partition("==>")
+    if not (separator and arrow and path.strip()):
+        raise ValueError("expected PATH <<< OLD ==> NEW")
+    before, after = (text.strip().replace("\\n", "\n").replace("\\t", "\t") for text in (old, new))
+    file = path.strip()
+    builder.tools(ToolCall("read", {"filePath": file}))
+    builder.tools(ToolCall("edit", {"filePath": file, "oldString": before, "newString": after}))
 
 
 def _question(builder: _Builder, rest: str) -> None:
@@ -288,6 +325,10 @@ _DIRECTIVES: dict[str, Callable[[_Builder, str], None]] = {
     "recall": lambda builder, rest: builder.change(recall=True),
     "bash": _bash,
     "write": _write,
+    "edit": _edit,
+    "commit": lambda builder, rest: builder.tools(bash(_commit(rest or "Work"))),
+    "push": lambda builder, rest: builder.tools(bash(f"git push {rest or 'origin HEAD'}")),
+    "lie": lambda builder, rest: builder.say(rest or LIE),
     "permission": lambda builder, rest: builder.tools(bash(rest or "cat /etc/hosts")),
     "question": _question,
     "task": _task,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.lab.conversation import Conversation, Reply
-from tests.lab.directives import AWKWARD_TEXT, DirectiveError, Gate, Pace, ToolCall, Usage, bash, parse
+from tests.lab.directives import AWKWARD_TEXT, LIE, DirectiveError, Gate, Pace, ToolCall, Usage, bash, parse
 
 
 def test_a_text_without_directives_has_no_script() -> None:
@@ -26,6 +26,20 @@ def test_each_tool_directive_is_a_step_and_a_final_answer_follows() -> None:
     question: Any = third.tools[0].arguments["questions"]
     assert [option["label"] for option in question[0]["options"]] == ["red", "blue"]
     assert last.tools == ()
+
+
+def test_work_on_a_repository() -> None:
+    script = parse("@edit a.py <<< return 1 ==> return 2\n@commit It's done\n@push\n@push other HEAD:x\n@lie")
+    assert script is not None
+    calls = [call for step in script.steps for call in step.tools]
+    assert calls == [
+        ToolCall("read", {"filePath": "a.py"}),
+        ToolCall("edit", {"filePath": "a.py", "oldString": "return 1", "newString": "return 2"}),
+        bash("git add --all && git commit --message 'It'\"'\"'s done'"),
+        bash("git push origin HEAD"),
+        bash("git push other HEAD:x"),
+    ]
+    assert script.steps[-1].text == (LIE,)
 
 
 def test_what_is_said_before_a_tool_goes_with_its_call() -> None:
@@ -55,6 +69,8 @@ def test_options_of_the_answer() -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "@edit a.py",
+        "@edit a.py <<< one",
         "@status",
         "@status abc",
         "@status 200",
