@@ -13,12 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.command import CHECKOUT, Completed, run_ansible
+from tests.command import Completed, run_ansible
 from tests.lab.binaries import pinned_version
 from tests.unit.endpoints_files import PLAIN, file_text, one_vm
-
-SHIPPED = CHECKOUT / "inventory" / "fleet.yml"
-HERE = ("homedesktop", "http://localhost:4105")
 
 
 class Inventory:

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -131,7 +132,7 @@ def test_a_failure_and_a_refusal(
 
 def test_two_orchestrators_and_their_dispatches(slack: SlackWorkspace, tmp_path: Path) -> None:
     one, two = (Controller(tmp_path / name, slack) for name in ("one", "two"))
-    other = SUBJECT.with_(dispatch="bd-abc@1", bead="bd-abc", orchestrator="antigravity@homedesktop")
+    other = replace(SUBJECT, dispatch="bd-abc@1", bead="bd-abc", orchestrator="antigravity@homedesktop")
     for mine, theirs in zip(story(), story(other), strict=True):
         one.record(mine)
         two.record(theirs)
@@ -151,7 +152,7 @@ def test_a_dispatch_that_another_controller_takes_over_stays_one_thread(
     one.record(*events[:2])
     assert one.deliver()
     two.record(
-        kinds.taken_over(SUBJECT.with_(orchestrator="codex@epyc6"), "claude-code@macmini"), *events[1:]
+        kinds.taken_over(replace(SUBJECT, orchestrator="codex@epyc6"), "claude-code@macmini"), *events[1:]
     )
     assert two.deliver()
     assert lines(only(slack)) == [
@@ -164,7 +165,7 @@ def test_a_dispatch_that_another_controller_takes_over_stays_one_thread(
 
 def test_three_vms_are_one_thread_with_a_table(controller: Controller, slack: SlackWorkspace) -> None:
     vms = ("homedesktop", "macmini", "epyc6")
-    stories = [story(SUBJECT.with_(dispatch=f"bd-xyz@1.{vm}", vm=vm)) for vm in vms]
+    stories = [story(replace(SUBJECT, dispatch=f"bd-xyz@1.{vm}", vm=vm)) for vm in vms]
     for step in range(3):
         controller.record(*(told[step] for told in stories))
         assert controller.deliver()
@@ -289,7 +290,7 @@ def test_a_name_that_nobody_knows(controller: Controller, slack: SlackWorkspace)
 def test_a_limit_of_one_post_a_second(controller: Controller, slack: SlackWorkspace) -> None:
     slack.limit(per_second=1)
     for number in range(4):
-        controller.record(*story(SUBJECT.with_(dispatch=f"d{number}")))
+        controller.record(*story(replace(SUBJECT, dispatch=f"d{number}")))
     assert controller.deliver()
     assert [lines(thread) for thread in slack.threads()] == [TRAIL] * 4
 
@@ -324,14 +325,14 @@ def test_a_deliverer_that_is_killed_is_followed_by_another(
 
 def test_two_processes_deliver_one_outbox(controller: Controller, slack: SlackWorkspace) -> None:
     for number in range(6):
-        controller.record(*story(SUBJECT.with_(dispatch=f"d{number}")))
+        controller.record(*story(replace(SUBJECT, dispatch=f"d{number}")))
     processes = [_flushing(controller.env) for _ in range(3)]
     assert [process.wait(120) for process in processes] == [0, 0, 0]
     assert [lines(thread) for thread in slack.threads()] == [TRAIL] * 6
 
 
 def test_two_hundred_dispatches_at_once(controller: Controller, slack: SlackWorkspace) -> None:
-    subjects = [SUBJECT.with_(dispatch=f"d{number}") for number in range(200)]
+    subjects = [replace(SUBJECT, dispatch=f"d{number}") for number in range(200)]
     recorders = []
     for part in range(8):
         if (pid := fork()) == 0:
@@ -360,7 +361,7 @@ def test_the_commands_words(controller: Controller, slack: SlackWorkspace) -> No
 def test_no_secret_reaches_slack(controller: Controller, slack: SlackWorkspace) -> None:
     for number, (text, _) in enumerate(LEAKS):
         controller.record(
-            kinds.dispatching(SUBJECT.with_(dispatch=f"bd-xyz@1.{number}", vm=str(number)), text)
+            kinds.dispatching(replace(SUBJECT, dispatch=f"bd-xyz@1.{number}", vm=str(number)), text)
         )
     assert controller.deliver()
     said = str([request.arguments for request in slack.requests()])

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -28,8 +29,8 @@ def test_the_same_fact_has_the_same_name_whenever_it_is_recorded() -> None:
 def test_another_kind_subject_or_occurrence_is_another_fact() -> None:
     events = [
         AuditEvent(EventKind.CLAIMED, SUBJECT),
-        AuditEvent(EventKind.CLAIMED, SUBJECT.with_(vm="macmini")),
-        AuditEvent(EventKind.CLAIMED, SUBJECT.with_(dispatch="bd-xyz@2")),
+        AuditEvent(EventKind.CLAIMED, replace(SUBJECT, vm="macmini")),
+        AuditEvent(EventKind.CLAIMED, replace(SUBJECT, dispatch="bd-xyz@2")),
         AuditEvent(EventKind.RELEASED, SUBJECT),
         AuditEvent(EventKind.CLAIMED, SUBJECT, occurrence="again"),
     ]

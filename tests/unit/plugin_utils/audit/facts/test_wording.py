@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,7 +46,7 @@ def end(state: State, message: str = "x", next_action: str | None = None, **evid
         (kinds.dispatching(SUBJECT, "Run make test"), "[macmini] Dispatching bd-xyz to epyc6: Run make test"),
         (kinds.dispatching(ALONE, "Run"), "Dispatching to epyc6: Run"),
         (kinds.claimed(SUBJECT), "[epyc6] Claimed bd-xyz for claude-code@macmini"),
-        (kinds.claimed(SUBJECT.with_(orchestrator=None)), "[epyc6] Claimed bd-xyz for this dispatch"),
+        (kinds.claimed(replace(SUBJECT, orchestrator=None)), "[epyc6] Claimed bd-xyz for this dispatch"),
         (kinds.session_created(SUBJECT), "[epyc6] Session created: ses_abc"),
         (kinds.retrying(SUBJECT, "429", 2), "[epyc6] Retrying (2): 429"),
         (kinds.aborting(SUBJECT), "Aborting epyc6 session ses_abc"),
@@ -150,13 +151,13 @@ def test_whatever_the_fields_hold_the_words_are_one_printable_line(
     ],
 )
 def test_a_headline_names_one_vm_or_counts_them(vms: tuple[str, ...], headline: str, states: str) -> None:
-    status = status_of(kinds.dispatching(SUBJECT.with_(vm=vm), "Run") for vm in vms)
+    status = status_of(kinds.dispatching(replace(SUBJECT, vm=vm), "Run") for vm in vms)
     assert (headline_of(status), states_of(status)) == (headline, states)
 
 
 def test_a_task_that_reads_like_our_words_changes_no_headline() -> None:
     task = " to a: (x) to b: y (done)"
-    status = status_of(kinds.dispatching(ALONE.with_(vm=vm), task) for vm in ("a", "b"))
+    status = status_of(kinds.dispatching(replace(ALONE, vm=vm), task) for vm in ("a", "b"))
     assert headline_of(status) == "Dispatching to 2 VMs: to a: (x) to b: y (done)"
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -133,7 +134,7 @@ def test_a_recorded_fact_is_told_once_however_often_it_is_recorded(office: Offic
 
 
 def test_dispatches_have_a_thread_each(office: Office) -> None:
-    subjects = [SUBJECT.with_(dispatch=f"bd-{number}@1", vm="macmini") for number in range(3)]
+    subjects = [replace(SUBJECT, dispatch=f"bd-{number}@1", vm="macmini") for number in range(3)]
     for step in range(3):
         office.record(*(story(subject)[step] for subject in subjects))
     office.deliver()
@@ -143,7 +144,7 @@ def test_dispatches_have_a_thread_each(office: Office) -> None:
 
 
 def test_posts_keep_their_distance_in_a_channel(office: Office) -> None:
-    office.record(*(event for number in range(5) for event in story(SUBJECT.with_(dispatch=f"d{number}"))))
+    office.record(*(event for number in range(5) for event in story(replace(SUBJECT, dispatch=f"d{number}"))))
     office.deliver()
     times = [when for method, when in office.slack.calls if method == "post"]
     assert len(times) == 10
@@ -166,7 +167,9 @@ def test_a_root_is_not_updated_more_often_than_every_three_seconds(office: Offic
 @pytest.mark.parametrize("over_s", [0, 60, 3600])
 def test_a_fan_out_of_a_hundred_vms_takes_at_most_twenty_posts(office: Office, over_s: int) -> None:
     stories = [
-        story(SUBJECT.with_(dispatch=f"{NEW}.vm{number:03d}", vm=f"vm{number:03d}", session=f"ses_{number}"))
+        story(
+            replace(SUBJECT, dispatch=f"{NEW}.vm{number:03d}", vm=f"vm{number:03d}", session=f"ses_{number}")
+        )
         for number in range(100)
     ]
     for step in range(3):
@@ -187,11 +190,11 @@ def test_a_fan_out_of_a_hundred_vms_takes_at_most_twenty_posts(office: Office, o
 
 
 def test_a_question_in_a_large_fan_out_does_not_wait_long(office: Office) -> None:
-    subjects = [SUBJECT.with_(dispatch=f"{NEW}.vm{number}", vm=f"vm{number}") for number in range(20)]
+    subjects = [replace(SUBJECT, dispatch=f"{NEW}.vm{number}", vm=f"vm{number}") for number in range(20)]
     for number, subject in enumerate(subjects):
         office.record(kinds.dispatching(subject, "Run"), kinds.session_created(subject))
         office.deliver(for_s=60 if number < 19 else 3600)
-    office.record(kinds.session_created(subjects[0].with_(session="ses_2")))
+    office.record(kinds.session_created(replace(subjects[0], session="ses_2")))
     office.deliver(for_s=1)
     asked_at = office.clock.now
     office.record(needs_input(subjects[3], "bash: rm?", "per_1"))
@@ -202,10 +205,10 @@ def test_a_question_in_a_large_fan_out_does_not_wait_long(office: Office) -> Non
 
 def test_at_the_end_a_fan_out_is_told_without_waiting(office: Office) -> None:
     for number in range(20):
-        subject = SUBJECT.with_(dispatch=f"{NEW}.vm{number}", vm=f"vm{number}")
+        subject = replace(SUBJECT, dispatch=f"{NEW}.vm{number}", vm=f"vm{number}")
         office.record(kinds.dispatching(subject, "Run"))
         office.deliver(for_s=60)
-    office.record(kinds.stopped(SUBJECT.with_(dispatch=f"{NEW}.vm1", vm="vm1")))
+    office.record(kinds.stopped(replace(SUBJECT, dispatch=f"{NEW}.vm1", vm="vm1")))
     office.deliverer.settle(for_s=3, closing=True)
     assert office.counts()[1] == 0
 
@@ -288,7 +291,7 @@ def test_whatever_happens_all_is_told_once_and_in_order(
     office = Office(tmp_path_factory.mktemp("office"))
     known = faults(office.slack)
     office.slack.script.extend(known.get(step) for step in steps)  # type: ignore[misc]
-    other = SUBJECT.with_(dispatch="bd-xyz@1", bead="bd-xyz", vm="macmini")
+    other = replace(SUBJECT, dispatch="bd-xyz@1", bead="bd-xyz", vm="macmini")
     events = [event for pair in zip(story(), story(other), strict=True) for event in pair]
     for number, event in enumerate(events):
         office.record(event)
@@ -311,7 +314,7 @@ def test_whatever_happens_all_is_told_once_and_in_order(
 
 
 def test_retry_after_holds_for_the_whole_channel_and_for_other_processes(office: Office) -> None:
-    office.record(*story(), *story(SUBJECT.with_(dispatch="other")))
+    office.record(*story(), *story(replace(SUBJECT, dispatch="other")))
     office.slack.script.append(RetryLater("ratelimited", 30))
     office.deliver(for_s=1)
     office.restart()
@@ -377,7 +380,7 @@ def test_metadata_that_is_refused_is_left_out(office: Office) -> None:
 
 def test_a_poison_message_holds_nothing_up(office: Office) -> None:
     office.slack.refuse = lambda message: Refused("no_text") if "Session" in message.text else None
-    office.record(*story(), *story(SUBJECT.with_(dispatch="other", session=None)))
+    office.record(*story(), *story(replace(SUBJECT, dispatch="other", session=None)))
     office.deliver()
     threads = sorted(office.slack.thread(root) for root in office.slack.roots())
     assert [TRAIL[0], TRAIL[2]] in threads
@@ -392,7 +395,7 @@ def test_a_poison_message_holds_nothing_up(office: Office) -> None:
 
 def test_a_root_that_slack_takes_in_no_form_holds_up_its_own_thread_alone(office: Office) -> None:
     office.slack.refuse = lambda message: Refused("no_text") if "other" in str(message) else None
-    office.record(*story(SUBJECT.with_(dispatch="other")), *story())
+    office.record(*story(replace(SUBJECT, dispatch="other")), *story())
     office.deliver()
     assert office.slack.thread() == TRAIL
     assert office.counts() == (3, 0, 3)
@@ -437,10 +440,10 @@ def test_an_update_that_is_not_taken_leaves_the_trail_as_it_is(office: Office) -
 
 
 def test_the_thread_that_another_controller_began_is_gone_on_with(office: Office, tmp_path: Path) -> None:
-    subject = SUBJECT.with_(dispatch="bd-xyz@1", bead="bd-xyz")
-    office.record(*(story(SUBJECT.with_(dispatch=f"older-{number}"))[0] for number in range(4)))
+    subject = replace(SUBJECT, dispatch="bd-xyz@1", bead="bd-xyz")
+    office.record(*(story(replace(SUBJECT, dispatch=f"older-{number}"))[0] for number in range(4)))
     office.record(*story(subject)[:2])
-    office.record(*(story(SUBJECT.with_(dispatch=f"newer-{number}"))[0] for number in range(4)))
+    office.record(*(story(replace(SUBJECT, dispatch=f"newer-{number}"))[0] for number in range(4)))
     office.deliver()
     here = Outbox(tmp_path / "here" / "outbox.db")
     for event in story(subject)[1:]:  # one of them told there

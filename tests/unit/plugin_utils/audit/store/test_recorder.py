@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,9 @@ def test_no_secret_reaches_the_disk(tmp_path: Path) -> None:
     kept = Kept(tmp_path)
     for number, (text, _) in enumerate(LEAKS):
         fields: dict[str, Any] = {"said": text, "deep": [{"log": text, "token": "tok-en-value"}]}
-        subject = SUBJECT.with_(repo=text, bead=text, session=text, orchestrator=text)
+        subject = replace(SUBJECT, repo=text, bead=text, session=text, orchestrator=text)
         assert kept.recorder.record(AuditEvent(EventKind.FAILED, subject, fields, str(number)))
-        kept.recorder.record(kinds.dispatching(SUBJECT.with_(dispatch=f"t{number}"), text))
+        kept.recorder.record(kinds.dispatching(replace(SUBJECT, dispatch=f"t{number}"), text))
     written = kept.bytes().decode("utf-8", "replace")
     assert "tok-en-value" not in written
     assert [secret for _, secret in LEAKS if secret in written or secret.replace('"', '\\"') in written] == []

@@ -69,9 +69,7 @@ def settings_of(environ: Mapping[str, str], hosts: int) -> dict[str, str]:
     ours, which says nothing: never one that lies in the current folder, or is for other work of this user.
     """
     own_root = Path(__file__).parents[6]
-    others = (
-        environ.get("ANSIBLE_COLLECTIONS_PATH") or "~/.ansible/collections:/usr/share/ansible/collections"
-    )
+    others = environ.get("ANSIBLE_COLLECTIONS_PATH") or OTHER_COLLECTIONS
     return _OWN | {
         "ANSIBLE_CONFIG": str(_config_file(environ)),
         "ANSIBLE_COLLECTIONS_PATH": f"{own_root}:{others}",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -27,10 +27,6 @@ class Subject:
     bead: str | None = None
     session: str | None = None
     orchestrator: str | None = None
-
-    def with_(self, **changes: Any) -> Subject:
-        """A copy with some fields replaced."""
-        return replace(self, **changes)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ...domain.event_kind import EventKind
@@ -85,7 +86,7 @@ def ended(outcome: Outcome, subject: Subject, *, seen_by: str = "") -> AuditEven
     if kind is None:
         return None
     known = {"session": outcome.session, "repo": outcome.repo, "bead": outcome.bead}
-    about = subject.with_(**{name: value for name, value in known.items() if value})
+    about = replace(subject, **{name: value for name, value in known.items() if value})
     fields = {
         "message": outcome.message_to_human,
         "reason_code": outcome.reason_code,

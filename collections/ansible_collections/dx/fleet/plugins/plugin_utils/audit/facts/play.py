@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
@@ -104,7 +104,7 @@ class PlayWatch:
             for name in ("dispatch", "repo", "bead", "session")
             if isinstance(outcome.get(name), str) and outcome[name]
         }
-        subject = self._subject(host).with_(**named)
+        subject = replace(self._subject(host), **named)
         state = outcome.get("state")
         if state != State.PLANNED.value:
             self._seen[host] = _Seen(subject, state if isinstance(state, str) else None)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ...domain.event_kind import EventKind
@@ -88,7 +88,7 @@ def _after(before: VMStatus | None, event: AuditEvent) -> VMStatus:
     if before is None:
         return VMStatus(event.subject, kind, event.at, event.at)
     known = {name: value for name, value in vars(event.subject).items() if value is not None}
-    subject = before.subject.with_(**known)
+    subject = replace(before.subject, **known)
     if kind is None or (kind is EventKind.TASK_FAILED and before.final):
         return VMStatus(subject, before.kind, before.since, before.changed)
     return VMStatus(subject, kind, before.since, event.at)
