@@ -20,7 +20,7 @@ from .fleet import Fleet
 
 STUBBORN = "trap '' TERM; while :; do sleep 1; done"
 WORK = {
-    "streaming": "@slow 60 2\\n@say " + "word " * 60,
+    "streaming": "@slow 60 2\n@say " + "word " * 60,
     "in bash": "@bash sleep 600",
     "in bash that ignores TERM": f'@bash sh -c "{STUBBORN}"',
     "with a child of another session": "@bash setsid sleep 601 & sleep 600",
@@ -66,7 +66,7 @@ def test_a_stop_is_proven_whatever_the_session_does(
     session = tracker.metadata(bead)["session"]
     wait_till(lambda: bead_fleet["epyc6"].works_on(session))
     if "sleep" in WORK[doing] and "trap" not in WORK[doing]:
-        wait_till(lambda: bool(lab.vms["epyc6"].children()))
+        wait_till(lambda: bool(running("sleep 60")))
     began = time.monotonic()
     done = bead_fleet.look("stop", bead, "--reason", "wrong branch", "--by", "feng")
     took_s = time.monotonic() - began

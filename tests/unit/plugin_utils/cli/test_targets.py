@@ -183,6 +183,12 @@ def test_any_words_mean_something_or_are_refused(words: list[str]) -> None:
     assert "\n" not in said or "\n" in "".join(words)
 
 
+@pytest.mark.parametrize("task", ["Do it on that branch", "-"])
+def test_a_retry_knows_the_place_and_takes_a_new_instruction(task: str) -> None:
+    assert meant("--retry", "bd-1", task) == Targets("epyc6", ("epyc6",), None, task, False)
+    assert meant("--retry", "bd-1", "epyc6", task) == Targets("epyc6", ("epyc6",), None, task, True)
+
+
 @pytest.mark.parametrize("option", ["--bead", "--retry"])
 @pytest.mark.parametrize(
     ("words", "vm", "repo", "task", "named"),

@@ -228,3 +228,14 @@ def test_the_outcome_is_that_of_the_last_step_that_has_one(
     steps: list[dict[str, Any]], state: str | None
 ) -> None:
     assert last_outcome(*steps).get("state") == state
+
+
+def test_a_new_try_learns_what_became_of_the_one_before() -> None:
+    claim = {"dispatch": "bd-1@2-a", "task": "Fix it", "history": "This is attempt 2."}
+    given = {"bead": "bd-1", "target": None, "aliases": [], "plan": None, "id": None, "join": False}
+    given |= {"session": None, "directory": None, "claim": claim}
+    for task, wanted in ((None, "Fix it"), ("on branch b", "on branch b")):
+        found = dispatch_options({**given, "task": task}, "epyc6", looking=False)
+        assert found["task"] == f"{wanted}\n\nThis is attempt 2."
+    alone = {**given, "claim": {**claim, "history": None}, "task": None}
+    assert dispatch_options(alone, "epyc6", looking=False)["task"] == "Fix it"

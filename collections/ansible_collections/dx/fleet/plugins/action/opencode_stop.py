@@ -178,12 +178,17 @@ class ActionModule(FleetAction):
                     StopMark("", "", 0, None, None),
                     tuple(each["family"]),
                 )
+                of_bead = blocked.get(each["bead"])
+                if of_bead is not None and of_bead.get("reason_code") == "claim_lost":
+                    # Its dispatcher was faster: what has ended is left as it is.
+                    stops.append({**each, "state": "already_ended", "why": of_bead["msg"], "clauses": []})
+                    continue
                 clauses = [
                     *(clause.as_dict() for clause in await idle_clauses(server, found)),
                     *each["clauses"],
                 ]
                 if each["bead"] is not None:
-                    clauses.append(_bead_clause(each["bead"], blocked.get(each["bead"])).as_dict())
+                    clauses.append(_bead_clause(each["bead"], of_bead).as_dict())
                 stops.append({**each, "clauses": clauses, "proven": all(c["proven"] for c in clauses)})
         return {"changed": False, "stops": stops, "proof": True}
 

@@ -28,7 +28,8 @@ with suppress(ImportError):  # FleetAction.run says what is missing
     from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.stop import stopped_by
     from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait import Limits, Target, wait_for
 
-STOPPABLE = (State.ABORTED, State.FAILED, State.LOST, State.STALLED)
+# A turn may still end by itself between the note of a stop and the stop.
+STOPPABLE = (State.ABORTED, State.FAILED, State.LOST, State.STALLED, State.COMPLETED, State.NO_OP)
 CHECKED_WITHIN_S = 1800.0  # what follows a finished turn takes no longer, and beats no more
 
 

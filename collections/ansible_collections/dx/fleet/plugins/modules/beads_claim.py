@@ -247,6 +247,11 @@ continued:
   description: Whether the claim was there before.
   returned: success
   type: bool
+history:
+  description: What became of the try before, in words for the agent that tries again, or null.
+  returned: success
+  type: str
+  sample: This is attempt 2 at bd-a1b2. ...
 task:
   description: Title and description of the bead, as the words of a task.
   returned: success

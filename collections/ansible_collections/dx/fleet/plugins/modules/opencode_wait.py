@@ -363,7 +363,7 @@ next_action:
   description: RV(outcome.next_action) of the (first) session that did not complete.
   returned: failure
   type: str
-  sample: opencode attach http://epyc6:4105 --session ses_abc123
+  sample: dx-fleet answer ses_abc123 once --request per_1
 """
 
 from ansible.module_utils.basic import AnsibleModule

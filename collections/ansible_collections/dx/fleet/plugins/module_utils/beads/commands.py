@@ -12,9 +12,13 @@ import typing as t
 
 from ..session_ids import session_id
 from .bd import Bd
+from .bead import Bead
 from .claims import Claimant, Claims, Policy, Result, Seen
 from .errors import BeadsError
 from .record import attempt_of, text_field
+
+ENDS = ("BLOCKED: ", "RELEASED: ", "RESULT of ")
+HISTORY_LIMIT = 500  # characters
 
 __all__ = ["claim", "failure", "info"]
 
@@ -137,8 +141,22 @@ def _told(result: Result) -> dict[str, t.Any]:
         "noted": after.status if result.overruled else None,
         "others": list(result.others),
         "task": after.task(),
+        "history": None if result.continued else _history(before, told["previous_dispatch"]),
         "diff": {"before": before.as_dict(), "after": after.as_dict()},
     }
+
+
+def _history(before: Bead, previous: str | None) -> str | None:
+    """What became of the try before, for the agent that tries again."""
+    if previous is None or attempt_of(before) == 0:
+        return None
+    session = text_field(before, "session") or session_id(previous)
+    ends = [line for line in before.notes.splitlines() if line.startswith(ENDS)]
+    how = f" It ended so: {ends[-1][:HISTORY_LIMIT]}" if ends else ""
+    return (
+        f"This is attempt {attempt_of(before) + 1} at {before.id}. The one before was dispatch {previous}, in"
+        f" OpenCode session {session}.{how}"
+    )
 
 
 def _cost(bd: Bd) -> dict[str, t.Any]:

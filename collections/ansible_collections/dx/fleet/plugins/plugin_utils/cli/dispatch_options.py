@@ -71,7 +71,10 @@ class DispatchOptions(Options):
         " without a task its title and description are the task",
     )
     retry: str | None = option(
-        "--retry", metavar="BEAD", help="work once more on a bead that was blocked by a dispatch"
+        "--retry",
+        metavar="BEAD",
+        help="work once more on a bead that was blocked by a dispatch, in its place and on its branch; a text"
+        " after it is a new instruction for the agent, which learns how the try before ended",
     )
     branch: str | None = option("--branch", metavar="NAME", help="git branch of the work, for the bead")
     force: bool = flag(

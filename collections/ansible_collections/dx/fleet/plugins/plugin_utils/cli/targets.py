@@ -34,7 +34,8 @@ def targets_of(options: DispatchOptions, fleet: Fleet) -> Targets:
 
     ``VM REPO TASK``, ``REPO TASK`` (default VM); with ``--id`` also ``VM`` or nothing; with ``--session``,
     which has a directory already, also ``VM TASK``; with a bead, whose text is the task, also ``VM REPO``,
-    ``REPO``, ``VM`` or nothing.
+    ``REPO``, ``VM`` or nothing; with ``--retry``, which knows the place, also a ``TASK``
+    of several words, or ``-``.
 
     Raises:
         UsageError: They name an unknown VM, or something is missing.
@@ -90,6 +91,8 @@ def _answers(fleet: Fleet, name: str) -> bool:
 def _repo_and_task(words: list[str], options: DispatchOptions) -> tuple[str | None, str | None]:
     if not words and (options.id is not None or options.any_bead is not None):
         return None, None
+    if len(words) == 1 and options.retry is not None and (words[0] == "-" or len(words[0].split()) > 1):
+        return None, words[0]  # no name of a repo, and the claim knows the place
     if len(words) == 1 and options.any_bead is not None:
         return (None, words[0]) if options.session is not None else (_repo(words[0]), None)
     if len(words) == 1 and options.session is not None:

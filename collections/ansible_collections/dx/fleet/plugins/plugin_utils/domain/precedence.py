@@ -89,7 +89,7 @@ def dispatch_options(given: Options, vm: str, *, looking: bool) -> dict[str, Any
     return {
         **given,
         "id": _first(claim.get("dispatch"), plan.get("id"), _own_id(given, vm)),
-        "task": _first(given["task"], claim.get("task"), unclaimed),
+        "task": _with_history(_first(given["task"], claim.get("task"), unclaimed), claim.get("history")),
         # The session that the claim names, also where another than the one who chose it goes on.
         "session": claim.get("resumes") if claim else given["session"],
         "directory": _first(claim.get("worktree"), plan.get("directory"), given["directory"]),
@@ -135,6 +135,11 @@ def last_outcome(*steps: Options | None) -> Options:
         if isinstance(outcome, Mapping) and outcome:
             return outcome
     return {}
+
+
+def _with_history(task: str | None, history: str | None) -> str | None:
+    """The task, with what became of an earlier try at it."""
+    return task if task is None or history is None else f"{task}\n\n{history}"
 
 
 def _own_id(given: Options, vm: str) -> str | None:

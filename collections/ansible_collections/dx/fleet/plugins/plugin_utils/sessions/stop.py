@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -183,5 +184,5 @@ async def _aborted(server: OpenCode, session: Session, timeout_s: float, clock: 
 
 
 async def _abort(server: OpenCode, sessions: Sequence[str]) -> None:
-    for session in sessions:
-        await server.abort(session)
+    """Abort them in this order, without a pause in which one whose subagent has ended would go on."""
+    await asyncio.gather(*map(server.abort, sessions))
