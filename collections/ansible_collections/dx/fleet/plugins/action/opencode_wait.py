@@ -28,8 +28,7 @@ with suppress(ImportError):  # FleetAction.run says what is missing
     from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.stop import stopped_by
     from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait import Limits, Target, wait_for
 
-# A turn may still end by itself between the note of a stop and the stop.
-STOPPABLE = (State.ABORTED, State.FAILED, State.LOST, State.STALLED, State.COMPLETED, State.NO_OP)
+STOPPABLE = (State.ABORTED, State.FAILED, State.LOST, State.STALLED)
 CHECKED_WITHIN_S = 1800.0  # what follows a finished turn takes no longer, and beats no more
 
 
@@ -88,9 +87,13 @@ class ActionModule(FleetAction):
 
     async def _or_stopped(self, outcome: Outcome, wanted: list[Mapping[str, Any]]) -> Outcome:
         """The outcome; that of a task which somebody stopped says who and why."""
-        if outcome.state not in STOPPABLE or outcome.session is None:
+        if outcome.session is None:
             return outcome
         each = next(each for each in wanted if each["session"] == outcome.session)
+        # A turn may still end by itself between the note of a stop and the stop: that closes no bead.
+        finished = outcome.state in (State.COMPLETED, State.NO_OP) and each["bead"] is not None
+        if outcome.state not in STOPPABLE and not finished:
+            return outcome
         try:
             async with self.connect(each, each["host"]) as server:
                 mark = await stopped_by(server, outcome.session, outcome.dispatch, outcome.message)
