@@ -34,7 +34,7 @@ def served(fake: FakeOpenCode, *, tls: ssl.SSLContext | None = None) -> Iterator
             request = httpx.Request(self.command, f"http://{_HOST}{self.path}", content=body)
             answer = asyncio.run(fake.handle(request))
             self.send_response(answer.status_code)
-            for name in ("content-type", "x-next-cursor", "www-authenticate"):
+            for name in ("content-type", "x-next-cursor", "www-authenticate", "location"):
                 if name in answer.headers:
                     self.send_header(name, answer.headers[name])
             self.send_header("content-length", str(len(answer.content)))

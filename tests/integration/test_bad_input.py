@@ -15,6 +15,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import jsonschema
 import pytest
 import trustme
@@ -80,12 +81,40 @@ def at_plain_http_by_tls(controller: Controller) -> None:
     controller.at(controller.stack.enter_context(served(controller.fake)), "https")
 
 
+def runs(version: str) -> Arrange:
+    """The server is an OpenCode of that version."""
+    return lambda controller: setattr(controller.fake, "version", version)
+
+
+def opencode_2(controller: Controller) -> None:
+    controller.fake.add("GET", "/global/health", answer(200, HTML, "text/html"), times=100)
+    info = {"version": "2.3.2", "pid": 1, "urls": [], "paths": {}}
+    controller.fake.add("GET", "/api/info", answer(200, info), times=100)
+
+
+def broken_project(controller: Controller) -> None:
+    issues = [{"path": ["provider"], "message": "Expected object, got 7"}]
+    controller.fake.broken[f"{HOME}/affordabot"] = issues
+
+
+def two_of_one_name(controller: Controller) -> None:
+    controller.fake.projects = ["/srv/repos/affordabot"]
+
+
+def session_without_a_directory(controller: Controller) -> None:
+    controller.fake.session("ses_old", "/srv/worktrees/gone")
+
+
 def session_elsewhere(controller: Controller) -> None:
     controller.fake.session("ses_old", "/srv/repos/affordabot")
 
 
 def session_busy(controller: Controller) -> None:
     controller.fake.session("ses_old", f"{HOME}/affordabot").status = {"type": "busy"}
+
+
+def redirect(server: FakeOpenCode, request: httpx.Request) -> httpx.Response:
+    return httpx.Response(302, headers={"location": "https://sso.example/login?to=x"})
 
 
 CASES: list[Any] = []
@@ -211,6 +240,20 @@ case(
     answers(answer(200, {"status": "ok"})),
 )
 case("truncated JSON", RUN, REFUSED, "not_opencode", "broken JSON", answers(answer(200, b'{"healthy": tr')))
+case("a redirect", RUN, REFUSED, "redirected", "to https://sso.example", answers(redirect))
+case("a gateway's error", RUN, UNREACHABLE, "gateway_error", "502", answers(answer(502, HTML, "text/html")))
+case("an OpenCode that is too old", RUN, REFUSED, "version_unsupported", "OpenCode 1.18.14", runs("1.18.14"))
+case("OpenCode 2", RUN, REFUSED, "version_unsupported", "OpenCode 2.3.2", opencode_2)
+case("a broken project", RUN, REFUSED, "config_invalid", "provider: Expected object, got 7", broken_project)
+case("two projects of one name", RUN, REFUSED, "repo_ambiguous", "/srv/repos/affordabot", two_of_one_name)
+case(
+    "a session whose directory is gone",
+    ("epyc6", "--session", "ses_old", "Run make test"),
+    REFUSED,
+    "directory_gone",
+    "/srv/worktrees/gone",
+    session_without_a_directory,
+)
 case(
     "500 with a log ref",
     RUN,

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
-from tests.lab import Lab
+import time
+
+from tests.lab import Lab, ScriptedModel
 
 from .fleet import Fleet
+from .gate import Gate
 
 
 def test_what_a_subagent_does_is_part_of_the_evidence(fleet: Fleet, lab: Lab) -> None:
@@ -26,3 +29,35 @@ def test_an_endless_subagent_is_stopped_by_the_steps_of_its_agent(fleet: Fleet, 
     server = fleet["epyc6"]
     (child,) = server.get(f"/session/{result['session']}/children")
     assert not server.works_on(child["id"])
+
+
+def test_a_subagent_that_works_on_is_waited_for_and_its_session_is_busy(
+    fleet: Fleet, lab: Lab, model: ScriptedModel
+) -> None:
+    """As a background subagent does: its own agent has given its answer already."""
+    server, gate = fleet["epyc6"], Gate(lab, "epyc6")
+    running = fleet.start("epyc6", "affordabot", "@silent 3\n@say the root is over", "--json")
+    model.wait_for_prompt("the root is over")
+    (root,) = [
+        each["id"] for each in server.get("/experimental/session", limit="20") if server.works_on(each["id"])
+    ]
+    directory = str(lab.vms["epyc6"].repo("affordabot"))
+    child = (
+        server.ask("POST", "/session", {"parentID": root}, directory=directory)
+        .raise_for_status()
+        .json()["id"]
+    )
+    body = {"parts": [{"type": "text", "text": f"{gate.wait}\n@say the child is over"}]}
+    server.ask("POST", f"/session/{child}/prompt_async", body).raise_for_status()
+    model.wait_for_prompt("the child is over")
+    while server.works_on(root):
+        time.sleep(0.05)  # the server tells nobody but by events
+    (vm,) = [each for each in fleet.look("status").document()["vms"] if each["vm"] == "epyc6"]
+    assert {each["session"]: each["state"] for each in vm["sessions"]}[root] == "busy"
+    refused = fleet.dispatch("epyc6", "@say not now", "--session", root)
+    assert (refused.code, refused.result()["reason_code"]) == (4, "session_busy")
+    assert running.alive
+    gate.open()
+    completed = running.finish()
+    assert (completed.code, completed.result()["evidence"]["text"]) == (0, "the root is over")
+    assert not server.works_on(child)

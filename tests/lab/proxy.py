@@ -14,6 +14,7 @@ For example, the server gets the prompt, but its answer is lost::
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import threading
@@ -32,6 +33,7 @@ from .model_server import reset as _reset
 __all__ = [
     "Fault",
     "FaultProxy",
+    "answers_for",
     "delay",
     "drop_request",
     "drop_response",
@@ -61,7 +63,10 @@ _HOP_BY_HOP = frozenset(
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to a request. ``forward``: whether the server gets it."""
+    """What happens to a request.
+
+    ``forward``: whether the server gets it; ``late_s``: so many seconds after the client got its answer.
+    """
 
     kind: Literal["reset", "hang", "answer", "truncate", "delay"]
     forward: bool = False
@@ -69,7 +74,9 @@ class Fault:
     body: bytes = b""
     content_type: str | None = None
     www_authenticate: str | None = None
+    location: str | None = None
     seconds: float = 0.0
+    late_s: float | None = None
 
 
 def drop_response() -> Fault:
@@ -96,6 +103,35 @@ def html() -> Fault:
 def status(code: int, json_body: object = None) -> Fault:
     """That status with a JSON body; the server gets nothing."""
     return Fault("answer", status=code, body=json.dumps(json_body).encode(), content_type="application/json")
+
+
+def answers_for(
+    code: int,
+    body: bytes = b"",
+    content_type: str | None = None,
+    *,
+    when: Literal["instead", "after", "before"] = "instead",
+    late_s: float = 0.3,
+) -> Fault:
+    """Something else answers for the server, as gateways do.
+
+    Args:
+        code: Its status; with 301 and the like it redirects to itself.
+        body: Its body.
+        content_type: Its content type.
+        when: ``instead`` of passing the request on, ``after`` the server had done it, or ``before``: the server
+            gets the request some time later.
+        late_s: How many seconds later that is.
+    """
+    return Fault(
+        "answer",
+        forward=when == "after",
+        status=code,
+        body=body,
+        content_type=content_type,
+        location="/elsewhere" if 300 <= code < 400 else None,
+        late_s=late_s if when == "before" else None,
+    )
 
 
 def empty_401() -> Fault:
@@ -155,6 +191,7 @@ class FaultProxy:
         self._rules: list[_Rule] = []
         self._lock = threading.Lock()
         self._streams: set[_Stream] = set()
+        self._late: set[asyncio.Task[None]] = set()
         self._swallowed: frozenset[str] = frozenset()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fault-proxy", daemon=True)
@@ -272,6 +309,8 @@ class FaultProxy:
             _reset(connection.transport)
 
     async def _finish(self) -> None:
+        for late in self._late:
+            late.cancel()
         await self._close_port()
         await self._runner.cleanup()
         await self._http.close()
@@ -294,7 +333,18 @@ class FaultProxy:
             )
         if fault.kind == "reset":
             _reset(request.transport)
+        if fault.late_s is not None:
+            late = asyncio.create_task(self._forward_late(request, await request.read(), fault.late_s))
+            self._late.add(late)
+            late.add_done_callback(self._late.discard)
         return _answer(fault)
+
+    async def _forward_late(self, request: web.Request, body: bytes, seconds: float) -> None:
+        """Nobody hears what the server answers, nor that it could not be reached."""
+        await asyncio.sleep(seconds)
+        with contextlib.suppress(aiohttp.ClientError, OSError):
+            async with self._send_upstream(request, body) as answer:
+                await answer.read()
 
     def _fault_for(self, request: web.Request) -> Fault | None:
         with self._lock:
@@ -385,6 +435,8 @@ def _answer(fault: Fault) -> web.Response:
         headers["Content-Type"] = fault.content_type
     if fault.www_authenticate is not None:
         headers["WWW-Authenticate"] = fault.www_authenticate
+    if fault.location is not None:
+        headers["Location"] = fault.location
     return web.Response(status=fault.status, headers=headers, body=fault.body)
 
 

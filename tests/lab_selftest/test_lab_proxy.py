@@ -19,6 +19,7 @@ import pytest
 from tests.lab import Lab
 from tests.lab.proxy import (
     FaultProxy,
+    answers_for,
     delay,
     drop_request,
     drop_response,
@@ -40,6 +41,7 @@ class Upstream(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.seen: list[tuple[str, str, bytes, dict[str, str]]] = []
+        self.got = threading.Event()
         self.events: queue.Queue[str | None] = queue.Queue()
 
     @property
@@ -54,6 +56,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", "0")))
         self.server.seen.append((self.command, self.path, body, dict(self.headers)))
+        self.server.got.set()
         if self.path == "/event":
             self._stream()
         else:
@@ -154,6 +157,30 @@ def test_answers_of_its_own(client: httpx.Client, proxy: FaultProxy, upstream: U
     assert (auth.status_code, auth.content) == (401, b"")
     assert "Basic" in auth.headers["www-authenticate"]
     assert upstream.seen == []
+
+
+def test_it_answers_for_the_server_instead_after_or_before(
+    client: httpx.Client, proxy: FaultProxy, upstream: Upstream
+) -> None:
+    proxy.add("POST", "^/instead$", answers_for(502, b"<html>", "text/html"))
+    proxy.add("POST", "^/after$", answers_for(301, when="after"))
+    proxy.add("POST", "^/before$", answers_for(504, when="before", late_s=0.2))
+    instead = client.post("/instead")
+    assert (instead.status_code, instead.headers["content-type"], instead.content) == (
+        502,
+        "text/html",
+        b"<html>",
+    )
+    assert upstream.seen == []
+    after = client.post("/after", content=b"one")
+    assert (after.status_code, after.headers["location"]) == (301, "/elsewhere")
+    assert [(path, body) for _, path, body, _ in upstream.seen] == [("/after", b"one")]
+    assert client.post("/before", content=b"two").status_code == 504
+    assert len(upstream.seen) == 1, "the client has its answer first"
+    upstream.got.clear()
+    while len(upstream.seen) < 2:
+        assert upstream.got.wait(30)
+    assert upstream.seen[1][1:3] == ("/before", b"two")
 
 
 def test_truncate_json(client: httpx.Client, proxy: FaultProxy, upstream: Upstream) -> None:

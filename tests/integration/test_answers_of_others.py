@@ -1,0 +1,144 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What stands before a real server answers for it: before, after or instead of passing the request on.
+
+The whole product of requests and answers is tried on a server in memory (tests/unit/test_answers_of_others.py).
+Here every request meets some of the kinds, and every kind some of the requests; DX_ALL_ANSWERS=1 tries all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import pytest
+from ansible_collections.dx.fleet.plugins.plugin_utils.dispatch.place import place
+from ansible_collections.dx.fleet.plugins.plugin_utils.dispatch.preflight import look
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import FleetError
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Outcome, State
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.request import Request
+from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.client import OpenCode
+from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait import Limits, Target, wait_for
+
+from tests.lab import Lab, ScriptedModel
+from tests.lab.proxy import FaultProxy, answers_for
+
+from .fleet import Fleet, fresh_id
+
+HTML = b"<!doctype html><title>Gateway</title>"
+KINDS: dict[str, tuple[int, bytes, str]] = {
+    "202": (202, b"", "text/plain"),
+    "301": (301, HTML, "text/html"),
+    "400": (400, HTML, "text/html"),
+    "404 in JSON": (404, b'{"message": "no Route matched with those values"}', "application/json"),
+    "404 in HTML": (404, HTML, "text/html"),
+    "408": (408, b"", "text/plain"),
+    "413": (413, HTML, "text/html"),
+    "429": (429, b'{"error": {"code": "rate_limited"}}', "application/json"),
+    "500": (500, HTML, "text/html"),
+    "502": (502, HTML, "text/html"),
+    "503": (503, b'{"message": "name resolution failed"}', "application/json"),
+    "504": (504, HTML, "text/html"),
+    "empty 200": (200, b"", "application/json"),
+    "HTML 200": (200, HTML, "text/html"),
+    "JSON of another shape": (200, b'{"status": "ok"}', "application/json"),
+}
+# Each request of a dispatch, with how many of the kind come before it, and when others may answer it.
+READ, WRITE = ("instead",), ("instead", "after", "before")
+REQUESTS: dict[str, tuple[str, str, int, tuple[str, ...]]] = {
+    "health": ("GET", r"/global/health$", 0, READ),
+    "look for an earlier try": ("GET", r"^/session/[^/]+/message/[^/]+$", 0, READ),
+    "the projects": ("GET", r"^/project$", 0, READ),
+    "the home": ("GET", r"^/path$", 0, READ),
+    "does the directory exist": ("GET", r"^/file$", 0, READ),
+    "create the session": ("POST", r"^/api/session$", 0, WRITE),
+    "label the session": ("PATCH", r"^/session/[^/]+$", 0, WRITE),
+    "send the task": ("POST", r"/prompt_async$", 0, WRITE),
+    "confirm that it is stored": ("GET", r"^/session/[^/]+/message/[^/]+$", 1, READ),
+    "follow the events": ("GET", r"^/global/event$", 0, READ),
+    "what works": ("GET", r"^/session/status$", 0, READ),
+    "what waits for permission": ("GET", r"^/permission$", 0, READ),
+    "what asks a question": ("GET", r"^/question$", 0, READ),
+    "read the messages": ("GET", r"^/session/[^/]+/message$", 0, READ),
+    "its subagents": ("GET", r"^/session/[^/]+/children$", 0, READ),
+}
+BEFORE_THE_TASK = (
+    "health",
+    "look for an earlier try",
+    "the projects",
+    "the home",
+    "does the directory exist",
+)
+EACH = len(KINDS) if os.environ.get("DX_ALL_ANSWERS") else 2
+AT_A_TIME = 3
+
+
+@dataclass(frozen=True)
+class Spoilt:
+    """One answer of somebody else to one request."""
+
+    request: str
+    kind: str
+    when: str
+
+    def __str__(self) -> str:
+        return f"{self.request}: {self.kind} {self.when}"
+
+
+def spoilt(request: str) -> list[Spoilt]:
+    """The kinds for a request: all, or some that come round over the requests."""
+    first = list(REQUESTS).index(request) * EACH
+    kinds = [list(KINDS)[(first + number) % len(KINDS)] for number in range(EACH)]
+    return [Spoilt(request, kind, when) for kind in kinds for when in REQUESTS[request][3]]
+
+
+async def dispatch(url: str, request: Request) -> Outcome:
+    try:
+        async with OpenCode(url) as server:
+            plan = await look(server, request, patience_s=20)
+            await place(server, request, plan)
+        target = Target(request.vm, plan.session, plan.message, directory=plan.directory)
+        limits = Limits(timeout_s=120)
+        return (await wait_for({url: [target]}, {url: OpenCode(url)}, limits))[url][0]
+    except FleetError as error:
+        return error.as_outcome()
+
+
+@pytest.mark.parametrize("request_", REQUESTS)
+def test_what_others_answer_is_no_word_of_the_server(
+    lab: Lab, fleet: Fleet, model: ScriptedModel, request_: str
+) -> None:
+    async def one(each: Spoilt, turns: asyncio.Semaphore) -> None:
+        name = f"{fresh_id()}.txt"
+        task = f"@silent 0.2\n@bash echo run >> {name}\n@say over with {name}"
+        asked = Request(dispatch=fresh_id(), task=task, vm="epyc6", repo="affordabot")
+        method, path, after, _ = REQUESTS[each.request]
+        when = cast(Literal["instead", "after", "before"], each.when)
+        async with turns:
+            with FaultProxy(lab.vms["epyc6"].url) as proxy:
+                proxy.add(method, path, answers_for(*KINDS[each.kind], when=when), after=after)
+                outcome = await dispatch(proxy.url, asked)
+            file = lab.vms["epyc6"].repo("affordabot") / name
+            if each.request in BEFORE_THE_TASK:
+                assert outcome.state in (State.REFUSED, State.UNREACHABLE), (str(each), outcome)
+                assert not fleet["epyc6"].has(asked.session), str(each)
+                assert outcome.next_action, str(each)
+            else:
+                assert outcome.state is State.COMPLETED, (str(each), outcome)
+            # The same dispatch again, with nobody in between: it runs the task if it did not run, and never twice.
+            again = await dispatch(lab.vms["epyc6"].url, asked)
+            assert again.state is State.COMPLETED, (str(each), again)
+            assert file.read_text() == "run\n", str(each)
+            assert fleet["epyc6"].prompts(asked.session) == [[task]], str(each)
+            assert len(model.prompts(name)) == 1, str(each)
+
+    async def all_of_it() -> None:
+        turns = asyncio.Semaphore(AT_A_TIME)
+        async with asyncio.TaskGroup() as group:
+            for each in spoilt(request_):
+                group.create_task(one(each, turns))
+
+    asyncio.run(all_of_it())
