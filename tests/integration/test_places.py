@@ -31,7 +31,11 @@ def _project(fleet: Fleet, directory: Path) -> None:
     directory.mkdir(parents=True)
     words = ("-c", "user.name=t", "-c", "user.email=t@example.com")
     subprocess.run(["git", "init", "-q"], cwd=directory, check=True)
-    subprocess.run(["git", *words, "commit", "-q", "--allow-empty", "-m", "x"], cwd=directory, check=True)
+    subprocess.run(
+        ["git", *words, "commit", "-q", "--allow-empty", "-m", f"Begin {directory}"],
+        cwd=directory,
+        check=True,
+    )
     fleet["epyc6"].get("/agent", directory=str(directory))
     assert str(directory) in [project["worktree"] for project in fleet["epyc6"].get("/project")]
 

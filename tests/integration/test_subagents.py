@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import time
 
+from ansible_collections.dx.fleet.plugins.module_utils.session_ids import session_id
+
 from tests.lab import Lab, ScriptedModel
 
-from .fleet import Fleet
+from .fleet import Fleet, fresh_id
 from .gate import Gate
 
 
@@ -35,12 +37,11 @@ def test_a_subagent_that_works_on_is_waited_for_and_its_session_is_busy(
     fleet: Fleet, lab: Lab, model: ScriptedModel
 ) -> None:
     """As a background subagent does: its own agent has given its answer already."""
-    server, gate = fleet["epyc6"], Gate(lab, "epyc6")
-    running = fleet.start("epyc6", "affordabot", "@silent 3\n@say the root is over", "--json")
+    server, gate, dispatch = fleet["epyc6"], Gate(lab, "epyc6"), fresh_id()
+    root = session_id(dispatch)
+    task = "@silent 3\n@say the root is over"
+    running = fleet.start("epyc6", "affordabot", task, "--json", "--id", dispatch)
     model.wait_for_prompt("the root is over")
-    (root,) = [
-        each["id"] for each in server.get("/experimental/session", limit="20") if server.works_on(each["id"])
-    ]
     directory = str(lab.vms["epyc6"].repo("affordabot"))
     child = (
         server.ask("POST", "/session", {"parentID": root}, directory=directory)

@@ -10,14 +10,16 @@ Ten thousand answers drawn at random: DX_RANDOM_ANSWERS=10000 (the default is a 
 from __future__ import annotations
 
 import os
+import secrets
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
 import pytest
-from hypothesis import HealthCheck, event, given, note, settings
+from hypothesis import HealthCheck, given, note, seed, settings
 from hypothesis import strategies as st
 
-from .fake_opencode import Fault, answer, answered_for
+from .fake_opencode import FakeOpenCode, Fault, answer, answered_for
 from .virtual_time import run
 from .working_opencode import (
     REQUEST,
@@ -216,23 +218,40 @@ answers = st.builds(
     when=st.sampled_from(["instead", "after", "before"]),
     delay_s=st.sampled_from([0.01, 0.5, 2.0, 10.0, 60.0]),
 )
+WANTED = int(os.environ.get("DX_RANDOM_ANSWERS", "1000"))
+SEED = int(os.environ.get("DX_RANDOM_SEED", secrets.randbelow(2**32)))
 PER_RUN = 10
-RUNS = int(os.environ.get("DX_RANDOM_ANSWERS", "1000")) // PER_RUN
-drawn = {"answers": 0}
+spoilt_requests = st.tuples(answers, st.integers(0, 6), st.integers(1, 4))
 
 
-@settings(max_examples=RUNS, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
-@given(st.lists(st.tuples(answers, st.integers(0, 6), st.integers(1, 4)), min_size=PER_RUN, max_size=PER_RUN))
-def test_answers_drawn_at_random(spoiled: list[tuple[Drawn, int, int]]) -> None:
-    """Each spoils the next request after letting some pass."""
+def test_answers_drawn_at_random() -> None:
+    """Each spoils some requests after letting some pass."""
+    print(f"again: DX_RANDOM_SEED={SEED} DX_RANDOM_ANSWERS={WANTED}")
+    given_answers = 0
 
-    async def spoiled_dispatch() -> None:
-        fake = WorkingOpenCode()
-        for each, after, times in spoiled:
-            fake.add("*", ".", each.fault, times=times, after=after)
-        seen = await dispatch(fake)
-        note(f"{seen.outcome.reason_code}, the bead {seen.bead}")
-        event(seen.outcome.reason_code)
-        await check_dispatch(fake, seen)
+    def counted(fault: Fault) -> Fault:
+        def count(server: FakeOpenCode, request: httpx.Request) -> httpx.Response:
+            nonlocal given_answers
+            given_answers += 1
+            return fault(server, request)
 
-    run(spoiled_dispatch())
+        return count
+
+    @seed(SEED)
+    @settings(max_examples=max(WANTED // PER_RUN, 1), deadline=None, derandomize=False, database=None)
+    @settings(suppress_health_check=list(HealthCheck))
+    @given(st.lists(spoilt_requests, min_size=PER_RUN, max_size=PER_RUN))
+    def spoil(drawn: list[tuple[Drawn, int, int]]) -> None:
+        async def spoiled_dispatch() -> None:
+            fake = WorkingOpenCode()
+            for each, after, times in drawn:
+                fake.add("*", ".", counted(each.fault), times=times, after=after)
+            seen = await dispatch(fake)
+            note(f"{seen.outcome.reason_code}, the bead {seen.bead}")
+            await check_dispatch(fake, seen)
+
+        run(spoiled_dispatch())
+
+    while given_answers < WANTED:
+        spoil()
+    print(f"{given_answers} answers")

@@ -49,7 +49,8 @@ async def _candidates(server: OpenCode, request: Request) -> list[str]:
         named = f"{resolution.repos_root.rstrip('/')}/{repo}"
     if named is not None:
         return [await _expanded(server, named)]
-    known = [project.worktree.rstrip("/") for project in await server.projects()]
+    projects = await server.projects()
+    known = [place.rstrip("/") for project in projects for place in (project.worktree, *project.sandboxes)]
     of_that_name = [directory for directory in known if directory.rpartition("/")[2] == repo]
     return list(dict.fromkeys([*of_that_name, await _expanded(server, f"~/{repo}")]))
 

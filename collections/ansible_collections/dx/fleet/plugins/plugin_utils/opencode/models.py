@@ -56,8 +56,11 @@ class Paths(_Answer):
 
 
 class Project(_Answer):
+    """A project is known by its first commit: ``sandboxes`` are its other working trees and clones."""
+
     id: str
     worktree: str
+    sandboxes: list[str] = []
 
 
 class Agent(_Answer):
