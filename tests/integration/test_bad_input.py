@@ -23,7 +23,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.domain.task import MAX_TA
 
 from tests import schemas
 from tests.command import Completed, run_ansible
-from tests.unit.fake_opencode import HOME, answer, unauthorized
+from tests.unit.fake_opencode import HOME, FakeOpenCode, answer, unauthorized
 
 from .controller import Controller
 from .served import closed_port, hanging, served
