@@ -25,8 +25,9 @@ from tests.lab import Lab
 from .beads import beads
 from .figures import FIGURES as BASIC
 from .figures import Figure, Setting
+from .worktrees import worktrees
 
-FIGURES = BASIC | {"beads": beads}
+FIGURES = BASIC | {"beads": beads, "worktrees": worktrees}
 RESULTS = Path(__file__).parents[2] / "bench-results"
 
 

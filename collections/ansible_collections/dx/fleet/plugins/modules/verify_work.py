@@ -387,7 +387,7 @@ def main() -> None:
         result = verify(module.params, module.check_mode)
     except GitError as error:
         module.fail_json(**failure(error))
-    module.exit_json(**result)
+    module.exit_json(failed=False, **result)  # else Ansible takes another `rc` than 0 for a failed task
 
 
 if __name__ == "__main__":
