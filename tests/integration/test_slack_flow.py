@@ -7,12 +7,16 @@ or of Slack."""
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store import deliverer_process
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox, outbox_path
 
 from tests.command import Completed
@@ -271,9 +275,47 @@ def corrupt(stage: Stage) -> Story:
     return story(stage, person.dispatch("epyc6", "affordabot", "@say went on"))
 
 
+def three_at_once(stage: Stage) -> Story:
+    """Two dx-dispatch and a playbook of one person, and how many deliverers there are meanwhile."""
+    names = [fresh_id() for _ in range(3)]
+    person = stage.person(ANSIBLE_CALLBACKS_ENABLED="dx.fleet.slack_audit")
+    ended = threading.Event()
+    with ThreadPoolExecutor() as pool:
+        seen = pool.submit(most_deliverers_of, person.env["XDG_STATE_HOME"], ended)
+        running = [
+            person.start(vm, "affordabot", "@say here", "--id", name)
+            for vm, name in zip(("macmini", "homedesktop"), names[1:], strict=True)
+        ]
+        variables = {"target": "epyc6", "repo": "affordabot", "task": "@say here", "id": names[0]}
+        done = (person.playbook("dx.fleet.dispatch", **variables), *(each.finish() for each in running))
+        ended.set()
+        most = seen.result()
+    return Story(done, [thread for name in names for thread in stage.threads(name)], most)
+
+
+def most_deliverers_of(state: str, ended: threading.Event) -> int:
+    """The highest number of deliverers of one outbox at a time, by looking many times a second."""
+    most = 0
+    while not ended.wait(0.05):
+        pids = [
+            process
+            for process in psutil.process_iter(["cmdline"])
+            if deliverer_process.MODULE in (process.info["cmdline"] or ())
+        ]
+        most = max(most, sum(is_of(process, state) for process in pids))
+    return most
+
+
+def is_of(process: psutil.Process, state: str) -> bool:
+    try:
+        return bool(process.environ()["XDG_STATE_HOME"] == state)
+    except psutil.Error:  # it has ended
+        return False
+
+
 # The longest first.
 CASES = (
-    *(taken_over, race, question, interrupted, killed, replay, switched_off, clock, steps),
+    *(three_at_once, taken_over, race, question, interrupted, killed, replay, switched_off, clock, steps),
     *(hangs, nobody_listens, web_page, everywhere, given_back, bead, success, failure, repo_missing),
     *(vm_disabled, playbook, misnamed, unwritable, corrupt),
 )
@@ -424,6 +466,16 @@ def test_who_loses_the_race_for_a_bead_leaves_no_line(came: Came) -> None:
         "@silent 2 @say won", "Finished, not verified: the agent wrote: won", bead=name
     )
     assert kept == [0, 4]
+
+
+def test_two_commands_and_a_playbook_at_once_have_one_deliverer(came: Came) -> None:
+    found = came[three_at_once]
+    assert [done.code for done in found.ended] == [0, 0, 0]
+    assert found.more == 1
+    assert [[plain(line) for line in lines(thread)] for thread in found.threads] == [
+        trail("@say here", "Finished, not verified: the agent wrote: here", vm=vm)
+        for vm in ("epyc6", "macmini", "homedesktop")
+    ]
 
 
 def test_a_replay_tells_nothing_twice(came: Came) -> None:
