@@ -200,6 +200,18 @@ def test_what_somebody_must_mend_is_said(play: Play) -> None:
     assert done.code == 2
     assert "/invite" in " ".join((done.out + done.err).split())
     assert play.outbox().counts().held == 1
+    again = play.run([{**FAILING, "name": "Break again"}])
+    told = " ".join((again.out + again.err).split())
+    assert "/invite" not in told, "a person was warned once"
+    assert "1 of this run's facts are not there yet (not_in_channel)" in told
+
+
+def test_a_channel_that_never_worked_is_no_matter_of_a_later_run(play: Play) -> None:
+    play.server.answer(*[raw(200, {"ok": False, "error": "channel_not_found"})] * 20)
+    play.run([FAILING], SLACK_AUDIT_CHANNEL="C0WRONG")
+    done = play.run([{**FAILING, "name": "Break again"}])
+    assert "Slack" not in done.out + done.err
+    assert play.outbox().counts().as_dict() == {"delivered": 1, "pending": 0, "held": 1}
 
 
 def test_a_broken_outbox_is_said_and_the_run_goes_on(play: Play) -> None:

@@ -11,8 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.delivery import Delivery
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.errors import Ambiguous, SlackError
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.message import SlackMessage
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.errors import (
+    Ambiguous,
+    SlackError,
+    ThreadGone,
+)
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.message import Audience, SlackMessage
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.pace import Pace
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.port import Found, Page, Posted
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox
@@ -57,6 +61,7 @@ class Workspace:
         self.script: deque[BaseException | Callable[[], BaseException | None] | None] = deque()
         self.refuse: Callable[[SlackMessage], SlackError | None] = lambda message: None
         self._after: BaseException | None = None
+        self._number = 0
 
     # what a person sees
 
@@ -107,18 +112,28 @@ class Workspace:
         self._begin("post")
         if (error := self.refuse(message)) is not None:
             raise error
-        ts = f"{self.clock.now:.0f}.{len(self.kept):06d}"
-        self.kept.append(Kept(ts, channel, thread, message, self.clock.now))
+        self._number += 1
+        ts = f"{self.clock.now:.0f}.{self._number:06d}"
+        # As Slack does: a reply to a head that was deleted stands at the channel's top level.
+        there = thread if any(one.ts == thread for one in self.kept) else None
+        self.kept.append(Kept(ts, channel, there, message, self.clock.now))
         self._end()
-        return Posted(channel, ts)
+        return Posted(channel, ts, detached=thread is not None and there is None)
 
     async def update(self, channel: str, ts: str, message: SlackMessage) -> None:
         self._begin("update")
         if (error := self.refuse(message)) is not None:
             raise error
-        (kept,) = (one for one in self.kept if one.ts == ts)
+        kept = next((one for one in self.kept if one.ts == ts), None)
+        if kept is None:
+            raise ThreadGone("message_not_found")
         kept.versions.append(kept.message)
         kept.message = message
+        self._end()
+
+    async def delete(self, channel: str, ts: str) -> None:
+        self._begin("delete")
+        self.kept = [one for one in self.kept if one.ts != ts]
         self._end()
 
     async def history(self, channel: str, cursor: str | None = None) -> Page:
@@ -127,6 +142,8 @@ class Workspace:
 
     async def replies(self, channel: str, thread: str, cursor: str | None = None) -> Page:
         self._begin("replies")
+        if not any(one.ts == thread for one in self.kept):
+            raise ThreadGone("thread_not_found")
         return self._page([one for one in self.kept if thread in (one.ts, one.thread)], cursor)
 
     def _page(self, messages: list[Kept], cursor: str | None) -> Page:
@@ -141,17 +158,30 @@ def _found(kept: Kept) -> Found | None:
         return None
     payload = kept.message.metadata["event_payload"]
     records = tuple(str(payload.get("records", "")).split())
-    return Found(kept.ts, str(payload["thread_key"]), records, kept.thread is None, payload.get("headline"))
+    headline = payload.get("headline")
+    is_root = headline is not None and kept.thread is None
+    return Found(kept.ts, str(payload["thread_key"]), records, is_root, headline, kept.thread is not None)
 
 
 class Deliverer:
     """A delivery whose time passes only where it waits."""
 
-    def __init__(self, outbox: Outbox, workspace: Workspace, pace: Pace | None = None) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        workspace: Workspace,
+        pace: Pace | None = None,
+        audience: Audience | None = None,
+    ) -> None:
         self.said: list[str] = []
         self.clock = workspace.clock
         self._delivery = Delivery(
-            outbox, workspace, report=self.said.append, pace=pace or Pace(), clock=workspace.clock
+            outbox,
+            workspace,
+            report=self.said.append,
+            pace=pace or Pace(),
+            clock=workspace.clock,
+            audience=audience,
         )
 
     def settle(self, *, for_s: float = 300.0, closing: bool = False, turns: int = 5000) -> None:

@@ -31,7 +31,7 @@ def test_another_kind_subject_or_occurrence_is_another_fact() -> None:
         AuditEvent(EventKind.CLAIMED, SUBJECT),
         AuditEvent(EventKind.CLAIMED, replace(SUBJECT, vm="macmini")),
         AuditEvent(EventKind.CLAIMED, replace(SUBJECT, dispatch="bd-xyz@2")),
-        AuditEvent(EventKind.RELEASED, SUBJECT),
+        AuditEvent(EventKind.CLAIM_ENDED, SUBJECT),
         AuditEvent(EventKind.CLAIMED, SUBJECT, occurrence="again"),
     ]
     assert len({event.id for event in events}) == len(events)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import AuditEvent
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import AuditEvent, Step
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.trail import DispatchTrail
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.wording import words_of
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.event_kind import EventKind
@@ -25,9 +25,13 @@ class Log:
 
     def __init__(self) -> None:
         self.events: dict[str, AuditEvent] = {}
+        self.steps: list[Step] = []
 
     def record(self, event: AuditEvent | None) -> bool:
         return event is not None and self.events.setdefault(event.id, event) is event
+
+    def moved(self, step: Step) -> None:
+        self.steps.append(step)
 
     @property
     def words(self) -> list[str]:
@@ -97,7 +101,9 @@ def test_what_a_second_run_only_sees_again_is_recorded_once(seen: Callable[[Disp
         progress(EventKind.ABORTING, why="not finished after 5 s"),
         progress(EventKind.STOPPED),
         claim(before="codex@epyc6"),
-        lambda trail: trail.released(trail.about("d1", "ses_1", vm="epyc6", bead="bd-1"), "no"),
+        lambda trail: trail.claim_ended(
+            trail.about("d1", "ses_1", vm="epyc6", bead="bd-1"), "released", "no"
+        ),
     ],
 )
 def test_what_happens_in_a_second_run_is_recorded_again(happening: Callable[[DispatchTrail], None]) -> None:
@@ -162,7 +168,16 @@ def test_progress_of_a_session_that_belongs_to_no_dispatch_is_not_recorded() -> 
     log = Log()
     trail = run(log)
     trail.progress(ProgressEvent("epyc6", EventKind.STOPPED, "ses_other"))
-    trail.progress(ProgressEvent("epyc6", EventKind.TOOL_STARTED, "ses_1", {"tool": "bash"}))
+    trail.progress(ProgressEvent("epyc6", EventKind.TOOL_STARTED, "ses_other", {"tool": "bash"}))
+    assert (log.events, log.steps) == ({}, [])
+
+
+def test_a_step_of_the_agent_is_noted_and_is_no_fact() -> None:
+    log = Log()
+    trail = run(log)
+    trail.about("d1", "ses_1", vm="epyc6")
+    trail.progress(ProgressEvent("epyc6", EventKind.TOOL_STARTED, "ses_1", {"tool": "bash", "title": "make"}))
+    assert [(step.subject.vm, step.words) for step in log.steps] == [("epyc6", "bash: make")]
     assert log.events == {}
 
 

@@ -33,9 +33,16 @@ SUBJECT = Subject(
 ALONE = Subject("d1", vm="epyc6")
 
 
-def end(state: State, message: str = "x", next_action: str | None = None, **evidence: Any) -> AuditEvent:
+def end(
+    state: State,
+    message: str = "x",
+    next_action: str | None = None,
+    *,
+    subject: Subject = SUBJECT,
+    **evidence: Any,
+) -> AuditEvent:
     outcome = Outcome(state, state.value, message, next_action, evidence=Evidence(**evidence))
-    event = kinds.ended(outcome, SUBJECT)
+    event = kinds.ended(outcome, subject)
     assert event is not None
     return event
 
@@ -55,8 +62,17 @@ def end(state: State, message: str = "x", next_action: str | None = None, **evid
             "Aborting epyc6 session ses_abc: not finished after 5 s (asked by U123)",
         ),
         (kinds.stopped(SUBJECT), "Stopped. What next?"),
-        (kinds.released(SUBJECT), "[epyc6] Released bd-xyz"),
-        (kinds.released(SUBJECT, "refused: no"), "[epyc6] Released bd-xyz: refused: no"),
+        (kinds.claim_ended(SUBJECT, "closed", "", None), "[epyc6] Bead bd-xyz is closed"),
+        (
+            kinds.claim_ended(SUBJECT, "released", "refused: no", "dx-dispatch --bead bd-xyz"),
+            "[epyc6] Bead bd-xyz is released: refused: no. Next: dx-dispatch --bead bd-xyz",
+        ),
+        (kinds.claim_ended(SUBJECT, "held", "needs_input: ?", None), "[epyc6] Bead bd-xyz stays claimed"),
+        (
+            kinds.claim_ended(SUBJECT, "noted", "failed: no", "bd show bd-xyz"),
+            "[epyc6] Bead bd-xyz was changed meanwhile and stays as it is, with a note: failed: no."
+            " Next: bd show bd-xyz",
+        ),
         (
             kinds.taken_over(SUBJECT, "codex@epyc6"),
             "[epyc6] Taken over by claude-code@macmini from codex@epyc6",
@@ -112,7 +128,11 @@ def end(state: State, message: str = "x", next_action: str | None = None, **evid
             ),
             "[epyc6] Verified: passed (verify -> exit 0, 3 passed, commit ffffffffff, 1 uncommitted)",
         ),
-        (end(State.FAILED, "no", "dx-fleet status"), "[epyc6] Failed: no. Next: dx-fleet status"),
+        (end(State.FAILED, "no", "dx-fleet status"), "[epyc6] Failed: no"),  # the bead's end names it
+        (
+            end(State.FAILED, "no", "dx-fleet status", subject=SUBJECT.with_(bead=None)),
+            "[epyc6] Failed: no. Next: dx-fleet status",
+        ),
         (end(State.NO_OP), "[epyc6] No work done: x"),
         (end(State.TIMED_OUT), "[epyc6] Timed out: x"),
         (end(State.NEEDS_INPUT, "bash: rm?"), "[epyc6] Needs input: bash: rm?"),
@@ -172,15 +192,19 @@ def test_a_thread_without_a_task_is_about_its_first_fact() -> None:
 @pytest.mark.parametrize(
     ("facts", "state", "final"),
     [
-        ([kinds.released(SUBJECT)], "begun", False),
+        ([kinds.claim_ended(SUBJECT, "released", "", None)], "begun", False),
         ([kinds.claimed(SUBJECT), kinds.session_created(SUBJECT)], "running", False),
         ([kinds.retrying(SUBJECT, "x", 1)], "running, the model is asked again", False),
         ([kinds.aborting(SUBJECT)], "stopping", False),
         ([kinds.aborting(SUBJECT), kinds.stopped(SUBJECT)], "stopped", True),
         ([end(State.NEEDS_INPUT)], "needs input", False),
-        ([end(State.STALLED)], "stalled", False),
+        ([end(State.STALLED)], "stalled", True),
         ([end(State.NO_OP)], "no work done", True),
-        ([end(State.COMPLETED), kinds.released(SUBJECT)], "finished, not verified", True),
+        (
+            [end(State.COMPLETED), kinds.claim_ended(SUBJECT, "closed", "", None)],
+            "finished, not verified",
+            True,
+        ),
         (
             [end(State.COMPLETED), kinds.task_failed(SUBJECT, "x", "y", occurrence="1")],
             "finished, not verified",

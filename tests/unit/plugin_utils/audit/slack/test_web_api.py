@@ -11,14 +11,9 @@ import logging
 import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import wording
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import Subject
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.kinds import dispatching, retrying
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.status import status_of
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.errors import (
     Ambiguous,
     Held,
@@ -30,16 +25,9 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.errors import
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.message import (
     EVENT_TYPE,
     SlackMessage,
-    escaped,
-    reply,
-    root,
 )
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.port import Found, Posted
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.web_api import WebApi
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox
-from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.records import Record
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.unit.plugin_utils.audit.slack_server import Answer, Handler, SlackServer, ok, raw, serving
 
@@ -138,8 +126,8 @@ def test_messages_of_ours_are_found_by_their_metadata(server: SlackServer) -> No
     page = asyncio.run(WebApi(TOKEN, server.url).replies("C1", "1.1", "before"))
     assert page.found == (
         Found("1.1", "d1", (), True, "Dispatching <x>"),
-        Found("1.2", "d1", ("a", "b"), False, None),
-        Found("1.8", "d2", (), True, None),
+        Found("1.2", "d1", ("a", "b"), False, None, in_thread=True),
+        Found("1.8", "d2", (), False, None),
     )
     assert page.cursor == "more"
     (request,) = server.requests
@@ -253,102 +241,3 @@ def test_neither_text_nor_token_is_logged(server: SlackServer, caplog: pytest.Lo
         asyncio.run(WebApi(TOKEN, server.url).post("C1", MESSAGE))
     assert "hello" not in caplog.text
     assert TOKEN not in caplog.text
-
-
-# --- messages ---
-
-HOSTILE = "<!channel> <@U1> <https://evil.example|ok> *b* `c` @here \u202egnp.exe \x1b[31m & &lt;"
-
-
-def records(*texts: str, directory: Path) -> list[Record]:
-    outbox = Outbox(directory / "o" / "outbox.db")
-    for number, text in enumerate(texts):
-        outbox.append(retrying(Subject("d1", vm=text), text, number), "C1")
-    return outbox.ledger.thread_records("d1")
-
-
-def all_texts(message: SlackMessage) -> list[str]:
-    found = [message.text]
-    for block in message.blocks or ():
-        found += [block["text"]["text"]] if "text" in block else []
-        found += [one["text"] for one in block.get("fields", ())]
-    return found
-
-
-def kinds(data: Any) -> set[str]:
-    if isinstance(data, dict):
-        own = {data["type"]} if isinstance(data.get("type"), str) else set()
-        return own.union(*map(kinds, data.values()))
-    return set().union(*map(kinds, data)) if isinstance(data, list | tuple) else set()
-
-
-def test_text_of_others_can_neither_call_anybody_nor_link_nor_hide(tmp_path: Path) -> None:
-    kept = records(HOSTILE, directory=tmp_path)
-    subject = Subject("d1", vm=HOSTILE, repo=HOSTILE, bead=HOSTILE, session=HOSTILE, orchestrator=HOSTILE)
-    status = status_of([dispatching(subject, HOSTILE)])
-    for fallback_level in range(3):
-        for message in (reply("d1", kept, fallback_level)[0], root("d1", status, fallback_level)):
-            assert kinds(list(message.blocks or ())) <= {"section", "plain_text"}
-            for text in all_texts(message):
-                assert not set("<>\u202e\x1b") & set(text)
-                assert "&" not in text.replace("&amp;", "").replace("&lt;", "").replace("&gt;", "")
-
-
-@given(st.text(), st.integers(5, 60))
-def test_escaped_text_keeps_its_limit_and_breaks_no_entity(text: str, limit: int) -> None:
-    told = escaped(text * 3, limit)
-    assert len(told) <= limit
-    assert "&" not in told.replace("&amp;", "").replace("&lt;", "").replace("&gt;", "")
-
-
-@given(st.lists(st.text(max_size=4000) | st.just("&" * 2000), min_size=1, max_size=150))
-def test_every_message_keeps_the_limits_of_slack_and_none_is_left_out(texts: list[str]) -> None:
-    rest = [
-        Record(
-            number,
-            f"{number:020d}",
-            retrying(Subject("d1", vm=text), text, number),
-            "pending",
-            0,
-            0,
-            None,
-            None,
-        )  # type: ignore[arg-type]
-        for number, text in enumerate(texts)
-    ]
-    told: list[str] = []
-    while rest:
-        message, count = reply("d1", rest)
-        assert count >= 1
-        assert len(message.text) <= 4000
-        sections = all_texts(message)[1:]
-        assert len(sections) <= 50
-        assert all(1 <= len(section) <= 3000 for section in sections)
-        assert sum(map(len, sections)) <= 13_000
-        assert len(str(message.metadata)) < 4000
-        told += message.records
-        rest = rest[count:]
-    assert told == [f"{number:020d}" for number in range(len(texts))]
-
-
-def test_a_plainer_form_is_one_record_and_short(tmp_path: Path) -> None:
-    kept = records("x" * 2000, "second", directory=tmp_path)
-    for fallback_level, width in ((1, 1000), (2, 200), (3, 200)):
-        message, count = reply("d1", kept, fallback_level)
-        assert (count, message.blocks, len(message.text)) == (1, None, width)
-    assert reply("d1", kept, 1)[0].metadata is not None
-    assert reply("d1", kept, 2)[0].metadata is None
-
-
-@pytest.mark.parametrize("fallback_level", [0, 1])
-def test_a_root_carries_what_it_begins_with(fallback_level: int) -> None:
-    status = status_of([dispatching(Subject("d1", vm="epyc6"), "a < b (c)")])
-    assert wording.headline_of(status) == "Dispatching to epyc6: a < b (c)"
-    metadata = root("d1", status, fallback_level).metadata
-    assert metadata is not None
-    assert metadata["event_payload"]["headline"] == "Dispatching to epyc6: a < b (c)"
-
-
-def test_the_headline_of_another_controller_is_kept() -> None:
-    status = status_of([dispatching(Subject("d1", vm="epyc6"), "ours")])
-    assert root("d1", status, headline="theirs").text == "theirs (dispatching)"

@@ -344,6 +344,60 @@ def test_an_outbox_of_a_later_version_is_left_alone(outbox: Outbox) -> None:
     assert refused(lambda: Outbox(outbox.path).append(event(1), "C1")).reason_code == "outbox_newer"
 
 
+# --- what will never be delivered ---
+
+
+def held(outbox: Outbox) -> None:
+    """Records for a channel that works, for one that does not, and of another dispatch there."""
+    outbox.append(event(0, "d1"), "C1")
+    outbox.append(event(1, "d1"), "wrong")
+    outbox.append(event(2, "bd-1@1"), "wrong")
+    asyncio.run(outbox.ledger.keep_channel("wrong", trouble="channel_not_found"))
+
+
+@pytest.mark.parametrize(
+    ("name", "dropped"),
+    [
+        (None, [1, 2]),
+        ("wrong", [1, 2]),
+        ("C1", [0]),
+        ("d1", [0, 1]),
+        ("bd-1@1", [2]),
+        ("bd-1", [2]),
+        ("bd", []),
+        ("%", []),
+    ],
+)
+def test_what_will_never_be_delivered_can_be_dropped(
+    outbox: Outbox, name: str | None, dropped: list[int]
+) -> None:
+    held(outbox)
+    assert [record.event.fields["attempt"] for record in outbox.drop(name)] == dropped
+    left = {0, 1, 2} - set(dropped)
+    assert {record.event.fields["attempt"] for record in outbox.trail()} == left
+
+
+def test_what_is_delivered_is_not_dropped(outbox: Outbox) -> None:
+    outbox.append(event(0), "C1")
+    asyncio.run(outbox.ledger.mark(outbox.undelivered(), DeliveryState.DELIVERED, ts="1.2"))
+    assert outbox.drop("C1") == []
+    assert outbox.counts() == Counts(1, 0, 0)
+
+
+def test_what_is_dropped_leaves_no_head_to_be_shown(outbox: Outbox) -> None:
+    held(outbox)
+    outbox.drop("wrong")
+    assert [channel.name for channel in outbox.ledger.channels()] == ["C1"]
+
+
+def test_a_person_is_warned_of_a_channel_once_till_it_works_again(outbox: Outbox) -> None:
+    held(outbox)
+    assert [outbox.warn_once("wrong", "channel_not_found") for _ in range(3)] == [True, False, False]
+    assert outbox.warn_once("wrong", "is_archived") is True
+    asyncio.run(outbox.ledger.keep_channel("wrong", trouble=None, warned=None))
+    assert outbox.warn_once("wrong", "is_archived") is True
+
+
 # --- its bound ---
 
 

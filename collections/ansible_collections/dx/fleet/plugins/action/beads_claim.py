@@ -171,9 +171,9 @@ class ActionModule(BeadsAction):
             ended = ended if noted is None else "noted"
             self._emit(EventKind.CLAIM_ENDED, bead=bead, ended=ended)
             outcome = settled(found, bead, request, ended=ended, noted=noted)
-        if self.telling is not None and end.state == "released":
+        if self.telling is not None and EventKind.of(outcome.state) is not None:
             subject = self._subject(self.vm, bead, args["dispatch"], outcome.session)
-            self.telling.released(subject, end.reason)
+            self.telling.claim_ended(subject, ended, end.reason, outcome.next_action)
         failed = {} if outcome.state.good else self.failed(outcome)
         return {**result, "ended": ended, "outcome": outcome.as_dict(), **failed}
 

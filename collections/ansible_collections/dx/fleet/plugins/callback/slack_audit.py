@@ -209,11 +209,13 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
             return
         with self._reported_faults():
             left = self._trail.until_delivered(float(self.get_option("flush_timeout")))
-            if left.trouble is not None:
-                self._display.warning(mending(str(self._config.channel), left.trouble))
+            channel = str(self._config.channel)
+            if left.trouble is not None and self._outbox.warn_once(channel, left.trouble):
+                self._display.warning(mending(channel, left.trouble))
             elif left.records:
+                why = f" ({left.trouble})" if left.trouble else ""
                 self._display.display(
-                    f"Slack: {left.records} of this run's facts are not there yet; their delivery goes on"
+                    f"Slack: {left.records} of this run's facts are not there yet{why}; they are kept"
                     " (dx-fleet audit)",
                     stderr=True,
                 )

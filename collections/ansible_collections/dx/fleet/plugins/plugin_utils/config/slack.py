@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ __all__ = ["SLACK_API", "AuditConfig"]
 SLACK_API = "https://slack.com/api/"
 
 _NO = frozenset(("0", "false", "no", "off"))
+_USER = re.compile(r"[UW][A-Z0-9]{1,30}", re.ASCII)
 _YES = frozenset(("1", "true", "yes", "on"))
 
 
@@ -25,7 +27,8 @@ class AuditConfig:
     """What the environment and the endpoints file say.
 
     ``why_off`` is None where dispatches are told. ``wanted`` says that somebody asked for it, so that its
-    absence is worth a warning.
+    absence is worth a warning. ``mention`` are the user ids that are called where an agent waits for a
+    person; ``buttons`` says that somebody hears a click: the listener.
     """
 
     channel: str | None = None
@@ -33,6 +36,8 @@ class AuditConfig:
     api_url: str = SLACK_API
     wanted: bool = False
     why_off: str | None = "it is not configured"
+    mention: tuple[str, ...] = ()
+    buttons: bool = False
 
     @property
     def on(self) -> bool:
@@ -40,12 +45,20 @@ class AuditConfig:
         return self.why_off is None
 
     @classmethod
-    def read(cls, environ: Mapping[str, str], channel: str | None = None) -> AuditConfig:
+    def read(
+        cls,
+        environ: Mapping[str, str],
+        channel: str | None = None,
+        users: Mapping[str, Collection[str]] | None = None,
+    ) -> AuditConfig:
         """The configuration.
 
         Args:
-            environ: ``SLACK_BOT_TOKEN``, ``SLACK_AUDIT_CHANNEL``, ``DX_SLACK_API_URL``, ``SLACK_AUDIT``.
+            environ: ``SLACK_BOT_TOKEN``, ``SLACK_AUDIT_CHANNEL``, ``DX_SLACK_API_URL``, ``SLACK_AUDIT``,
+                ``DX_SLACK_MENTION`` and ``DX_SLACK_BUTTONS``.
             channel: Of the endpoints file; the environment's own wins.
+            users: The endpoints file's ``slack_users``: those who may answer are called, and where anybody
+                may do anything, there are buttons.
         """
         choice = environ.get("SLACK_AUDIT", "").strip().casefold()
         channel = environ.get("SLACK_AUDIT_CHANNEL", "").strip() or channel
@@ -57,13 +70,32 @@ class AuditConfig:
             api_url=api_url.rstrip("/") + "/",
             wanted=choice in _YES,
             why_off=_why_off(choice, channel, token, api_url),
+            mention=_mention(environ.get("DX_SLACK_MENTION"), users or {}),
+            buttons=environ.get("DX_SLACK_BUTTONS", str(bool(users))).strip().casefold() in _YES,
         )
+
+    def as_environ(self) -> dict[str, str]:
+        """The variables by which another process reads the same."""
+        return {
+            "SLACK_BOT_TOKEN": self.token or "",
+            "DX_SLACK_API_URL": self.api_url,
+            "DX_SLACK_MENTION": ",".join(self.mention),
+            "DX_SLACK_BUTTONS": str(self.buttons),
+        }
 
     @classmethod
     def for_delivery(cls, environ: Mapping[str, str]) -> AuditConfig:
         """What is needed to deliver what was recorded before, whatever may be recorded now."""
         found = cls.read(environ)
         return replace(found, why_off=_why_no_token(found.token or "") or _why_no_address(found.api_url))
+
+
+def _mention(given: str | None, users: Mapping[str, Collection[str]]) -> tuple[str, ...]:
+    """Ids only: a name calls nobody, and whatever else there is could call everybody."""
+    if given is not None:
+        return tuple(name for name in re.split(r"[\s,]+", given) if _USER.fullmatch(name))
+    may_answer = [name for name, verbs in users.items() if "answer" in verbs or "*" in verbs]
+    return tuple(name for name in may_answer if _USER.fullmatch(name))
 
 
 def _why_no_token(token: str) -> str | None:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from ...domain.event_kind import EventKind
 from ...domain.identity import given_id_of
 
-__all__ = ["AuditEvent", "FactLog", "Subject", "thread_key_of"]
+__all__ = ["AuditEvent", "FactLog", "Step", "Subject", "thread_key_of"]
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,24 @@ class AuditEvent:
         )
 
 
+@dataclass(frozen=True)
+class Step:
+    """What an agent is doing now. It is no fact of the trail: a head shows the last one, and when it was."""
+
+    subject: Subject
+    words: str
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
 class FactLog(Protocol):
     """Where facts are recorded: :class:`~..store.recorder.Recorder`, or a list in a test."""
 
     def record(self, event: AuditEvent | None) -> bool:
         """Record a fact; nothing is raised. True where it is new and was recorded."""
+        ...
+
+    def moved(self, step: Step) -> None:
+        """Note what an agent is doing now; nothing is raised."""
         ...
 
 

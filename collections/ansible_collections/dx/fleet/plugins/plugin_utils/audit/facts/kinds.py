@@ -15,13 +15,13 @@ from .event import AuditEvent, Subject
 
 __all__ = [
     "aborting",
+    "claim_ended",
     "claimed",
     "dispatching",
     "ended",
     "fleet_tested",
     "host_unreachable",
     "play_ended",
-    "released",
     "retrying",
     "session_created",
     "stopped",
@@ -64,9 +64,12 @@ def stopped(subject: Subject, *, occurrence: str = "") -> AuditEvent:
     return AuditEvent(EventKind.STOPPED, subject, occurrence=occurrence)
 
 
-def released(subject: Subject, why: str = "", *, occurrence: str = "") -> AuditEvent:
-    """The bead is nobody's any more."""
-    return AuditEvent(EventKind.RELEASED, subject, {"why": why}, occurrence)
+def claim_ended(
+    subject: Subject, ended: str, why: str, next_action: str | None, *, occurrence: str = ""
+) -> AuditEvent:
+    """What became of the bead: it is ``closed``, ``blocked``, ``released``, ``held`` or ``noted``."""
+    fields = {"ended": ended, "why": why, "next_action": next_action}
+    return AuditEvent(EventKind.CLAIM_ENDED, subject, fields, occurrence)
 
 
 def taken_over(subject: Subject, before: str, *, occurrence: str = "") -> AuditEvent:
@@ -91,6 +94,7 @@ def ended(outcome: Outcome, subject: Subject, *, seen_by: str = "") -> AuditEven
         "message": outcome.message_to_human,
         "reason_code": outcome.reason_code,
         "next_action": outcome.next_action,
+        **({"request": dict(outcome.evidence.request)} if outcome.evidence.request else {}),
         **dict(_evidence(outcome.evidence)),
     }
     return AuditEvent(kind, about, fields, _occurrence_of(outcome, seen_by))

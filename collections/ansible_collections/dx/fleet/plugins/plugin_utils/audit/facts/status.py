@@ -28,26 +28,33 @@ _STEPS = frozenset(
 )
 """Beside the ends, the kinds that change how a VM stands."""
 
-_NOT_FINAL = frozenset((EventKind.NEEDS_INPUT, EventKind.STALLED))
-
 
 @dataclass(frozen=True)
 class VMStatus:
-    """One VM's part of a dispatch: the kind of the last fact that changed how it stands, None where none did.
+    """One VM's part of a dispatch, by its facts.
 
-    Times are those of its first fact and of that one.
+    ``last`` is the one that changed last how it stands; None where none did. ``ended`` is what became of its
+    bead, where that is known. Times are those of its first fact and of the last change.
     """
 
     subject: Subject
-    kind: EventKind | None
+    last: AuditEvent | None
     since: datetime
     changed: datetime
+    ended: AuditEvent | None = None
+
+    @property
+    def kind(self) -> EventKind | None:
+        """Of the last change."""
+        return None if self.last is None else self.last.kind
 
     @property
     def final(self) -> bool:
         """Whether nothing is expected to happen any more."""
         kind = self.kind
-        return kind is EventKind.STOPPED or (kind is not None and kind.is_end and kind not in _NOT_FINAL)
+        if kind is None or kind is EventKind.NEEDS_INPUT:
+            return False
+        return kind.is_end or kind is EventKind.STOPPED
 
     @property
     def elapsed_s(self) -> float:
@@ -84,11 +91,14 @@ def status_of(events: Iterable[AuditEvent]) -> Status:
 
 
 def _after(before: VMStatus | None, event: AuditEvent) -> VMStatus:
-    kind = event.kind if event.kind in _STEPS or event.kind.is_end else None
+    changes = event.kind in _STEPS or event.kind.is_end
     if before is None:
-        return VMStatus(event.subject, kind, event.at, event.at)
+        return VMStatus(event.subject, event if changes else None, event.at, event.at)
     known = {name: value for name, value in vars(event.subject).items() if value is not None}
-    subject = replace(before.subject, **known)
-    if kind is None or (kind is EventKind.TASK_FAILED and before.final):
-        return VMStatus(subject, before.kind, before.since, before.changed)
-    return VMStatus(subject, kind, before.since, event.at)
+    after = replace(before, subject=replace(before.subject, **known))
+    if event.kind is EventKind.CLAIM_ENDED:
+        return replace(after, ended=event)
+    if not changes or (event.kind is EventKind.TASK_FAILED and before.final):
+        return after
+    again = event.kind in (EventKind.CLAIMED, EventKind.TAKEN_OVER)
+    return replace(after, last=event, changed=event.at, ended=None if again else after.ended)

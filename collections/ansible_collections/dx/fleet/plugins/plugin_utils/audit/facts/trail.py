@@ -12,10 +12,13 @@ from ...domain.event_kind import EventKind
 from ...domain.identity import new_dispatch_id
 from ...domain.outcome import Outcome
 from ...domain.progress import ProgressEvent
+from ...domain.progress_wording import words_of
 from . import kinds
-from .event import AuditEvent, FactLog, Subject
+from .event import AuditEvent, FactLog, Step, Subject
 
 __all__ = ["DispatchTrail"]
+
+_MOVES = frozenset((EventKind.TOOL_STARTED, EventKind.TOOL_FINISHED, EventKind.TOOL_FAILED))
 
 
 class DispatchTrail:
@@ -56,15 +59,22 @@ class DispatchTrail:
         else:
             self._facts.record(kinds.claimed(subject))
 
-    def released(self, subject: Subject | None, why: str) -> None:
-        """The bead is nobody's any more."""
+    def claim_ended(
+        self, subject: Subject | None, ended: str, why: str, next_action: str | None = None
+    ) -> None:
+        """What became of the bead, and the command that goes on with it."""
         if subject is not None:
-            self._facts.record(kinds.released(subject, why, occurrence=self._occurrence()))
+            event = kinds.claim_ended(subject, ended, why, next_action, occurrence=self._occurrence())
+            self._facts.record(event)
 
     def progress(self, progress: ProgressEvent) -> None:
         """Record a change, if it is one that matters to a person later."""
         subject = self._subjects.get(progress.session or "")
-        if subject is not None:
+        if subject is None:
+            return
+        if progress.kind in _MOVES:
+            self._facts.moved(Step(subject, words_of(progress)))
+        else:
             self._facts.record(self._event_of(progress, subject))
 
     def ended(self, outcome: Outcome) -> None:

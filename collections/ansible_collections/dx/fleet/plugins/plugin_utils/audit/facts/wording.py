@@ -17,9 +17,18 @@ from ...domain.event_kind import EventKind
 from ...domain.outcome import State
 from ...text.printable import shortened
 from .event import AuditEvent
-from .status import Status
+from .status import Status, VMStatus
 
-__all__ = ["headline_of", "state_of", "states_of", "words_of"]
+__all__ = [
+    "bead_of",
+    "headline_of",
+    "is_blocked",
+    "next_action_of",
+    "sentence_of",
+    "state_of",
+    "states_of",
+    "words_of",
+]
 
 TASK_WIDTH = 300
 WIDTH = 500
@@ -36,6 +45,14 @@ _STATES = {
 }
 """Of the other kinds, the value says how a VM stands."""
 
+
+_BEAD_ENDS = {
+    "closed": "is closed",
+    "blocked": "is blocked",
+    "released": "is released",
+    "held": "stays claimed",
+    "noted": "was changed meanwhile and stays as it is, with a note",
+}
 
 _UNFINISHED = {State.RUNNING.value: "not followed to its end"}
 
@@ -70,6 +87,30 @@ def states_of(status: Status) -> str:
     return ", ".join(f"{count} {state}" for state, count in counts.items()) or "begun"
 
 
+def sentence_of(event: AuditEvent) -> str:
+    """A result or an error in a sentence, with its evidence."""
+    evidence = ", ".join(_evidence(event))
+    return f"{_short(event, 'message')}{f' ({evidence})' if evidence else ''}"
+
+
+def bead_of(vm: VMStatus) -> str:
+    """The bead and its status: ``bead bd-xyz is blocked``."""
+    if vm.ended is None:
+        return f"bead {vm.subject.bead} is in progress"
+    return f"bead {vm.subject.bead} {_bead_end(vm.ended)}"
+
+
+def is_blocked(vm: VMStatus) -> bool:
+    """Whether the bead waits for a person, who may have it tried again."""
+    return vm.ended is not None and vm.ended.fields.get("ended") == "blocked"
+
+
+def next_action_of(vm: VMStatus) -> str:
+    """The command to run next: what the end of the bead's claim says, else what the last fact says."""
+    known = [event for event in (vm.ended, vm.last) if event is not None]
+    return next((found for event in known if (found := _short(event, "next_action"))), "")
+
+
 def state_of(kind: EventKind | None) -> str:
     """How a VM stands after a fact of this kind; None is a kind that changes nothing."""
     return "begun" if kind is None else _STATES.get(kind, kind.value.replace("_", " "))
@@ -90,8 +131,9 @@ def _claimed(event: AuditEvent) -> str:
     return f"Claimed {event.subject.bead} for {event.subject.orchestrator or 'this dispatch'}"
 
 
-def _released(event: AuditEvent) -> str:
-    return f"Released {event.subject.bead}{_because(event)}"
+def _claim_ended(event: AuditEvent) -> str:
+    why = "" if event.fields.get("ended") == "held" else _because(event)
+    return f"Bead {event.subject.bead} {_bead_end(event)}{why}{_next(event)}"
 
 
 def _taken_over(event: AuditEvent) -> str:
@@ -152,8 +194,8 @@ def _end(event: AuditEvent) -> str:
     message = _short(event, "message")
     evidence = ", ".join(_evidence(event))
     in_brackets = f" ({evidence})" if evidence else ""
-    next_action = _short(event, "next_action")
-    return f"{state}: {message}{in_brackets}{f'. Next: {next_action}' if next_action else ''}"
+    # What is to be done with a bead is known when its claim has ended, and posted then.
+    return f"{state}: {message}{in_brackets}{'' if event.subject.bead else _next(event)}"
 
 
 def _evidence(event: AuditEvent) -> Iterator[str]:
@@ -181,7 +223,7 @@ def _evidence(event: AuditEvent) -> Iterator[str]:
 _WORDS: Mapping[EventKind, Callable[[AuditEvent], str]] = {
     EventKind.DISPATCHING: _dispatching,
     EventKind.CLAIMED: _claimed,
-    EventKind.RELEASED: _released,
+    EventKind.CLAIM_ENDED: _claim_ended,
     EventKind.TAKEN_OVER: _taken_over,
     EventKind.SESSION_CREATED: _session_created,
     EventKind.RETRYING: _retrying,
@@ -196,6 +238,15 @@ _WORDS: Mapping[EventKind, Callable[[AuditEvent], str]] = {
 
 _BARE = frozenset((EventKind.DISPATCHING, EventKind.ABORTING, EventKind.STOPPED))
 """Those that name no VM before their words: they say by themselves where they are."""
+
+
+def _bead_end(event: AuditEvent) -> str:
+    return _BEAD_ENDS.get(str(event.fields.get("ended")), _short(event, "ended", NAME_WIDTH))
+
+
+def _next(event: AuditEvent) -> str:
+    next_action = _short(event, "next_action")
+    return f". Next: {next_action}" if next_action else ""
 
 
 def _because(event: AuditEvent) -> str:

@@ -25,6 +25,7 @@ from ...text.redact import redact
 from ..store.lease import Lease
 from ..store.outbox import Outbox, outbox_path
 from .delivery import Delivery
+from .message import Audience
 from .pace import Pace
 from .port import Slack
 
@@ -49,6 +50,7 @@ class Deliverer:
         slack: To where.
         report: Called with one line about what somebody must mend.
         lease: The delivery lock, where it is held already.
+        audience: Who reads it.
         pace: How fast.
         clock: The time.
     """
@@ -60,13 +62,14 @@ class Deliverer:
         *,
         report: Callable[[str], None],
         lease: Lease | None = None,
+        audience: Audience | None = None,
         pace: Pace | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._outbox = outbox
         self._report = report
         self._lease = lease or Lease(outbox.path)
-        self._delivery = Delivery(outbox, slack, report=report, pace=pace, clock=clock)
+        self._delivery = Delivery(outbox, slack, report=report, pace=pace, clock=clock, audience=audience)
         self._clock = clock
         self._begun = False
         self._reported: set[str] = set()
@@ -188,7 +191,7 @@ def deliver_now(
 
     assert config.token is not None
     slack = WebApi(config.token, config.api_url, deadline_s=deadline_s or CALL_DEADLINE_S)
-    deliverer = Deliverer(outbox, slack, report=report, pace=pace)
+    deliverer = Deliverer(outbox, slack, report=report, audience=_audience(config), pace=pace)
     return asyncio.run(deliverer.until_delivered(timeout_s))
 
 
@@ -221,11 +224,21 @@ async def _deliver(config: AuditConfig, outbox: Outbox, lease: Lease) -> None:
     from .web_api import WebApi
 
     assert config.token is not None
-    deliverer = Deliverer(outbox, WebApi(config.token, config.api_url), report=log.warning, lease=lease)
+    deliverer = Deliverer(
+        outbox,
+        WebApi(config.token, config.api_url),
+        report=log.warning,
+        lease=lease,
+        audience=_audience(config),
+    )
     work = asyncio.ensure_future(deliverer.until_idle())
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.cancel)
     with suppress(asyncio.CancelledError):
         await work
+
+
+def _audience(config: AuditConfig) -> Audience:
+    return Audience(config.mention, config.buttons)
 
 
 def _log_to_stderr() -> None:

@@ -18,13 +18,14 @@ from ...domain.event_kind import EventKind
 from ..facts.event import AuditEvent
 from ..facts.status import status_of
 from ..store.outbox import Outbox
-from ..store.records import Channel, DeliveryState, Record, Thread
+from ..store.records import Channel, Record, Thread
 from .errors import Ambiguous, Held, RetryLater
 from .head import Head
 from .mending import mending
+from .message import Audience
 from .pace import Backoff, Pace
 from .port import Slack
-from .thread import ThreadDelivery, open_records
+from .thread import ThreadDelivery
 
 __all__ = ["Delivery"]
 
@@ -48,6 +49,7 @@ class Delivery:
         report: Called with one line about what somebody must mend, once for each.
         pace: How fast.
         clock: Wall clock.
+        audience: Who reads it.
     """
 
     def __init__(
@@ -58,14 +60,16 @@ class Delivery:
         report: Callable[[str], None],
         pace: Pace | None = None,
         clock: Clock = SYSTEM_CLOCK,
+        audience: Audience | None = None,
     ) -> None:
+        audience = audience or Audience()
         self._outbox = outbox
         self._ledger = outbox.ledger
         self._report = report
         self._pace = pace or Pace()
         self._clock = clock
-        self._head = Head(self._ledger, slack, self._pace, self._clock)
-        self._thread = ThreadDelivery(self._ledger, slack, self._head, self._pace, self._clock)
+        self._head = Head(self._ledger, slack, self._pace, clock, audience)
+        self._thread = ThreadDelivery(self._ledger, slack, self._head, self._pace, clock, audience)
         self._states: dict[str, _State] = {}
         self._reported: set[tuple[str, str]] = set()
         self.failing = False
@@ -113,20 +117,22 @@ class Delivery:
         post_wait = min(max(channel.next_post_at - now, 0), 60)
         waits: list[float] = []
         for thread in self._ledger.waiting(channel.name):
-            wait = self._due(thread, now, post_wait, closing)
-            if wait <= 0:
+            due = self._due(thread, now, post_wait, closing)
+            if due is None:
+                continue  # the head tells it
+            if due <= 0:
                 await self._attempt(channel, state, partial(self._post, thread))
                 return 0
-            waits.append(wait)
+            waits.append(due)
         for thread in self._ledger.stale(channel.name):
-            if thread.ts is None:
-                continue  # the root will show it
-            wait = max(self._head.wait(thread), state.next_update_at - now)
-            if wait <= 0:
+            if thread.ts is None or self._thread.is_unsure(thread):
+                continue  # the root will show it; or the thread is read first
+            due = max(self._head.wait(thread), state.next_update_at - now)
+            if due <= 0:
                 state.next_update_at = now + self._pace.update_s
                 await self._attempt(channel, state, partial(self._head.show, thread))
                 return 0
-            waits.append(wait)
+            waits.append(due)
         return min(waits, default=None)
 
     async def _post(self, thread: Thread) -> None:
@@ -134,12 +140,14 @@ class Delivery:
         if refused is not None:
             self._alarm(thread.channel, refused)
 
-    def _due(self, thread: Thread, now: float, post_wait: float, closing: bool) -> float:
-        """How long until this thread's next call."""
+    def _due(self, thread: Thread, now: float, post_wait: float, closing: bool) -> float | None:
+        """How long until this thread's next call; None where nothing is to be posted in it."""
         if thread.ts is None and not thread.posting:
             return post_wait
-        records = open_records(self._ledger, thread)
-        if thread.ts is None or any(record.state is DeliveryState.SENDING for record in records):
+        records = self._thread.replies(thread)
+        if thread.ts is not None and not records:
+            return None
+        if thread.ts is None or self._thread.is_unsure(thread):
             return max(0.0, self._thread.settled_at(thread) - now)
         if closing or thread.born_at is None or thread.posted_at is None:
             return post_wait
@@ -179,7 +187,7 @@ class Delivery:
         else:
             self.failing = False
             state.backoff = Backoff()
-            await self._ledger.keep_channel(channel.name, trouble=None, unanswered_since=None)
+            await self._ledger.keep_channel(channel.name, trouble=None, unanswered_since=None, warned=None)
 
     def _alarm(self, channel: str, code: str) -> None:
         if (channel, code) not in self._reported:

@@ -11,7 +11,7 @@ from ...domain.clock import Clock
 from ...domain.event_kind import EventKind
 from ..store.ledger import Ledger
 from ..store.records import DeliveryState, Record, Thread
-from .errors import Held, ThreadGone
+from .errors import Held, SlackError, ThreadGone
 from .pace import Pace
 from .port import Found, Page, Slack
 
@@ -71,17 +71,34 @@ class Lookup:
                 raise
             found = []
         except ThreadGone:
-            found = []
-            await self.begin_anew(thread)
+            await self._ledger.begin_anew(thread, self._clock.time())
+            found = await self._left_without_head(thread)
         there = await self._note_delivered(thread, found)
         missing = [record for record in unsure if record.id not in there]
         await self._ledger.mark(missing, DeliveryState.PENDING)
 
-    async def begin_anew(self, thread: Thread) -> None:
-        """The thread is gone: the next message is another head."""
-        await self._ledger.keep_thread(
-            thread, ts=None, posting=0, shown=None, stale=1, born_at=self._clock.time()
-        )
+    async def take_away(self, thread: Thread, ts: str) -> bool:
+        """Delete a reply that Slack posted outside of its thread, as the head was deleted. False where it
+        can't be: it stands in the channel then."""
+        try:
+            await self._slack.delete(thread.channel_id or thread.channel, ts)
+        except SlackError:
+            return False
+        return True
+
+    async def _left_without_head(self, thread: Thread) -> list[Found]:
+        """Replies that were posted outside of the thread and can't be taken away."""
+        channel = thread.channel_id or thread.channel
+        try:
+            found = await self._search(lambda cursor: self._slack.history(channel, cursor))
+        except Held:  # a token that may not read
+            return []
+        outside = [one for one in found if one.thread_key == thread.thread_key and one.records]
+        return [
+            one
+            for one in outside
+            if not (one.is_root or one.in_thread or await self.take_away(thread, one.ts))
+        ]
 
     async def _note_delivered(self, thread: Thread, found: Iterable[Found]) -> dict[str, str]:
         found = list(found)

@@ -21,6 +21,7 @@ class Pace:
     post_s: float = 1.1
     update_s: float = 1.2
     same_root_s: float = 3.0
+    step_s: float = 15.0
     settle_s: float = 2.0
     first_retry_s: float = 1.0
     last_retry_s: float = 60.0

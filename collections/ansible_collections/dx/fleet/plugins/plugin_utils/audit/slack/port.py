@@ -15,21 +15,28 @@ __all__ = ["Found", "Page", "Posted", "Slack"]
 
 @dataclass(frozen=True)
 class Posted:
-    """Where a message is: the channel's id, and its ts."""
+    """Where a message is: the channel's id, and its ts.
+
+    ``detached`` says that it was meant for a thread and is not in it: the head was deleted, and Slack posts
+    at the channel's top level then.
+    """
 
     channel: str
     ts: str
+    detached: bool = False
 
 
 @dataclass(frozen=True)
 class Found:
-    """A message of ours that was read back. ``headline`` is what a root begins with."""
+    """A message of ours that was read back. ``headline`` is what a root begins with; what is neither a root
+    nor ``in_thread`` is a reply that lost its head."""
 
     ts: str
     thread_key: str
     records: tuple[str, ...]
     is_root: bool
     headline: str | None = None
+    in_thread: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,9 @@ class Slack(Protocol):
 
     async def update(self, channel: str, ts: str, message: SlackMessage) -> None:
         """Put another message in the place of one of ours."""
+
+    async def delete(self, channel: str, ts: str) -> None:
+        """Take one of our messages away."""
 
     async def history(self, channel: str, cursor: str | None = None) -> Page:
         """The latest messages of a channel."""

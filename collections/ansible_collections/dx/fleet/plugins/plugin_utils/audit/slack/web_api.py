@@ -71,13 +71,18 @@ class WebApi:
         posted = data.get("channel"), data.get("ts")
         if not isinstance(posted[0], str) or not isinstance(posted[1], str) or not _TS.fullmatch(posted[1]):
             raise Ambiguous("answer_without_ts")
-        return Posted(posted[0], posted[1])
+        sent = data.get("message")
+        detached = thread is not None and isinstance(sent, Mapping) and not sent.get("thread_ts")
+        return Posted(posted[0], posted[1], detached)
 
     async def update(self, channel: str, ts: str, message: SlackMessage) -> None:
         await self._call(
             "chat.update",
             {"channel": channel, "ts": ts, **_content(message), "parse": "none", "link_names": False},
         )
+
+    async def delete(self, channel: str, ts: str) -> None:
+        await self._call("chat.delete", {"channel": channel, "ts": ts})
 
     async def history(self, channel: str, cursor: str | None = None) -> Page:
         return await self._page("conversations.history", {"channel": channel, "cursor": cursor})
@@ -147,6 +152,7 @@ def _found(message: Any) -> Found | None:
         ts=ts,
         thread_key=str(payload.get("thread_key")),
         records=tuple(records.split()) if isinstance(records, str) else (),
-        is_root=not records and message.get("thread_ts") in (None, ts),
+        is_root=isinstance(headline, str) and message.get("thread_ts") in (None, ts),
         headline=headline if isinstance(headline, str) else None,
+        in_thread=message.get("thread_ts") not in (None, ts),
     )

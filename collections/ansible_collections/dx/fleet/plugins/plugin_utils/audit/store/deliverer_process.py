@@ -77,6 +77,5 @@ def _environment(config: AuditConfig, outbox: Path) -> Mapping[str, str]:
         **os.environ,
         "PYTHONPATH": f"{ROOT}{os.pathsep}{before}" if before else str(ROOT),
         "XDG_STATE_HOME": str(outbox.parent.parent),
-        "SLACK_BOT_TOKEN": config.token or "",
-        "DX_SLACK_API_URL": config.api_url,
+        **config.as_environ(),
     }

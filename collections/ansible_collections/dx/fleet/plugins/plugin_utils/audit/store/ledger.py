@@ -21,6 +21,7 @@ from .records import (
     THREAD_FIELDS,
     Channel,
     DeliveryState,
+    LastStep,
     Record,
     Thread,
     record_of,
@@ -32,6 +33,7 @@ __all__ = ["Ledger"]
 T = TypeVar("T")
 
 BUSY_POLL_S = 0.02
+CHANNEL_FIELDS = {"next_post_at", "quiet_until", "trouble", "unanswered_since", "warned"}
 
 
 class Ledger:
@@ -56,6 +58,15 @@ class Ledger:
             channel,
         )
         return [record_of(row) for row in rows]
+
+    def steps(self, thread: Thread) -> dict[str, LastStep]:
+        """What the agents of a thread did last, by VM."""
+        rows = self._database.rows(
+            "SELECT vm, words, at FROM step WHERE thread_key = ? AND channel = ?",
+            thread.thread_key,
+            thread.channel,
+        )
+        return {vm: LastStep(words, at) for vm, words, at in rows}
 
     def channels(self) -> list[Channel]:
         """The channels in which something is to be told or shown anew."""
@@ -172,6 +183,10 @@ class Ledger:
         )
         return self.thread(thread.thread_key, thread.channel)
 
+    async def begin_anew(self, thread: Thread, now: float) -> None:
+        """The thread is gone: what comes next is posted under another head."""
+        await self.keep_thread(thread, ts=None, posting=0, shown=None, stale=1, born_at=now)
+
     async def shown(self, thread: Thread, digest: str, seq: int, at: float | None) -> None:
         """A root shows all records up to a number; it is stale where there are more by now."""
         await self._write(
@@ -185,7 +200,9 @@ class Ledger:
 
     async def keep_channel(self, name: str, **changes: object) -> None:
         """Write down some fields of a channel."""
-        assert set(changes) <= {"next_post_at", "quiet_until", "trouble", "unanswered_since"}, changes
+        assert set(changes) <= {"next_post_at", "quiet_until", "trouble", "unanswered_since", "warned"}, (
+            changes
+        )
         setting = ", ".join(f"{field} = ?" for field in changes)
 
         def work(connection: sqlite3.Connection) -> None:

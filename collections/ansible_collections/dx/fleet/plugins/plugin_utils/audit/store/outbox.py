@@ -13,7 +13,8 @@ from pathlib import Path
 from ...config.folders import state_folder
 from ...domain.errors import AuditError
 from ...domain.event_kind import EventKind
-from ..facts.event import AuditEvent
+from ..facts.event import AuditEvent, Step, thread_key_of
+from .bound import make_room
 from .database import Database
 from .incoming import Incoming
 from .ledger import Ledger
@@ -23,7 +24,6 @@ from .schema import MIGRATIONS, SCHEMA, VERSION
 __all__ = ["Outbox", "outbox_path"]
 
 MAX_BYTES = 64 * 1024 * 1024
-PRUNED_AT_ONCE = 500
 RECORD_PATIENCE_S = 0.01
 """Longer than another process' write takes, and short enough for an event loop."""
 
@@ -79,7 +79,7 @@ class Outbox:
         waiting = self._incoming.waiting()
 
         def work(connection: sqlite3.Connection) -> bool:
-            self._make_room(connection)
+            make_room(connection, self.path, self._max_bytes)
             for one in waiting:
                 _insert(connection, one.event, one.channel)
             return _insert(connection, event, channel)
@@ -111,7 +111,7 @@ class Outbox:
             return
 
         def work(connection: sqlite3.Connection) -> None:
-            self._make_room(connection)
+            make_room(connection, self.path, self._max_bytes)
             for one in waiting:
                 _insert(connection, one.event, one.channel)
 
@@ -122,6 +122,73 @@ class Outbox:
                 raise
             return
         self._incoming.taken(waiting)
+
+    def note_step(self, step: Step, channel: str) -> None:
+        """Keep what an agent is doing now, for the head of its thread. While another process holds the
+        database it is left out: the next step follows soon.
+
+        Raises:
+            AuditError: As :meth:`append`, but not ``outbox_busy``.
+        """
+        thread_key = thread_key_of(step.subject.dispatch, step.subject.vm)
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "INSERT OR REPLACE INTO step (thread_key, channel, vm, words, at) VALUES (?, ?, ?, ?, ?)",
+                (thread_key, channel, step.subject.vm or "", step.words, step.at.timestamp()),
+            )
+            connection.execute(
+                "UPDATE thread SET stale = 1 WHERE thread_key = ? AND channel = ?", (thread_key, channel)
+            )
+
+        try:
+            self.database.write(work, patience_s=0)
+        except AuditError as error:
+            if error.reason_code != "outbox_busy":
+                raise
+
+    def drop(self, name: str | None = None) -> list[Record]:
+        """Drop what is not delivered and never will be.
+
+        Args:
+            name: A channel, a dispatch, a thread or a bead; without it, all that somebody must mend first.
+
+        Returns:
+            What was dropped.
+
+        Raises:
+            AuditError: The file can't be used.
+        """
+        self.take_in()
+
+        def work(connection: sqlite3.Connection) -> list[Record]:
+            rows = connection.execute(
+                f"SELECT {RECORD} FROM record r WHERE state <> 'delivered' AND ("  # noqa: S608 - our own names
+                " (? IS NULL AND (state = 'parked' OR EXISTS ("
+                " SELECT 1 FROM channel c WHERE c.name = r.channel AND c.trouble IS NOT NULL)))"
+                " OR ? IN (channel, dispatch, thread_key)"
+                " OR substr(dispatch, 1, length(?) + 1) = ? || '@') ORDER BY seq",
+                (name,) * 4,
+            ).fetchall()
+            connection.executemany("DELETE FROM record WHERE seq = ?", [(row[0],) for row in rows])
+            connection.execute(
+                "DELETE FROM thread WHERE NOT EXISTS (SELECT 1 FROM record r"
+                " WHERE r.thread_key = thread.thread_key AND r.channel = thread.channel)"
+            )
+            return [record_of(row) for row in rows]
+
+        return self.database.write(work, durable=True)
+
+    def warn_once(self, channel: str, code: str) -> bool:
+        """Whether a person is to be warned of what Slack said of a channel: once, till it works again."""
+
+        def work(connection: sqlite3.Connection) -> bool:
+            changed = connection.execute(
+                "UPDATE channel SET warned = ? WHERE name = ? AND warned IS NOT ?", (code, channel, code)
+            )
+            return changed.rowcount > 0
+
+        return self.database.write(work)
 
     # --- looking ---
 
@@ -188,27 +255,6 @@ class Outbox:
         waiting = sum(one.channel == channel for one in self._incoming.waiting())
         return (int(records[0]) if records else 0) + waiting, int(heads[0]) if heads else 0
 
-    # --- inside ---
-
-    def _make_room(self, connection: sqlite3.Connection) -> None:
-        while _used_bytes(connection) >= self._max_bytes:
-            dropped = connection.execute(
-                "DELETE FROM record WHERE seq IN (SELECT seq FROM record WHERE state = 'delivered'"
-                " ORDER BY seq LIMIT ?)",
-                (PRUNED_AT_ONCE,),
-            ).rowcount
-            connection.execute(
-                "DELETE FROM thread WHERE NOT EXISTS ("
-                " SELECT 1 FROM record r WHERE r.thread_key = thread.thread_key)"
-            )
-            if dropped == 0:
-                waiting = connection.execute("SELECT count(*) FROM record").fetchone()[0]
-                raise AuditError(
-                    f"{self.path}: full: {waiting} records wait to be delivered to Slack",
-                    reason_code="outbox_full",
-                    next_action="dx-fleet audit flush",
-                )
-
 
 def _insert(connection: sqlite3.Connection, event: AuditEvent, channel: str) -> bool:
     added = connection.execute(
@@ -229,10 +275,3 @@ def _insert(connection: sqlite3.Connection, event: AuditEvent, channel: str) -> 
         (event.thread_key, channel),
     )
     return True
-
-
-def _used_bytes(connection: sqlite3.Connection) -> int:
-    def pragma(name: str) -> int:
-        return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
-
-    return (pragma("page_count") - pragma("freelist_count")) * pragma("page_size")

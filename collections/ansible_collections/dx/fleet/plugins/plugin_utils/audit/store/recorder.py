@@ -14,7 +14,7 @@ from typing import Any
 from ...config.slack import AuditConfig
 from ...domain.errors import AuditError
 from ...text.redact import redact, redact_all, secrets_of
-from ..facts.event import AuditEvent
+from ..facts.event import AuditEvent, Step
 from .deliverer_process import start_deliverer
 from .outbox import Outbox, outbox_path
 from .records import Counts
@@ -65,6 +65,19 @@ class Recorder:
         except Exception as error:  # an edge that must not die: whatever it is, the dispatch goes on
             self._say(type(error).__name__, f"{type(error).__name__}: {redact(str(error))[:200]}")
         return False
+
+    def moved(self, step: Step) -> None:
+        """Keep what an agent is doing now, without secrets, for the head of its thread."""
+        if not self.config.on or self.config.channel is None:
+            return
+        try:
+            words = redact(step.words, secrets_of(os.environ))[:KEPT]
+            self.outbox.note_step(replace(step, words=words), self.config.channel)
+            self._deliver()
+        except AuditError as error:
+            self._say(error.reason_code, f"{error.message}. Next: {error.next_action}")
+        except Exception as error:  # an edge that must not die: whatever it is, the dispatch goes on
+            self._say(type(error).__name__, f"{type(error).__name__}: {redact(str(error))[:200]}")
 
     def counts(self, dispatch: str) -> Counts | None:
         """How many of a dispatch's facts are told; None where that can't be known, or nothing is kept."""

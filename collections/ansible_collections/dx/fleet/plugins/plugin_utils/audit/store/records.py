@@ -20,6 +20,7 @@ __all__ = [
     "Channel",
     "Counts",
     "DeliveryState",
+    "LastStep",
     "Record",
     "Thread",
     "record_of",
@@ -70,6 +71,14 @@ class Thread:
     born_at: float | None = None
     posted_at: float | None = None
     updated_at: float | None = None
+
+
+@dataclass(frozen=True)
+class LastStep:
+    """What an agent did last, and when, by the wall clock."""
+
+    words: str
+    at: float
 
 
 @dataclass(frozen=True)

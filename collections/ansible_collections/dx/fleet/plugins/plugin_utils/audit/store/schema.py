@@ -39,16 +39,25 @@ CREATE TABLE IF NOT EXISTS thread (
     updated_at REAL,
     PRIMARY KEY (thread_key, channel)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS step (
+    thread_key TEXT NOT NULL,
+    channel TEXT NOT NULL,
+    vm TEXT NOT NULL,
+    words TEXT NOT NULL,
+    at REAL NOT NULL,
+    PRIMARY KEY (thread_key, channel, vm)
+) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS thread_stale ON thread (channel) WHERE stale;
 CREATE TABLE IF NOT EXISTS channel (
     name TEXT PRIMARY KEY,
     next_post_at REAL NOT NULL DEFAULT 0,
     quiet_until REAL NOT NULL DEFAULT 0,
     trouble TEXT,
-    unanswered_since REAL
+    unanswered_since REAL,
+    warned TEXT
 ) WITHOUT ROWID;
 """
-VERSION = 3
+VERSION = 4
 MIGRATIONS = {
     1: """
     ALTER TABLE record RENAME COLUMN family TO thread_key;
@@ -59,5 +68,6 @@ MIGRATIONS = {
     DROP INDEX record_family;
     """,
     2: "ALTER TABLE channel ADD COLUMN unanswered_since REAL;",
+    3: "ALTER TABLE channel ADD COLUMN warned TEXT;",
 }
 """From a version to the one that follows it."""

@@ -36,12 +36,13 @@ _MARKS = {
 
 @dataclass(frozen=True)
 class AuditOptions(Options):
-    """Show what was recorded for Slack, or deliver it."""
+    """Show what was recorded for Slack, deliver it, or drop what can't be delivered."""
 
     words: tuple[str, ...] = words(
-        "show|flush [ID]",
+        "show|flush|drop [ID]",
         help="show (default): what was recorded, of the dispatch or bead ID alone where it is given;"
-        " flush: deliver now what is not delivered yet",
+        " flush: deliver now what is not delivered yet; drop: give up what Slack does not take, or all that"
+        " waits for the channel, dispatch or bead ID",
         most=2,
         complete=lambda **_typed: _VERBS,
     )
@@ -108,7 +109,26 @@ def _show(outbox: Outbox, named: Sequence[str]) -> Report:
     return Report(ExitCode.DONE, lines=lines, sections={"trail": _as_dict(outbox, counts, records)})
 
 
-_VERBS: Mapping[str, Callable[[Outbox, Sequence[str]], Report]] = {"show": _show, "flush": _flush}
+def _drop(outbox: Outbox, named: Sequence[str]) -> Report:
+    """Drop what will never be delivered: of a channel, dispatch or bead, or all that Slack does not take."""
+    name = named[0] if named else None
+    dropped = outbox.drop(name)
+    if name and not dropped:
+        raise AuditError(
+            f"nothing waits to be delivered for a channel, dispatch or bead {name!r} in {outbox.path}",
+            reason_code="nothing_to_drop",
+            next_action="dx-fleet audit",
+        )
+    after = outbox.counts()
+    lines = [*map(_line, dropped), f"{len(dropped)} dropped; {_counted(after)}"]
+    return Report(ExitCode.DONE, lines=lines, sections={"trail": _as_dict(outbox, after, dropped)})
+
+
+_VERBS: Mapping[str, Callable[[Outbox, Sequence[str]], Report]] = {
+    "show": _show,
+    "flush": _flush,
+    "drop": _drop,
+}
 
 
 def _counts_of(records: Sequence[Record]) -> Counts:
@@ -154,4 +174,4 @@ def _counted(counts: Counts) -> str:
     return f"{counts.delivered} told in Slack, {counts.pending} to be told, {counts.held} held"
 
 
-COMMAND = Command(AuditOptions, audit, "[show [ID] | flush]")
+COMMAND = Command(AuditOptions, audit, "[show [ID] | flush | drop [ID]]")
