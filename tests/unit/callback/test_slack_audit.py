@@ -229,5 +229,13 @@ def test_it_is_documented(tmp_path: Path) -> None:
     )
     assert done.code == 0, done.err
     options = json.loads(done.out)["dx.fleet.slack_audit"]["doc"]["options"]
-    assert set(options) == {"token", "channel", "enabled", "api_url", "flush_timeout"}
+    assert set(options) == {
+        "token",
+        "channel",
+        "enabled",
+        "api_url",
+        "flush_timeout",
+        "mention",
+        "buttons",
+    }
     assert "ini" not in options["token"], "a token has no place in ansible.cfg"

@@ -147,7 +147,7 @@ def test_the_environments_channel_wins() -> None:
 
 def test_a_process_has_one_recorder_of_a_channel(tmp_path: Path) -> None:
     environ = {"SLACK_BOT_TOKEN": TOKEN, "XDG_STATE_HOME": str(tmp_path)}
-    first = recorder_of("C1", print, environ)
-    assert recorder_of("C1", print, environ) is first
-    assert recorder_of("C1", print, environ | {"SLACK_AUDIT": "false"}) is not first
-    assert not recorder_of("C1", print, environ | {"SLACK_AUDIT": "false"}).config.on
+    first = recorder_of("C1", print, environ=environ)
+    assert recorder_of("C1", print, environ=environ) is first
+    assert recorder_of("C1", print, environ=environ | {"SLACK_AUDIT": "false"}) is not first
+    assert not recorder_of("C1", print, environ=environ | {"SLACK_AUDIT": "false"}).config.on

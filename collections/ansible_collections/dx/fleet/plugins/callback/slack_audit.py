@@ -57,6 +57,26 @@ options:
     ini:
       - section: callback_slack_audit
         key: api_url
+  mention:
+    description:
+      - IDs of the Slack users (such as C(U0123ABCD)) who are called where an agent waits for a person, separated by commas.
+        Without it, those who may C(answer) by C(slack_users) of the endpoints file.
+    type: str
+    env:
+      - name: DX_SLACK_MENTION
+    ini:
+      - section: callback_slack_audit
+        key: mention
+  buttons:
+    description:
+      - Whether the head of a thread has buttons (Stop, Allow once, Reject, Retry), which C(dx-fleet listen) hears. Without
+        it, it has them where the endpoints file has C(slack_users).
+    type: str
+    env:
+      - name: DX_SLACK_BUTTONS
+    ini:
+      - section: callback_slack_audit
+        key: buttons
   flush_timeout:
     description:
       - How many seconds the end of a run waits at most until all that it recorded is in Slack. What is not there then is
@@ -107,6 +127,8 @@ _SHARED = {
     "enabled": "SLACK_AUDIT",
     "api_url": "DX_SLACK_API_URL",
     "token": "SLACK_BOT_TOKEN",
+    "mention": "DX_SLACK_MENTION",
+    "buttons": "DX_SLACK_BUTTONS",
 }
 
 
@@ -127,7 +149,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         if self._watch is not None:
             return
         variables = _variables(play)
-        if not self._configure(_channel_of(variables)) or context.CLIARGS.get("check"):
+        if not self._configure(_of_hosts(variables)) or context.CLIARGS.get("check"):
             return
         start = partial(start_deliverer, self._config, self._outbox.path)
         recorder = Recorder(self._config, self._outbox, self._display.warning, start)
@@ -156,10 +178,10 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._watch = None  # another playbook of the same run is another play
         self._wait()
 
-    def _configure(self, channel: str | None) -> bool:
+    def _configure(self, of_hosts: dict[str, Any]) -> bool:
         if self._trail is not None:
             return True
-        why = self._why_off(channel)
+        why = self._why_off(of_hosts)
         if why is None:
             return True
         if not self.disabled:
@@ -167,11 +189,12 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self.disabled = True
         return False
 
-    def _why_off(self, channel: str | None) -> str | None:
+    def _why_off(self, of_hosts: dict[str, Any]) -> str | None:
         if MISSING is not None:
             return f"a Python library is missing on the controller: {MISSING}"
         given = {name: str(self.get_option(option) or "") for option, name in _SHARED.items()}
-        self._config = AuditConfig.read(given, channel)
+        channel, users = of_hosts.get("slack_audit_channel"), of_hosts.get("slack_users")
+        self._config = AuditConfig.read(given, channel, users if isinstance(users, dict) else None)
         if not self._config.on:
             return self._config.why_off
         for package, module in (("slack-sdk", "slack_sdk"), ("aiohttp", "aiohttp")):
@@ -234,15 +257,15 @@ def _variables(play: Any) -> dict[str, Any]:
     return dict(manager.get_vars(play=play)) if manager is not None else {}
 
 
-def _channel_of(variables: dict[str, Any]) -> str | None:
-    """The channel that the inventory gives its hosts: it is the same for all of them."""
+def _of_hosts(variables: dict[str, Any]) -> dict[str, Any]:
+    """The channel and its users, which the inventory gives its hosts: they are the same for all of them."""
     hosts = variables.get("ansible_play_hosts_all") or variables.get("groups", {}).get("all") or []
     for host in hosts:
         with suppress(KeyError, AttributeError):
-            channel = variables["hostvars"].raw_get(host).get("slack_audit_channel")
-            if isinstance(channel, str) and channel:
-                return channel
-    return None
+            found = variables["hostvars"].raw_get(host)
+            if isinstance(found.get("slack_audit_channel"), str):
+                return {name: found.get(name) for name in ("slack_audit_channel", "slack_users")}
+    return {}
 
 
 def _dispatch_of(variables: dict[str, Any]) -> str | None:

@@ -21,8 +21,9 @@ description:
     C(ansible_pipelining), C(ansible_ssh_args) with a connection that stays open and is kept alive,
     C(ansible_control_path_dir) with a short path (C(ansible_control_path) is each host's own), and C(ansible_python_interpreter). Group or host variables of
     your own go before them.
-  - All hosts have C(dx_tracker), C(dx_beads_dir), C(dx_single_orchestrator) and C(slack_audit_channel), where the file
-    has C(tracker), C(beads_dir), C(single_orchestrator) and C(slack_audit_channel).
+  - All hosts have C(dx_tracker), C(dx_beads_dir), C(dx_single_orchestrator), C(slack_audit_channel) and
+    C(slack_users), where the file has C(tracker), C(beads_dir), C(single_orchestrator), C(slack_audit_channel) and
+    C(slack_users).
   - Groups are C(opencode) (every enabled VM), C(disabled), C(local), C(remote), C(default_vm), and one of each
     alias's name, so that C(--limit) takes an alias.
   - Group names that are host names have dashes and dots; set C(force_valid_group_names = ignore) in
@@ -151,6 +152,7 @@ def _fleet_variables(fleet: Fleet) -> dict[str, Any]:
         "dx_beads_dir": fleet.beads_dir,
         "dx_single_orchestrator": fleet.single_orchestrator or None,
         "slack_audit_channel": fleet.slack_audit_channel,
+        "slack_users": {user: list(verbs) for user, verbs in fleet.slack_users.items()} or None,
     }
     return {name: value for name, value in variables.items() if value is not None}
 

@@ -228,7 +228,9 @@ class FleetAction(ActionBase):  # type: ignore[misc]
         from ..audit.facts.trail import DispatchTrail
         from ..audit.store.recorder import recorder_of
 
-        recorder = recorder_of(self._task_vars.get("slack_audit_channel"), display.warning)
+        recorder = recorder_of(
+            self._task_vars.get("slack_audit_channel"), display.warning, self._task_vars.get("slack_users")
+        )
         return DispatchTrail(recorder, _orchestrator()) if recorder.config.on else None
 
     def _fill_from_request(self) -> None:

@@ -25,7 +25,7 @@ class Audit:
     def __init__(self, options: DispatchOptions, fleet: Fleet) -> None:
         if options.slack is not None:
             os.environ["SLACK_AUDIT"] = "true" if options.slack else "false"
-        self._config = AuditConfig.read(os.environ, fleet.slack_audit_channel)
+        self._config = AuditConfig.read(os.environ, fleet.slack_audit_channel, fleet.slack_users)
         if self._config.on and self._config.channel:
             os.environ["SLACK_AUDIT_CHANNEL"] = self._config.channel
         elif self._config.wanted or "DX_SLACK_API_URL" in (self._config.why_off or ""):

@@ -38,7 +38,7 @@ class ListenerConfig:
         Raises:
             ConfigError: ``listener_not_configured``.
         """
-        audit = AuditConfig.read(environ, fleet.slack_audit_channel)
+        audit = AuditConfig.read(environ, fleet.slack_audit_channel, fleet.slack_users)
         token = environ.get("SLACK_APP_TOKEN", "").strip()
         if not audit.on:
             raise _error(str(audit.why_off))

@@ -71,7 +71,7 @@ class AuditConfig:
             wanted=choice in _YES,
             why_off=_why_off(choice, channel, token, api_url),
             mention=_mention(environ.get("DX_SLACK_MENTION"), users or {}),
-            buttons=environ.get("DX_SLACK_BUTTONS", str(bool(users))).strip().casefold() in _YES,
+            buttons=(environ.get("DX_SLACK_BUTTONS") or str(bool(users))).strip().casefold() in _YES,
         )
 
     def as_environ(self) -> dict[str, str]:
@@ -92,7 +92,7 @@ class AuditConfig:
 
 def _mention(given: str | None, users: Mapping[str, Collection[str]]) -> tuple[str, ...]:
     """Ids only: a name calls nobody, and whatever else there is could call everybody."""
-    if given is not None:
+    if given:
         return tuple(name for name in re.split(r"[\s,]+", given) if _USER.fullmatch(name))
     may_answer = [name for name, verbs in users.items() if "answer" in verbs or "*" in verbs]
     return tuple(name for name in may_answer if _USER.fullmatch(name))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..audit.slack.message import escaped
+from ..audit.slack.text import escaped
 from .authority import verb_of
 from .grammar import Command
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -99,16 +99,20 @@ _recorders: dict[tuple[int, str | None], Recorder] = {}
 
 
 def recorder_of(
-    channel: str | None, warn: Callable[[str], None], environ: Mapping[str, str] = os.environ
+    channel: str | None,
+    warn: Callable[[str], None],
+    users: Mapping[str, Collection[str]] | None = None,
+    environ: Mapping[str, str] = os.environ,
 ) -> Recorder:
     """This process' recorder for a channel, as its environment says; it starts the deliverer.
 
     Args:
         channel: Of the endpoints file (the host variable ``slack_audit_channel``).
         warn: See :class:`Recorder`.
+        users: Of the endpoints file (``slack_users``).
         environ: See :meth:`AuditConfig.read`; a recorder is made anew where that says another thing.
     """
-    config = AuditConfig.read(environ, channel)
+    config = AuditConfig.read(environ, channel, users)
     key = (os.getpid(), channel)
     found = _recorders.get(key)
     if found is None or found.config != config or found.outbox.path != outbox_path(environ):

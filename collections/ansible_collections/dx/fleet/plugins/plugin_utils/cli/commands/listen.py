@@ -19,6 +19,7 @@ from pathlib import Path
 from slack_sdk.web.async_client import AsyncWebClient
 
 from ...audit.slack.deliverer import Deliverer
+from ...audit.slack.message import Audience
 from ...audit.slack.web_api import WebApi
 from ...audit.store.outbox import Outbox, outbox_path
 from ...config.folders import state_folder
@@ -74,7 +75,12 @@ async def _serve(config: ListenerConfig, fleet: Fleet, health: Health, inventory
         return await run_command(plan.argv, inventory=inventory, stdin=plan.stdin, prints=plan.prints)
 
     listener = Listener(config, fleet, inbox, outbox, web, health, run)
-    deliverer = Deliverer(outbox, WebApi(token, url), report=logging.getLogger("dx.fleet.deliverer").warning)
+    deliverer = Deliverer(
+        outbox,
+        WebApi(token, url),
+        report=logging.getLogger("dx.fleet.deliverer").warning,
+        audience=Audience(config.audit.mention, buttons=True),
+    )
     async with asyncio.TaskGroup() as tasks:
         work = [tasks.create_task(listener.serve()), tasks.create_task(deliverer.serve())]
         for name in (signal.SIGTERM, signal.SIGINT):
