@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox, outbox_path
 
 from tests.command import Completed, run_ansible
-from tests.unit.plugin_utils.audit.slack_server import Handler, SlackServer, raw, serving
+from tests.unit.plugin_utils.audit.slack_server import Handler, SlackServer, ok, raw, serving
 
 TOKEN = "xoxb-" + "1234567890abcdef"
 FAILING = {"name": "Break", "ansible.builtin.fail": {"msg": "it said password hunter22"}}
@@ -207,7 +207,11 @@ def test_what_somebody_must_mend_is_said(play: Play) -> None:
 
 
 def test_a_channel_that_never_worked_is_no_matter_of_a_later_run(play: Play) -> None:
-    play.server.answer(*[raw(200, {"ok": False, "error": "channel_not_found"})] * 20)
+    def choosy(handler: Handler) -> None:
+        is_wrong = play.server.requests[-1].body["channel"] == "C0WRONG"
+        (raw(200, {"ok": False, "error": "channel_not_found"}) if is_wrong else ok())(handler)
+
+    play.server.usual = choosy
     play.run([FAILING], SLACK_AUDIT_CHANNEL="C0WRONG")
     done = play.run([{**FAILING, "name": "Break again"}])
     assert "Slack" not in done.out + done.err

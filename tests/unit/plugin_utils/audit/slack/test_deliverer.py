@@ -166,7 +166,7 @@ def test_many_that_record_at_once_start_one(controller: Controller, slack: Chann
         assert started.read() == b"x"
     controller.until_delivered()
     assert log_path(controller.outbox.path).read_text().count("started: process") == 1
-    assert len(slack.replies(slack.roots()[0])) == 9
+    assert len(slack.replies(slack.roots()[0])) == 8
     (pid,) = {int(word) for word in log_path(controller.outbox.path).read_text().split() if word.isdigit()}
     os.kill(pid, signal.SIGTERM)
 
@@ -236,6 +236,20 @@ def test_it_ends_at_once_where_somebody_must_mend_something_first(outbox: Outbox
     outbox.append(EVENTS[0], "C1")
     asyncio.run(deliverer(outbox, slack.server).until_idle(3600))
     assert outbox.counts().held == 1
+
+
+def test_a_channel_that_never_works_does_not_keep_it_alive(outbox: Outbox, slack: Channel) -> None:
+    def choosy(handler: Handler) -> None:
+        if slack.server.requests[-1].body["channel"] == "wrong":
+            raw(200, {"ok": False, "error": "channel_not_found"})(handler)
+        else:
+            slack.answer(handler)
+
+    slack.server.usual = choosy
+    outbox.append(EVENTS[0], "C1")
+    outbox.append(kinds.stopped(SUBJECT), "wrong")
+    asyncio.run(deliverer(outbox, slack.server).until_idle(0.2))
+    assert outbox.counts().as_dict() == {"delivered": 1, "pending": 0, "held": 1}
 
 
 def test_it_gives_up_where_no_call_succeeds(outbox: Outbox, slack: Channel) -> None:

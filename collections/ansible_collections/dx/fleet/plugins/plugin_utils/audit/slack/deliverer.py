@@ -109,7 +109,7 @@ class Deliverer:
         while True:
             wait = await self._turn()
             now = self._clock.monotonic()
-            if wait is not None:
+            if wait is not None and not self._delivery.only_held():
                 busy_at = now
             if not self._delivery.failing:
                 worked_at = now
@@ -121,7 +121,7 @@ class Deliverer:
 
     def _is_useless(self) -> bool:
         """Whether another process should go on, or none, as a call would fail again."""
-        return self._delivery.failing or self._lease.is_wanted()
+        return self._delivery.failing or self._delivery.only_held() or self._lease.is_wanted()
 
     async def until_delivered(self, timeout_s: float) -> bool:
         """Deliver all that there is now; see :func:`deliver_now`. Another process that delivers gives way."""
