@@ -38,11 +38,8 @@ SUBJECT = Subject(
     session="ses_abc",
     orchestrator="claude-code@macmini",
 )
-TRAIL = [
-    "[macmini] Dispatching bd-xyz to epyc6: Run make test",
-    "[epyc6] Session created: ses_abc",
-    "[epyc6] Finished, not verified: the agent wrote: tests passed",
-]
+HEADLINE = "[macmini] Dispatching bd-xyz to epyc6: Run make test"
+TRAIL = ["[epyc6] Session created: ses_abc", "[epyc6] Finished, not verified: tests passed"]
 
 
 class Controller:
@@ -104,30 +101,33 @@ def test_a_success_as_a_person_sees_it(controller: Controller, slack: SlackWorks
         assert controller.deliver()
     thread = only(slack)
     assert [reply.text for reply in thread.replies] == TRAIL
-    assert thread.root.text == f"{TRAIL[0]} (finished, not verified)"
-    fields = [field["text"] for block in thread.root.blocks for field in block.get("fields", ())]
-    shown = dict(field.split("\n", 1) for field in fields)
-    assert shown["State"] == "finished, not verified"
-    assert (shown["VM"], shown["Repo"], shown["Bead"]) == ("epyc6", "affordabot", "bd-xyz")
-    assert (shown["Session"], shown["Orchestrator"]) == ("ses_abc", "claude-code@macmini")
-    assert shown["Elapsed"]
+    assert thread.root.text == f"⚪ Finished, not verified on epyc6: {HEADLINE}"
+    shown = [block["text"]["text"] for block in thread.root.blocks if "text" in block]
+    assert shown == [
+        "⚪ Finished, not verified on epyc6",
+        "tests passed\nbead bd-xyz is in progress",
+        HEADLINE,
+    ]
+    ids = thread.root.blocks[-1]["elements"][0]["text"]
+    assert ids.startswith("dispatch bd-xyz@1 · ses_abc · affordabot · claude-code@macmini · ")
     assert controller.counts() == (3, 0, 0)
 
 
 @pytest.mark.parametrize(
-    ("state", "words", "told"),
+    ("state", "words", "title"),
     [
-        (State.FAILED, "APIError 401: no", "[epyc6] Failed: APIError 401: no"),
-        (State.REFUSED, "the bead is held by bd-xyz@0", "[epyc6] Refused: the bead is held by bd-xyz@0"),
+        (State.FAILED, "APIError 401: no", "❌ Failed on epyc6"),
+        (State.REFUSED, "the bead is held by bd-xyz@0", "🚫 Refused on epyc6"),
     ],
 )
 def test_a_failure_and_a_refusal(
-    controller: Controller, slack: SlackWorkspace, state: State, words: str, told: str
+    controller: Controller, slack: SlackWorkspace, state: State, words: str, title: str
 ) -> None:
     controller.record(ended(state, words))
     assert controller.deliver()
-    assert lines(only(slack)) == [told]
-    assert only(slack).root.text.endswith(f"({state.value})")
+    assert lines(only(slack)) == [], "the head says all"
+    assert only(slack).root.text.startswith(f"{title}: ")
+    assert words in str(only(slack).root.blocks)
 
 
 def test_two_orchestrators_and_their_dispatches(slack: SlackWorkspace, tmp_path: Path) -> None:
@@ -138,9 +138,10 @@ def test_two_orchestrators_and_their_dispatches(slack: SlackWorkspace, tmp_path:
         two.record(theirs)
         assert one.deliver()
         assert two.deliver()
-    assert [lines(thread) for thread in slack.threads()] == [
-        TRAIL,
-        ["[homedesktop] Dispatching bd-abc to epyc6: Run make test", *TRAIL[1:]],
+    assert [lines(thread) for thread in slack.threads()] == [TRAIL, TRAIL]
+    assert [thread.root.text.partition(": ")[2] for thread in slack.threads()] == [
+        HEADLINE,
+        "[homedesktop] Dispatching bd-abc to epyc6: Run make test",
     ]
 
 
@@ -156,11 +157,11 @@ def test_a_dispatch_that_another_controller_takes_over_stays_one_thread(
     )
     assert two.deliver()
     assert lines(only(slack)) == [
-        *TRAIL[:2],
+        TRAIL[0],
         "[epyc6] Taken over by codex@epyc6 from claude-code@macmini",
-        TRAIL[2],
+        TRAIL[1],
     ]
-    assert only(slack).root.text == f"{TRAIL[0]} (finished, not verified)"
+    assert only(slack).root.text == f"⚪ Finished, not verified on epyc6: {HEADLINE}"
 
 
 def test_three_vms_are_one_thread_with_a_table(controller: Controller, slack: SlackWorkspace) -> None:
@@ -171,10 +172,11 @@ def test_three_vms_are_one_thread_with_a_table(controller: Controller, slack: Sl
         assert controller.deliver()
     thread = only(slack)
     assert sorted(lines(thread)) == sorted(
-        wording.words_of(event) for told in stories for event in told if event
+        wording.words_of(event) for told in stories for event in told[1:] if event
     )
     assert (
-        thread.root.text == "[macmini] Dispatching bd-xyz to 3 VMs: Run make test (3 finished, not verified)"
+        thread.root.text
+        == "⚪ 3 finished, not verified: [macmini] Dispatching bd-xyz to 3 VMs: Run make test"
     )
     assert all(f"{vm}: finished, not verified" in str(thread.root.blocks) for vm in vms)
 
@@ -214,7 +216,7 @@ def test_a_spoiled_post_is_in_the_thread_exactly_once(
         controller.deliver(deadline_s=0.5)
     assert controller.deliver()
     assert lines_or_texts(only(slack)) == TRAIL
-    assert "finished, not verified" in only(slack).root.text
+    assert "inished, not verified" in only(slack).root.text
     assert controller.counts() == (3, 0, 0)
 
 
@@ -240,7 +242,7 @@ def test_a_spoiled_look_or_update_changes_nothing(
         controller.deliver()
     assert controller.deliver()
     assert lines(only(slack)) == TRAIL
-    assert only(slack).root.text.endswith("(finished, not verified)")
+    assert only(slack).root.text.startswith("⚪ Finished, not verified on epyc6: ")
 
 
 @pytest.mark.parametrize("kind", ["invalid_auth", "not_in_channel", "channel_not_found", "is_archived"])

@@ -100,6 +100,7 @@ def lines(thread: Thread) -> list[str]:
 def plain(line: str) -> str:
     """A line without session ids, times, tokens and costs."""
     line = re.sub(r"ses_[\w-]+", "SES", line)
+    line = re.sub(r"(\] Bead \S+ is (?:closed|blocked)): .*", r"\1", line)
     return re.sub(r" \([^()]*\d+(?:\.\d+)? s\)", " (EVIDENCE)", line)
 
 
@@ -339,14 +340,19 @@ def came(
     whole_fleet.kill_started()
 
 
-def trail(task: str, end: str, *, bead: str = "", vm: str = "epyc6") -> list[str]:
-    """What is told of a dispatch that nothing comes between."""
+def trail(end: str, *, bead: str = "", vm: str = "epyc6") -> list[str]:
+    """The replies of a dispatch that nothing comes between; what is dispatched, the head says."""
     return [
         *([f"[{vm}] Claimed {bead} for {US}"] if bead else []),
-        f"[macmini] Dispatching {bead + ' ' if bead else ''}to {vm}: {task}",
         f"[{vm}] Session created: SES",
         f"[{vm}] {end} (EVIDENCE)",
     ]
+
+
+def without_end_of_bead(told: list[str], bead: str) -> list[str]:
+    """The replies before the last, which says what became of the bead."""
+    assert told[-1].startswith(f"[epyc6] Bead {bead} is ")
+    return told[:-1]
 
 
 def counted(result: dict[str, Any]) -> tuple[int, int, int]:
@@ -357,11 +363,9 @@ def counted(result: dict[str, Any]) -> tuple[int, int, int]:
 def test_a_success(came: Came) -> None:
     found = came[success]
     assert (found.ended[0].code, counted(found.result)) == (0, (3, 0, 0))
-    assert found.told == trail(
-        "@bash true @say tests passed", "Finished, not verified: the agent wrote: tests passed"
-    )
-    assert (
-        found.root == "[macmini] Dispatching to epyc6: @bash true @say tests passed (finished, not verified)"
+    assert found.told == trail("Finished, not verified: the agent wrote: tests passed")
+    assert found.root == (
+        "⚪ Finished, not verified on epyc6: [macmini] Dispatching to epyc6: @bash true @say tests passed"
     )
     assert found.result["session"] in str(found.threads[0].replies[0].raw)
 
@@ -370,57 +374,55 @@ def test_a_failure_with_what_to_do_next(came: Came) -> None:
     found = came[failure]
     assert found.ended[0].code == 3
     *before, last = found.told
-    assert before == trail("@status 401 @say never", "")[:2]
+    assert before == ["[epyc6] Session created: SES"]
     assert last.startswith(
         "[epyc6] Failed: the model failed: APIError 401: scripted status 401 (EVIDENCE). Next: "
     )
-    assert found.root.endswith("(failed)")
+    assert found.root.startswith("❌ Failed on epyc6: ")
 
 
-def test_what_says_no_before_anything_is_sent_is_one_line(came: Came) -> None:
-    (line,) = came[repo_missing].told
-    assert line.startswith("[epyc6] Failed: epyc6 has no repo 'no-such-repo'")
-    (line,) = came[vm_disabled].told
-    assert line.startswith("[epyc6] Refused: epyc6 is disabled in vm-endpoints.json")
-    assert came[vm_disabled].root.endswith("(refused)")
+def test_what_says_no_before_anything_is_sent_is_said_by_the_head_alone(came: Came) -> None:
+    assert (came[repo_missing].told, came[vm_disabled].told) == ([], [])
+    assert "epyc6 has no repo 'no-such-repo'" in str(came[repo_missing].threads[0].root.blocks)
+    assert "epyc6 is disabled in vm-endpoints.json" in str(came[vm_disabled].threads[0].root.blocks)
+    assert came[vm_disabled].root.startswith("🚫 Refused on epyc6: ")
 
 
 def test_one_that_waits_for_a_person_and_goes_on(came: Came) -> None:
     found = came[question]
     assert [done.code for done in found.ended] == [6, 0]
-    asked = found.told[2]
+    asked = found.told[1]
     assert asked.startswith("[epyc6] Needs input: the agent waits for question: Which colour?")
-    assert len(found.told) == 4
-    assert found.told[3].startswith("[epyc6] Finished, not verified: the agent wrote: answered")
-    assert found.root.endswith("(finished, not verified)")
+    assert len(found.told) == 3
+    assert found.told[2].startswith("[epyc6] Finished, not verified: the agent wrote: answered")
+    assert found.root.startswith("⚪ Finished, not verified on epyc6: ")
 
 
 @pytest.mark.parametrize(
     ("case", "why", "end", "shown"),
     [
-        (steps, "more than 3 steps", "Aborted: more than 3 steps", "aborted"),
-        (clock, "not finished after 3 s", "Timed out: not finished after 3 s", "timed out"),
+        (steps, "more than 3 steps", "Aborted: more than 3 steps", "🛑 Aborted"),
+        (clock, "not finished after 3 s", "Timed out: not finished after 3 s", "⌛ Timed out"),
     ],
 )
 def test_a_stop_is_told_before_it_is_asked_for_and_when_it_is_proven(
     came: Came, case: Callable[[Stage], Story], why: str, end: str, shown: str
 ) -> None:
     found = came[case]
-    assert found.told[1:4] == [
+    assert found.told[:3] == [
         "[epyc6] Session created: SES",
         f"Aborting epyc6 session SES: {why}",
         "Stopped. What next?",
     ]
-    assert found.told[4].startswith(f"[epyc6] {end}")
-    assert len(found.told) == 5
-    assert found.root.endswith(f"({shown})")
+    assert found.told[3].startswith(f"[epyc6] {end}")
+    assert len(found.told) == 4
+    assert found.root.startswith(f"{shown} on epyc6: ")
 
 
 def test_a_bead(came: Came) -> None:
     found = came[bead]
-    assert found.told == trail(
-        "@say from a bead", "Finished, not verified: the agent wrote: from a bead", bead=found.more
-    )
+    expected = trail("Finished, not verified: the agent wrote: from a bead", bead=found.more)
+    assert without_end_of_bead(found.told, found.more) == expected
 
 
 def test_a_bead_that_is_given_back(came: Came) -> None:
@@ -429,17 +431,17 @@ def test_a_bead_that_is_given_back(came: Came) -> None:
     assert found.told[0] == f"[epyc6] Claimed {found.more} for {US}"
     assert [line for line in found.told if "Session created" in line] == []
     assert any(line.startswith("[epyc6] Failed: ") for line in found.told)
-    assert found.told[-1].startswith(f"[epyc6] Released {found.more}: ")
+    assert found.told[-1].startswith(f"[epyc6] Bead {found.more} is released: ")
 
 
 def test_a_bead_that_another_orchestrator_finishes_stays_one_thread(came: Came) -> None:
     found = came[taken_over]
     died, flushed, done = found.ended
     assert (died.code, flushed.code, done.code) == (KILLED, 0, 0)
-    first = trail(
-        "@silent 2 @say went on", "Finished, not verified: the agent wrote: went on", bead=found.more
-    )
-    then = ["[epyc6] Taken over by antigravity@homedesktop-wsl from claude-code@macmini", first.pop()]
+    first = trail("Finished, not verified: the agent wrote: went on", bead=found.more)
+    taken = "[epyc6] Taken over by antigravity@homedesktop-wsl from claude-code@macmini"
+    then = [taken, first.pop(), found.told[-1]]
+    assert found.told[-1].startswith(f"[epyc6] Bead {found.more} is ")
     assert sorted(found.told) == sorted(first + then)
     # What the first one could not tell any more comes when it can; each one's own order holds.
     assert [line for line in found.told if line in first] == first
@@ -448,13 +450,11 @@ def test_a_bead_that_another_orchestrator_finishes_stays_one_thread(came: Came) 
 
 def test_three_vms_are_one_thread(came: Came, lab: Lab) -> None:
     found = came[everywhere]
-    trails = [
-        trail("@say all done", "Finished, not verified: the agent wrote: all done", vm=vm) for vm in lab.vms
-    ]
+    trails = [trail("Finished, not verified: the agent wrote: all done", vm=vm) for vm in lab.vms]
     assert sorted(found.told) == sorted(line for each in trails for line in each)
     for each in trails:
         assert [line for line in found.told if line in each] == each
-    assert found.root == "[macmini] Dispatching to 3 VMs: @say all done (3 finished, not verified)"
+    assert found.root == "⚪ 3 finished, not verified: [macmini] Dispatching to 3 VMs: @say all done"
     assert {counted(result) for result in found.ended[0].results().values()} == {(3, 0, 0)}
 
 
@@ -462,10 +462,9 @@ def test_who_loses_the_race_for_a_bead_leaves_no_line(came: Came) -> None:
     found = came[race]
     name, kept = found.more
     assert sorted(done.code for done in found.ended) == [0, 4]
-    assert found.told == trail(
-        "@silent 2 @say won", "Finished, not verified: the agent wrote: won", bead=name
-    )
-    assert kept == [0, 4]
+    expected = trail("Finished, not verified: the agent wrote: won", bead=name)
+    assert without_end_of_bead(found.told, name) == expected
+    assert kept == [0, 5]
 
 
 def test_two_commands_and_a_playbook_at_once_have_one_deliverer(came: Came) -> None:
@@ -473,14 +472,14 @@ def test_two_commands_and_a_playbook_at_once_have_one_deliverer(came: Came) -> N
     assert [done.code for done in found.ended] == [0, 0, 0]
     assert found.more == 1
     assert [[plain(line) for line in lines(thread)] for thread in found.threads] == [
-        trail("@say here", "Finished, not verified: the agent wrote: here", vm=vm)
+        trail("Finished, not verified: the agent wrote: here", vm=vm)
         for vm in ("epyc6", "macmini", "homedesktop")
     ]
 
 
 def test_a_replay_tells_nothing_twice(came: Came) -> None:
     found = came[replay]
-    assert found.told == trail("@say once", "Finished, not verified: the agent wrote: once")
+    assert found.told == trail("Finished, not verified: the agent wrote: once")
     assert [counted(done.result()) for done in found.ended] == [(3, 0, 0)] * 2
 
 
@@ -493,7 +492,7 @@ def test_switched_off_nothing_is_told_or_kept(came: Came) -> None:
 
 def test_a_playbook_tells_the_same(came: Came) -> None:
     assert came[playbook].ended[0].code == 0
-    assert came[playbook].told == trail("@say played", "Finished, not verified: the agent wrote: played")
+    assert came[playbook].told == trail("Finished, not verified: the agent wrote: played")
 
 
 @pytest.mark.parametrize("case", [nobody_listens, hangs, web_page])
@@ -505,25 +504,22 @@ def test_where_slack_is_not_itself_the_dispatch_ends_as_ever_and_is_told_later(
     assert (done.code, found.result["state"], counted(found.result)) == (0, "completed", (0, 3, 0))
     assert flushed.code == 0
     assert "3 delivered now" in flushed.out
-    assert found.told == trail("@say told later", "Finished, not verified: the agent wrote: told later")
-    assert found.root.endswith("(finished, not verified)")
+    assert found.told == trail("Finished, not verified: the agent wrote: told later")
+    assert found.root.startswith("⚪ Finished, not verified on epyc6: ")
 
 
 def test_ctrl_c_loses_nothing(came: Came) -> None:
     found = came[interrupted]
     assert [done.code for done in found.ended] == [130, 0]
     *before, last = found.told
-    assert [line.partition(": ")[0] for line in before] == [
-        "[macmini] Dispatching to epyc6",
-        "[epyc6] Session created",
-    ]
+    assert before == ["[epyc6] Session created: SES"]
     assert last.startswith("[epyc6] Finished, not verified: the agent wrote: joined")
 
 
 def test_what_a_killed_controller_recorded_is_told_by_the_next_run(came: Came) -> None:
     found = came[killed]
     assert [done.code for done in found.ended] == [KILLED, 0]
-    assert found.told == trail("@say survived", "Finished, not verified: the agent wrote: survived")
+    assert found.told == trail("Finished, not verified: the agent wrote: survived")
     assert counted(found.result) == (3, 0, 0)
 
 
