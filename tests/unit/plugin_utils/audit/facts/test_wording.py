@@ -130,7 +130,7 @@ def end(
         ),
         (end(State.FAILED, "no", "dx-fleet status"), "[epyc6] Failed: no"),  # the bead's end names it
         (
-            end(State.FAILED, "no", "dx-fleet status", subject=SUBJECT.with_(bead=None)),
+            end(State.FAILED, "no", "dx-fleet status", subject=replace(SUBJECT, bead=None)),
             "[epyc6] Failed: no. Next: dx-fleet status",
         ),
         (end(State.NO_OP), "[epyc6] No work done: x"),

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -181,7 +182,7 @@ def test_the_buttons_are_those_that_can_be_meant(events: list[AuditEvent], there
 
 
 def test_many_vms_are_a_table_with_the_most_urgent_mark_first() -> None:
-    vms = [SUBJECT.with_(vm=f"vm{number}", dispatch=f"bd-xyz@1.vm{number}") for number in range(3)]
+    vms = [replace(SUBJECT, vm=f"vm{number}", dispatch=f"bd-xyz@1.vm{number}") for number in range(3)]
     events = [event for vm in vms for event in begun(vm)]
     asked = end(State.NEEDS_INPUT, "?", vms[1], evidence=Evidence(request=QUESTION))
     message = shown(*events, end(State.VERIFIED, "ok", vms[0]), asked, audience=HUMAN)
@@ -221,7 +222,7 @@ def test_text_of_others_can_neither_call_anybody_nor_link_nor_hide() -> None:
 
 def test_a_head_keeps_the_limits_of_slack() -> None:
     long = "&" * 5000
-    vms = [SUBJECT.with_(vm=f"{number}{long}", dispatch=f"{number}") for number in range(200)]
+    vms = [replace(SUBJECT, vm=f"{number}{long}", dispatch=f"{number}") for number in range(200)]
     events = [event for vm in vms for event in begun(vm)]
     message = head(long, status_of(events), audience=HUMAN)
     assert len(message.text) <= 4000
