@@ -25,9 +25,10 @@ from tests.lab import Lab
 from .beads import beads
 from .figures import FIGURES as BASIC
 from .figures import Figure, Setting
+from .ssh import ssh
 from .worktrees import worktrees
 
-FIGURES = BASIC | {"beads": beads, "worktrees": worktrees}
+FIGURES = BASIC | {"beads": beads, "ssh": ssh, "worktrees": worktrees}
 RESULTS = Path(__file__).parents[2] / "bench-results"
 
 

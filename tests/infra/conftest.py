@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,8 +20,24 @@ from testinfra.utils.ansible_runner import AnsibleRunner
 
 from tests.command import CHECKOUT
 from tests.lab import Lab
+from tests.lab.tracker import Tracker
 
-__all__ = ["hosts", "inventory"]
+__all__ = ["Tracking", "hosts", "inventory", "no_detour", "reapers", "repo", "tracking"]
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Where `bd` runs: on an inventory ``host``, or on the controller, where it is ``bd`` if there is one."""
+
+    host: str | None
+    bd: str | None
+
+    def version_here(self) -> str | None:
+        """Of the controller's `bd`."""
+        if self.bd is None:
+            return None
+        done = subprocess.run([self.bd, "version"], capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()[0]
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +62,37 @@ def hosts(inventory: Path) -> dict[str, Host]:
     """Every enabled VM, by name."""
     found = testinfra.get_hosts(["ansible://opencode"], ansible_inventory=str(inventory))
     return {host.backend.host: host for host in found}
+
+
+@pytest.fixture
+def repo(request: pytest.FixtureRequest) -> str:
+    """A repo that every machine has."""
+    return str(request.config.getoption("--fleet-repo"))
+
+
+@pytest.fixture
+def reapers(request: pytest.FixtureRequest) -> tuple[int, ...]:
+    """The processes to which orphans go: 1, and in the lab its keeper."""
+    if request.config.getoption("--fleet") is not None:
+        return (1,)
+    lab: Lab = request.getfixturevalue("lab")
+    return (1, lab.keeper_pid)
+
+
+@pytest.fixture
+def tracking(request: pytest.FixtureRequest, hosts: dict[str, Host], tmp_path: Path) -> Iterator[Tracking]:
+    """Of the inventory; the lab's controller and its VMs have a `bd` for the test."""
+    if request.config.getoption("--fleet") is not None:
+        known = next(iter(hosts.values())).ansible.get_variables()
+        yield Tracking(known.get("dx_tracker"), shutil.which("bd"))
+        return
+    lab: Lab = request.getfixturevalue("lab")
+    tracker = Tracker.make(tmp_path / "workspace")
+    bd = tracker.folder / "bin" / "bd"
+    for_vms = lab.root / "bin" / "bd"
+    for_vms.symlink_to(bd)
+    yield Tracking(None, str(bd))
+    for_vms.unlink()
 
 
 @pytest.fixture

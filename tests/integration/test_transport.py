@@ -69,6 +69,18 @@ def test_ssh_is_the_way_where_it_is_asked_for_and_the_audit_says_so(
     assert "through SSH" in lines(thread)[-1], lines(thread)
 
 
+def test_ctrl_c_leaves_no_socket_and_the_work_goes_on(
+    ssh_lab: Lab, fleet: Fleet, runtime: Path, idle_afterwards: None, tmp_path: Path
+) -> None:
+    asked = fleet.described_as(tmp_path, epyc6={"transport": "ssh"})
+    running = asked.start("epyc6", "affordabot", "@bash sleep 300")
+    running.wait_for("[epyc6] bash: ")
+    assert len(list(runtime.glob("*.sock"))) == 1
+    running.interrupt()
+    assert running.finish().code == 130
+    asked.kill_started()
+
+
 @pytest.mark.parametrize(
     ("known", "reason", "said"),
     [

@@ -234,6 +234,11 @@ class Lab:
         return self._up_state.lab_id
 
     @property
+    def keeper_pid(self) -> int:
+        """The process that holds it, to which its orphans go."""
+        return self._up_state.pid
+
+    @property
     def root(self) -> Path:
         """The directory that holds everything of it."""
         return Path(self._up_state.root)

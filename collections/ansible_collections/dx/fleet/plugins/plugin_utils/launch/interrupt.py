@@ -21,6 +21,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TextIO
 
+from ..config.folders import runtime_folder
+from ..opencode.forward import remove_left_sockets
+
 __all__ = ["leaving_by", "take_over"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -82,3 +85,4 @@ def _end_workers() -> None:
         worker.kill()
     for worker in workers:
         worker.join(1)
+    remove_left_sockets(runtime_folder(os.environ))

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from .errors import NotSent, SshRefused
 
-__all__ = ["Forward", "SshConnection"]
+__all__ = ["Forward", "SshConnection", "remove_left_sockets"]
 
 CONNECT_TIMEOUT_S = 20.0  # ssh has a shorter one of its own, for each address
 CONTROL_TIMEOUT_S = 5.0
@@ -209,7 +209,7 @@ def _line(said: str, having: str = "") -> str:
 
 
 def _prepare(folder: Path) -> None:
-    """Make the folder of the sockets, and remove those whose process is gone.
+    """Make the folder of the sockets, and remove those that others left.
 
     Raises:
         NotSent: Somebody else could have put a socket of theirs there.
@@ -221,6 +221,11 @@ def _prepare(folder: Path) -> None:
         raise NotSent(
             f"{folder} is not a folder that only you can write to", reason_code="runtime_folder_unsafe"
         )
+    remove_left_sockets(folder)
+
+
+def remove_left_sockets(folder: Path) -> None:
+    """Remove the sockets of processes that were killed. What leads to them ends with its SSH connection."""
     for socket in folder.glob("*-*.sock"):
         if _is_gone(socket.name.partition("-")[0]):
             socket.unlink(missing_ok=True)
