@@ -20,6 +20,7 @@ from testinfra.utils.ansible_runner import AnsibleRunner
 
 from tests.command import CHECKOUT
 from tests.lab import Lab
+from tests.lab.plan import LOCAL_VM
 from tests.lab.tracker import Tracker
 
 __all__ = ["Tracking", "hosts", "inventory", "no_detour", "reapers", "repo", "tracking"]
@@ -54,6 +55,8 @@ def inventory(request: pytest.FixtureRequest) -> Iterator[Path]:
         lab: Lab = request.getfixturevalue("lab")
         for name, value in lab.env.items():
             patch.setenv(name, value)
+        patch.setenv("HOME", str(lab.vms[LOCAL_VM].home))  # this machine is that VM
+        patch.delenv("XDG_DATA_HOME")
         yield lab.inventory
 
 

@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 
 from ansible_collections.dx.fleet.plugins.plugin_utils.fleet_test.plan import plan_of
 from testinfra.host import Host
+
+from tests.lab import Lab
 
 from .conftest import Tracking
 from .machine import abandoned, clock_skew_s, free_mib, orphans, place_of_remote, processes, worktrees
@@ -93,6 +97,18 @@ def test_no_process_of_an_agent_is_left_without_its_server(
     for name, host in hosts.items():
         left = orphans(processes(host), [clone_of(host, repo), worktrees_root(host)], reapers)
         assert left == [], name
+
+
+def test_a_process_that_is_left_in_a_clone_would_be_found(
+    ssh_lab: Lab, hosts: Hosts, repo: str, reapers: tuple[int, ...]
+) -> None:
+    host = hosts["epyc6"]
+    clone = clone_of(host, repo)
+    left = int(host.check_output("cd %s && { setsid sleep 60 </dev/null >/dev/null 2>&1 & echo $!; }", clone))
+    try:
+        assert [each.pid for each in orphans(processes(host), [clone], reapers)] == [left]
+    finally:
+        os.kill(left, signal.SIGKILL)
 
 
 def test_no_worktree_is_abandoned(hosts: Hosts, repo: str) -> None:
