@@ -69,6 +69,12 @@ async def test_who_follows_it_learns_who_stopped_it(fake: FakeOpenCode) -> None:
         assert await stopped_by(server, "ses_1", "d2", "msg_2") is None  # a later task of the same session
 
 
+async def test_the_note_of_who_stops_it_is_there_before_anything_ends(fake: FakeOpenCode) -> None:
+    await stopped(fake)
+    writes = [method + path.rpartition("/")[2] for method, path in fake.requests if method != "GET"]
+    assert writes[:2] == ["PATCHses_1", "POSTabort"]
+
+
 async def test_a_server_that_does_not_abort_has_its_directory_disposed_of(fake: FakeOpenCode) -> None:
     fake.stops_when_aborted = False
     found = await stopped(fake)
