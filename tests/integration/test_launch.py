@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -36,18 +37,20 @@ class Followed:
     def __init__(self, pool: ThreadPoolExecutor, fleet: Fleet, playbook: PlaybookRun) -> None:
         self.launcher = InChild(environment(fleet.env), cwd=Path("/"))
         self.events: list[ProgressEvent] = []
-        self._waited_for = threading.Event()
+        self._sent = threading.Event()
         self.result: Future[Collected] = pool.submit(self.launcher.run, playbook, self._take)
 
     def _take(self, event: ProgressEvent) -> None:
         self.events.append(event)
-        if (
-            event.kind is EventKind.TOOL_STARTED
-        ):  # the task that waits saw it, so the one that sends has ended
-            self._waited_for.set()
+        if event.kind is EventKind.TASK_SENT:
+            self._sent.set()
 
-    def wait_till_at_gate(self) -> None:
-        assert self._waited_for.wait(120), (self.events, self.launcher.so_far())
+    def wait_till_followed(self) -> None:
+        """Wait till the task that sends has ended."""
+        assert self._sent.wait(120), (self.events, self.launcher.so_far())
+        while not self.launcher.so_far().outcomes:
+            assert not self.result.done(), self.result
+            time.sleep(0.05)  # a pace for the looks
 
 
 def command_lines() -> list[str]:
@@ -78,7 +81,7 @@ def test_two_runs_at_once_each_have_their_own_results_and_progress(
         for vm, gate in gates.items()
     }
     for run in runs.values():
-        run.wait_till_at_gate()  # neither has ended: each waits at its gate
+        run.wait_till_followed()  # neither has ended: each waits at its gate
     shown = command_lines()
     assert sum("in_child" in line for line in shown) >= 2
     assert not [line for line in shown if "@say" in line]
@@ -104,7 +107,7 @@ def test_a_child_that_is_killed_is_noticed_and_leaves_what_it_had(
     gate = Gate(lab, "epyc6")
     name = fresh_id()
     run = started(target="epyc6", repo="affordabot", task=f"{gate.wait}\n@say went on", id=name)
-    run.wait_till_at_gate()
+    run.wait_till_followed()
     (child,) = [one for one in psutil.Process().children() if "in_child" in " ".join(one.cmdline())]
     for process in (child, *child.children(recursive=True)):
         process.kill()

@@ -25,6 +25,7 @@ COLLECTION = CHECKOUT / "collections" / "ansible_collections" / "dx" / "fleet"
 SPECS = {
     "opencode_info": specs.INFO,
     "opencode_dispatch": specs.DISPATCH,
+    "opencode_locate": specs.LOCATE,
     "opencode_wait": specs.WAIT,
     "opencode_stop": specs.STOP,
     "opencode_reply": specs.REPLY,
@@ -115,6 +116,7 @@ def test_the_examples_are_plays_that_use_only_documented_options(
 def test_the_module_itself_says_where_the_work_is_done(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     module = importlib.import_module(f"ansible_collections.dx.fleet.plugins.modules.{name}")
     required = {
+        "opencode_locate": {"dispatch": "d1"},
         "opencode_wait": {"session": "ses_1"},
         "fleet_test_report": {"vms": ["epyc6"], "repo": "affordabot", "ref": "main"},
     }

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import UsageError
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import DispatchError, UsageError
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import State
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.targets import hosts_of, may_be_any_vm
 
 
@@ -64,6 +65,30 @@ def test_a_run_on_no_host_is_an_error(request_: dict[str, Any], inventory: Hosts
         hosts_of(request_, [], inventory)
     assert caught.value.reason_code == reason
     assert caught.value.next_action
+
+
+@pytest.mark.parametrize(
+    ("request_", "has_dispatch", "hosts"),
+    [
+        ({"id": "d1"}, "macmini", ["macmini"]),
+        ({"id": "d1", "target": "epyc6", "any_vm": True}, "macmini", ["macmini"]),
+        ({"id": "d1", "target": "macmini"}, "macmini", ["macmini"]),
+        ({"id": "d1", "target": "epyc6"}, None, ["epyc6"]),
+        ({"id": "d1"}, None, ["epyc6"]),
+        ({"id": "d1", "target": "opencode"}, "macmini", ["home", "macmini", "epyc6"]),
+    ],
+)
+def test_an_id_is_found_on_the_vm_that_has_it(
+    request_: dict[str, Any], has_dispatch: str | None, hosts: list[str]
+) -> None:
+    assert hosts_of(request_, [], Hosts(*FLEET), has_dispatch=has_dispatch) == hosts
+
+
+def test_an_id_belongs_to_one_vm() -> None:
+    with pytest.raises(DispatchError, match="the dispatch d1 is on macmini") as caught:
+        hosts_of({"id": "d1", "target": "epyc6"}, [], Hosts(*FLEET), has_dispatch="macmini")
+    assert (caught.value.reason_code, caught.value.state) == ("id_elsewhere", State.REFUSED)
+    assert caught.value.next_action == "dx-dispatch macmini --id d1"
 
 
 def test_a_limit_leaves_some_of_a_group() -> None:

@@ -24,6 +24,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.domain.precedence import 
 with suppress(ImportError):  # FleetAction.run says what is missing
     from ansible_collections.dx.fleet.plugins.plugin_utils.dispatch.place import place
     from ansible_collections.dx.fleet.plugins.plugin_utils.dispatch.preflight import Plan, look
+    from ansible_collections.dx.fleet.plugins.plugin_utils.domain.next_action import join_later
     from ansible_collections.dx.fleet.plugins.plugin_utils.domain.request import Request
     from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.reach import check_server, check_version
 
@@ -56,6 +57,10 @@ class ActionModule(FleetAction):
                 changed = await place(server, request, plan, emit=self.emit)
                 outcome = _running(request, plan, sent=changed)
             evidence = replace(outcome.evidence, transport=server.way)
+        follow = not looking and not args["no_wait"]
+        outcome = outcome.with_(started_at=started_at, bead=args["bead"], evidence=evidence)
+        if not follow and not looking:
+            outcome = join_later(outcome, args["request"])
         return {
             "changed": changed,
             "id": request.dispatch,
@@ -64,8 +69,8 @@ class ActionModule(FleetAction):
             "directory": plan.directory,
             "version": plan.server_version,
             "replay": plan.replay,
-            "follow": not looking and not args["no_wait"],
-            "outcome": outcome.with_(started_at=started_at, bead=args["bead"], evidence=evidence).as_dict(),
+            "follow": follow,
+            "outcome": outcome.as_dict(),
         } | _warned(plan.warning)
 
     async def _look_at_server(self, args: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,8 @@ description:
   - Returns the names of the hosts that the variable C(target) names; without it, the VM on which an earlier play found
     the bead to be worked on (C(dx_found), what M(dx.fleet.beads_claim) with C(state=located) returned).
   - A run that names no host and has no bead works on the group that the term names; its default is C(default_vm).
+  - With C(id), without C(target), it is the VM on which an earlier play found the dispatch (C(dx_located), what
+    M(dx.fleet.opencode_locate) returned). An id that another VM than C(target) has is refused.
   - It fails where there would be none, so that no run ends well without having done anything.
 options:
   _terms:
@@ -54,11 +56,18 @@ class LookupModule(LookupBase):  # type: ignore[misc]
             return terms or [DEFAULT]
         known = variables or {}
         request = {
-            name: self._templar.template(known[name]) for name in ("target", "any_vm") if name in known
+            name: self._templar.template(known[name]) for name in ("target", "any_vm", "id") if name in known
         }
         try:
             inventory = _Inventory(self._loader, known.get("groups") or {}, known.get("ansible_limit"))
-            return hosts_of(request, _located(known.get("hostvars") or {}), inventory, *terms[:1])
+            hostvars = known.get("hostvars") or {}
+            return hosts_of(
+                request,
+                _found(hostvars, "dx_found", "elsewhere"),
+                inventory,
+                *terms[:1],
+                has_dispatch=next(iter(_found(hostvars, "dx_located", "vm")), None),
+            )
         except FleetError as error:
             raise AnsibleError(f"{error.message}. Next: {error.next_action}") from error
 
@@ -85,7 +94,7 @@ class _Inventory:
         return [host.name for host in self._manager.get_hosts(pattern)]
 
 
-def _located(hostvars: Any) -> list[str]:
-    """The VMs that an earlier play found."""
-    found = (hostvars.raw_get(host).get("dx_found") for host in hostvars)
-    return [str(each["elsewhere"]) for each in found if isinstance(each, dict) and each.get("elsewhere")]
+def _found(hostvars: Any, variable: str, name: str) -> list[str]:
+    """The VMs that an earlier play found, and registered in this variable under this name."""
+    found = (hostvars.raw_get(host).get(variable) for host in hostvars)
+    return [str(each[name]) for each in found if isinstance(each, dict) and each.get(name)]

@@ -21,6 +21,12 @@ PATIENCE: Spec = {"preflight_timeout": {"type": "float", "default": 20.0}}
 
 INFO: Spec = {**CONNECTION, **PATIENCE}
 
+LOCATE: Spec = {
+    "dispatch": {"type": "str", "required": True},
+    "session": {"type": "str"},
+    "preflight_timeout": {"type": "float", "default": 5.0},
+}
+
 REQUEST: Spec = {"request": {"type": "dict", "default": {}}}
 
 

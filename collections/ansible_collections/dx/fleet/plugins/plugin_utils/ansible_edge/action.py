@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ansible import context
@@ -175,6 +175,20 @@ class FleetAction(ActionBase):  # type: ignore[misc]
                 reason_code="bad_url",
                 next_action="write it as http://host:4105",
             ) from error
+
+    def servers_of(self, vms: Iterable[str | None]) -> dict[str, OpenCode | FleetError]:
+        """The OpenCode server of each VM, as the inventory knows it, or why there is none to ask."""
+        hosts = self._task_vars.get("hostvars") or {}
+        return {vm: self._server_of(vm, hosts) for vm in dict.fromkeys(filter(None, vms))}
+
+    def _server_of(self, vm: str, hosts: Mapping[str, Any]) -> OpenCode | FleetError:
+        # Not get(): for a host that it does not know, that of Ansible's hostvars raises (2.19).
+        known = hosts[vm] if vm in hosts else {}  # noqa: SIM401
+        options = ("url", "username", "password_env")
+        try:
+            return self.connect({name: known.get(f"opencode_{name}") for name in options}, vm)
+        except FleetError as error:
+            return error
 
     def _transport(self, url: str, mode: str | None, vm: str) -> VMTransport | None:
         """The way to a VM's server; None: only its port.

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -19,7 +19,7 @@ from ...module_utils.beads.workspace import find_workspace
 from ...module_utils.specs import BEADS_INFO, CLAIM, CLAIM_REQUIRED_IF
 from ..beads.dispatcher import Liveness, liveness_of
 from ..domain.clock import SYSTEM_CLOCK
-from ..domain.errors import FleetError, TrackerError
+from ..domain.errors import TrackerError
 from ..domain.outcome import State
 from .action import FleetAction
 from .own_session import apart
@@ -171,17 +171,3 @@ class BeadsAction(FleetAction):
                 return await liveness_by_heartbeat(server, name, claim["dispatcher"], clock=SYSTEM_CLOCK)
         except OpenCodeError:
             return Liveness.ALIVE
-
-    def servers_of(self, vms: Iterable[str | None]) -> dict[str, OpenCode | FleetError]:
-        """The OpenCode server of each VM, as the inventory knows it, or why there is none to ask."""
-        hosts = self._task_vars.get("hostvars") or {}
-        return {vm: self._server_of(vm, hosts) for vm in dict.fromkeys(filter(None, vms))}
-
-    def _server_of(self, vm: str, hosts: Mapping[str, Any]) -> OpenCode | FleetError:
-        # Not get(): for a host that it does not know, that of Ansible's hostvars raises (2.19).
-        known = hosts[vm] if vm in hosts else {}  # noqa: SIM401
-        options = ("url", "username", "password_env")
-        try:
-            return self.connect({name: known.get(f"opencode_{name}") for name in options}, vm)
-        except FleetError as error:
-            return error

@@ -184,6 +184,8 @@ def summary_lines(outcome: Outcome, out: TextIO) -> list[str]:
 
 def _facts(outcome: Outcome) -> Iterator[str]:
     evidence = outcome.evidence
+    if outcome.state is State.RUNNING and outcome.dispatch:
+        yield f"dispatch {outcome.dispatch}"
     if outcome.session:
         yield f"session {outcome.session}"
     if evidence.directory:

@@ -22,6 +22,7 @@ __all__ = [
     "bead_command",
     "dispatch_command",
     "join_command",
+    "join_later",
     "send_command",
     "show_bead_command",
 ]
@@ -85,6 +86,15 @@ def join_command(asked: Asked, vm: str | None, dispatch: str, session: str | Non
     words = [*_begin(vm), *([vm] if vm else []), "--id", dispatch]
     words += ["--session", session or ""] if resumed else []
     return command_line([*words, *_options(asked, _FOLLOWING)])
+
+
+def join_later(outcome: Outcome, asked: Asked) -> Outcome:
+    """The outcome of a dispatch that is not waited for, with the command that joins it."""
+    assert outcome.vm is not None
+    assert outcome.dispatch is not None
+    if outcome.bead is not None:
+        return outcome.with_(next_action=bead_command(asked, outcome.bead))
+    return outcome.with_(next_action=join_command(asked, outcome.vm, outcome.dispatch, outcome.session))
 
 
 def bead_command(asked: Asked, bead: str, vm: str | None = None, *, retry: bool = False) -> str:

@@ -23,6 +23,7 @@ __all__ = [
     "follow_options",
     "has_place",
     "last_outcome",
+    "may_be_any_vm",
     "of_request_for_claim",
     "of_request_for_dispatch",
     "of_request_for_wait",
@@ -57,9 +58,16 @@ REQUEST_NAMES = tuple(
 """What a run can be asked for."""
 
 
+def may_be_any_vm(request: Mapping[str, Any]) -> bool:
+    """Whether the run names no VM, so that the VM of its bead, or of its id, will do."""
+    return "target" not in request or str(request.get("any_vm")).lower() in ("true", "yes", "1", "on")
+
+
 def of_request_for_dispatch(request: Options) -> dict[str, Any]:
     """Options of ``opencode_dispatch``. What the dispatch of a bead is called follows from its claim."""
     named = _taken(request, _FOR_DISPATCH)
+    if may_be_any_vm(request):
+        named.pop("target", None)  # it is only where to look first
     return named if "bead" in request else named | _taken(request, ("id",))
 
 

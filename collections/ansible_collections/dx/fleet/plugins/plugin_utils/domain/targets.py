@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from .errors import UsageError
+from .errors import DispatchError, UsageError
+from .next_action import join_command
+from .outcome import State
+from .precedence import may_be_any_vm
 
-__all__ = ["DEFAULT", "Inventory", "hosts_of", "may_be_any_vm", "vm_of_work"]
+__all__ = ["DEFAULT", "Inventory", "check_vm_of_id", "hosts_of", "may_be_any_vm", "vm_of_work"]
 
 DEFAULT = "default_vm"
 """The inventory's group that holds the default VM."""
@@ -29,11 +32,6 @@ class Inventory(Protocol):
         """Those of them that the run's ``--limit`` leaves."""
 
 
-def may_be_any_vm(request: Mapping[str, Any]) -> bool:
-    """Whether the run names no VM, so that the VM of its bead will do."""
-    return "target" not in request or str(request.get("any_vm")).lower() in ("true", "yes", "1", "on")
-
-
 def vm_of_work(found: Mapping[str, Any], *, retry: bool) -> str | None:
     """The VM on which a bead is worked on, or was before it was blocked and is to be tried again.
 
@@ -48,11 +46,33 @@ def vm_of_work(found: Mapping[str, Any], *, retry: bool) -> str | None:
     return str(vm) if ours and bead["status"] in worked_on else None
 
 
+def check_vm_of_id(dispatch: str, vm: str, has_it: str) -> None:
+    """An id belongs to one VM.
+
+    Args:
+        dispatch: The id.
+        vm: The VM that a run names.
+        has_it: The VM to which it was dispatched.
+
+    Raises:
+        DispatchError: ``id_elsewhere``: it is another one.
+    """
+    if vm != has_it:
+        raise DispatchError(
+            f"the dispatch {dispatch} is on {has_it}, and an id belongs to one VM: nothing was sent to {vm}",
+            reason_code="id_elsewhere",
+            next_action=join_command({}, has_it, dispatch),
+            state=State.REFUSED,
+        )
+
+
 def hosts_of(
     request: Mapping[str, Any],
     located: Iterable[str],
     inventory: Inventory,
     default: str = DEFAULT,
+    *,
+    has_dispatch: str | None = None,
 ) -> list[str]:
     """The names of the hosts on which the run works.
 
@@ -61,8 +81,10 @@ def hosts_of(
         located: VMs on which the run's bead was found to be worked on.
         inventory: The run's inventory.
         default: The hosts of a run that names none.
+        has_dispatch: The VM that has a dispatch of the run's id already.
 
     Raises:
+        DispatchError: ``id_elsewhere``: another VM has the id.
         UsageError: ``no_vm``, ``unknown_vm``, ``no_default_vm`` or ``limited_away``: there would be none.
     """
     if not inventory.all():
@@ -71,6 +93,8 @@ def hosts_of(
             reason_code="no_vm",
             next_action="name an inventory: -i inventory/fleet.yml, or -i vm-endpoints.json",
         )
+    if has_dispatch is not None and may_be_any_vm(request):
+        return [has_dispatch]
     pattern = next(iter(located), None) or str(request.get("target") or default)
     hosts = list(inventory.matching(pattern))
     if not hosts and pattern == default:
@@ -85,6 +109,8 @@ def hosts_of(
             reason_code="unknown_vm",
             next_action="name one of them: -e target=VM",
         )
+    if has_dispatch is not None and len(hosts) == 1:  # in a group, each VM has an id of its own
+        check_vm_of_id(str(request.get("id")), hosts[0], has_dispatch)
     limited = list(inventory.limited(pattern))
     if not limited:
         raise UsageError(

@@ -97,6 +97,7 @@ def _cli(playbook: PlaybookRun) -> Any:
 
     # A task that is not needed costs a process all the same.
     skipped = "report" if "bead" in playbook.variables else "report,dx_bead,dx_look"
+    skipped += "" if playbook.variables.get("dx_locate") else ",dx_id"
     argv = ["ansible-playbook", "-i", str(playbook.inventory), f"dx.fleet.{playbook.name}"]
     argv += ["--skip-tags", skipped, *["--check"] * playbook.check]
     return Run([*argv, *["-" + "v" * playbook.verbosity] * bool(playbook.verbosity)])

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...domain import identity
+from ...domain.event_kind import EventKind
+from ...domain.fleet import Fleet
 from ...domain.next_action import bead_command, join_command, send_command
 from ...domain.orchestrator import orchestrator_of
 from ...domain.outcome import ExitCode, Outcome, State
+from ...domain.progress import ProgressEvent
+from ...domain.targets import check_vm_of_id
 from ...domain.task import MAX_TASK_BYTES, check_task
 from ...launch.collected import Collected
 from ...launch.in_process import InProcess
@@ -21,8 +25,9 @@ from ...launch.interrupt import leaving_by
 from ...launch.playbook_run import PlaybookRun
 from ..command import Command
 from ..dispatch_options import EXAMPLES, USAGE, DispatchOptions
+from ..dispatch_record import remember, vm_of
 from ..fleet_source import find_fleet
-from ..report import OWN_FAULT, Report, graded, outcomes_of, own_fault, show
+from ..report import OWN_FAULT, Report, graded, outcomes_of, own_fault, show, warn
 from ..slack_audit import Audit
 from ..targets import Targets, targets_of
 from ..terminal import following
@@ -40,12 +45,13 @@ def dispatch(options: DispatchOptions) -> Report:
     targets = targets_of(options, fleet)
     task = _task(targets)
     name = _name(options)
+    targets, locate = _where_the_id_is(options, targets, fleet)
     run = _Run(_asked(options, targets, task, name), targets, options.all, name)
     audit = Audit(options, fleet)
     playbook = PlaybookRun(
         "dispatch",
         inventory,
-        variables=_variables(run.asked),
+        variables=_variables(run.asked) | ({"dx_locate": True} if locate else {}),
         hosts=len(targets.vms),
         check=options.dry_run,
         verbosity=0 if options.json else options.verbose,
@@ -61,8 +67,13 @@ def dispatch(options: DispatchOptions) -> Report:
             left = _detached(options, run, launcher.so_far(), followed.sent)
             return show(left, options.json)
 
+        def take(event: ProgressEvent) -> None:
+            followed.take(event)
+            if event.kind is EventKind.TASK_SENT:
+                _remember(_ids(event.vm, options, name).get("dispatch"), event.vm)
+
         with leaving_by(detach):
-            collected = launcher.run(playbook, followed.take)
+            collected = launcher.run(playbook, take)
     vms = [collected.elsewhere.get(vm, vm) for vm in targets.vms]
     outcomes = [
         _finished(outcome, options, run).with_(bead=options.any_bead)
@@ -70,6 +81,28 @@ def dispatch(options: DispatchOptions) -> Report:
     ]
     counted = audit.counted(outcomes)
     return Report(graded(counted), counted)
+
+
+def _where_the_id_is(options: DispatchOptions, targets: Targets, fleet: Fleet) -> tuple[Targets, bool]:
+    """The targets, where the id may have been dispatched before; and whether the VMs are to be asked for it.
+
+    Raises:
+        DispatchError: ``id_elsewhere``.
+    """
+    if options.id is None or options.any_bead is not None or options.all:
+        return targets, False
+    recorded = vm_of(os.environ, options.id)
+    if recorded is None or recorded not in fleet.names():
+        return targets, True
+    if targets.named:
+        check_vm_of_id(options.id, targets.vms[0], recorded)
+    return replace(targets, pattern=recorded, vms=(recorded,)), False
+
+
+def _remember(dispatch: str | None, vm: str) -> None:
+    why = None if dispatch is None else remember(os.environ, dispatch, vm)
+    if why is not None:
+        warn(f"{dispatch} can't be recorded here, and will be found by asking the VMs: {why}", "dx-dispatch")
 
 
 def _name(options: DispatchOptions) -> str | None:
@@ -113,6 +146,7 @@ def _asked(options: DispatchOptions, targets: Targets, task: str | None, name: s
         "max_steps": options.max_steps,
         "preflight_timeout": options.preflight_timeout,
         "no_wait": options.no_wait,
+        "any_vm": None if options.id is None or targets.named or options.all else True,
         "slack": options.slack,
         "inventory": None if options.inventory is None else str(options.inventory),
     }
