@@ -16,6 +16,8 @@ from ansible_collections.dx.fleet.plugins.module_utils.specs import STOP
 from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.action import FleetAction
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.clock import SYSTEM_CLOCK
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import PreflightError
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.event_kind import EventKind
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.progress import ProgressEvent
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.stop import Clause, StopMark
 from ansible_collections.dx.fleet.plugins.plugin_utils.text.redact import redact
 
@@ -120,7 +122,13 @@ class ActionModule(FleetAction):
         if self._task.check_mode:
             return {**told, "state": "would_stop"}
         of_this = StopMark(mark.by, mark.why, mark.at, each["dispatch"], each["message"])
-        found = await stop(server, wanted, of_this, timeout_s=args["timeout"])
+        found = await stop(
+            server,
+            wanted,
+            of_this,
+            timeout_s=args["timeout"],
+            aborting=lambda: self._tell(each, EventKind.ABORTING, why=mark.why, by=mark.by),
+        )
         told |= {
             "state": found.state,
             "why": found.why,
@@ -158,6 +166,13 @@ class ActionModule(FleetAction):
         names = ("processes", "unsure", "ended", "why", "head", "head_before", "watched_s", "dirty")
         return {name: result.get(name) for name in names}
 
+    def _tell(self, stopped: Mapping[str, Any], kind: EventKind, **fields: Any) -> None:
+        """Show what is done now, and record it in the thread of the dispatch."""
+        session = stopped["session"]
+        if self.telling is not None:
+            self.telling.about(stopped["dispatch"], session, vm=self.vm, bead=stopped["bead"])
+        self.emit(ProgressEvent(self.vm, kind, session, fields))
+
     async def _proven(self, args: Mapping[str, Any]) -> dict[str, Any]:
         """Every stop with all its clauses, as they are now."""
         stops = []
@@ -189,7 +204,10 @@ class ActionModule(FleetAction):
                 ]
                 if each["bead"] is not None:
                     clauses.append(_bead_clause(each["bead"], of_bead).as_dict())
-                stops.append({**each, "clauses": clauses, "proven": all(c["proven"] for c in clauses)})
+                proven = all(clause["proven"] for clause in clauses)
+                if proven:
+                    self._tell(each, EventKind.STOPPED)
+                stops.append({**each, "clauses": clauses, "proven": proven})
         return {"changed": False, "stops": stops, "proof": True}
 
 

@@ -15,11 +15,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["Options", "amount", "count", "flag", "option", "seconds", "takes_a_value", "words"]
+__all__ = ["Options", "amount", "count", "flag", "moment", "option", "seconds", "takes_a_value", "words"]
 
 N = TypeVar("N", int, float)
 
 MOST = 1e9
+LAST_MOMENT = 1e11
 ANY_NUMBER = sys.maxsize
 _UNITS_S = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _TIME = re.compile("".join(rf"(?:(?P<{unit}>\d+(?:\.\d+)?){unit})?" for unit in _UNITS_S))
@@ -65,6 +66,21 @@ def amount(text: str) -> float:
         argparse.ArgumentTypeError: It is none.
     """
     return _number(text, float, "an amount")
+
+
+def moment(text: str) -> float:
+    """A moment, in seconds since the epoch.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < LAST_MOMENT:
+        raise argparse.ArgumentTypeError(f"{text!r} is no moment in seconds since the epoch")
+    return value
 
 
 def count(text: str) -> int:

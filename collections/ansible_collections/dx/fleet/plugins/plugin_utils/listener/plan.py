@@ -97,7 +97,7 @@ def _answer(command: Answer, fleet: Fleet, thread: Sequence[Subject], by: str) -
     target = _target(command.target, fleet, thread)
     if isinstance(target, Unclear):
         return target
-    words = ("dx-fleet", "answer", f"--by={by}", "--json", *(["--text"] if command.is_text else []))
+    words = ("dx-fleet", "answer", f"--by={by}", "--json")
     return Plan((*words, "--", target, command.reply), f"Answering {target}")
 
 

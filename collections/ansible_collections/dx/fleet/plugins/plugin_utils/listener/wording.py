@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..audit.slack.text import escaped
+from ..domain.stop_wording import stop_lines
 from .authority import verb_of
 from .grammar import Command
 
@@ -53,7 +54,8 @@ def effect_of(document: Mapping[str, Any]) -> str:
     if error:
         return escaped(_line("Not done", error), WIDTH)
     results = document.get("results") or ()
-    lines = [_line(f"[{one['vm']}] {_words(one['state'])}", one) for one in results]
+    lines = [line for one in document.get("stops") or () for line in stop_lines(one)]
+    lines += [_line(f"[{one['vm']}] {_words(one['state'])}", one) for one in results]
     return escaped("\n".join(lines), WIDTH) if lines else "Done."
 
 

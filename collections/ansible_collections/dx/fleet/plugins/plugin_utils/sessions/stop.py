@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..domain.clock import SYSTEM_CLOCK, Clock
@@ -61,6 +61,7 @@ async def stop(
     mark: StopMark,
     *,
     timeout_s: float,
+    aborting: Callable[[], None] = lambda: None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Stopped:
     """Stop a session, its subagents first.
@@ -73,6 +74,7 @@ async def stop(
         wanted: The session.
         mark: Who stops it, and why.
         timeout_s: How long the server is given to abort; then its instance of the directory is disposed of.
+        aborting: Called when there is something to stop, before it is stopped.
         clock: Time.
 
     Raises:
@@ -96,6 +98,7 @@ async def stop(
             (session.id,),
             why=f"{verdict.state}: {verdict.message}",
         )
+    aborting()
     await _mark(server, session, mark)
     state = "stopped" if working or messages else "prevented"
     disposed = False

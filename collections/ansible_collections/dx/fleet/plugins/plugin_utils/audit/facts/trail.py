@@ -102,7 +102,8 @@ class DispatchTrail:
         if progress.kind is EventKind.RETRYING:
             return kinds.retrying(subject, fields["why"], fields["attempt"], fields["next_try"])
         if progress.kind is EventKind.ABORTING:
-            return kinds.aborting(subject, fields["why"], occurrence=self._occurrence())
+            by = str(fields.get("by") or "")
+            return kinds.aborting(subject, fields["why"], by, occurrence=self._occurrence())
         if progress.kind is EventKind.STOPPED:
             return kinds.stopped(subject, occurrence=self._occurrence())
         return None

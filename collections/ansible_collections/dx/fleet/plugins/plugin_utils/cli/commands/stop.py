@@ -5,20 +5,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ...domain.errors import UsageError
 from ...domain.fleet import Fleet
 from ...domain.outcome import ExitCode, Outcome, State
+from ...domain.stop_wording import stop_lines
 from ...launch.in_process import InProcess
 from ...launch.interrupt import leaving_by
 from ...launch.playbook_run import PlaybookRun
 from ...text.shell import command_line
 from ..command import Command
 from ..fleet_source import find_fleet, vm_names
-from ..options import Options, amount, flag, option, words
+from ..options import Options, flag, moment, option, words
 from ..report import Report, left, outcomes_of
 from .status import beads_found
 
@@ -37,7 +38,7 @@ class StopOptions(Options):
     by: str | None = option("--by", metavar="WHO", help="who wants it (default: you)")
     asked_at: float | None = option(
         "--asked-at",
-        type=amount,
+        type=moment,
         metavar="SECONDS",
         help="leave alone what began after this moment, in seconds since the epoch",
     )
@@ -81,7 +82,7 @@ def stop(options: StopOptions) -> Report:
     outcomes = outcomes_of(silent, collected, again)
     if not stops and not outcomes:
         outcomes = [_nothing(name)]
-    lines = [line for each in stops for line in _lines(each)]
+    lines = [line for each in stops for line in stop_lines(each)]
     return Report(_code(stops, outcomes), outcomes, lines, {"stops": stops})
 
 
@@ -115,23 +116,6 @@ def _code_of(stopped: Mapping[str, Any]) -> ExitCode:
     if stopped["state"] == "already_ended" or stopped.get("proven"):
         return ExitCode.DONE
     return ExitCode.UNVERIFIED
-
-
-def _lines(stopped: Mapping[str, Any]) -> Iterator[str]:
-    what = stopped["bead"] or stopped["dispatch"] or stopped["session"]
-    words = {
-        "stopped": f"Stopped {what}, session {stopped['session']}",
-        "prevented": f"Stopped {what} before its task began; session {stopped['session']} will get none",
-        "already_ended": f"{what} had ended before: {stopped.get('why')}",
-        "too_late": f"{what} is left alone: {stopped.get('why')}",
-        "still_works": f"{what} still works, session {stopped['session']}",
-    }
-    yield f"[{stopped['vm']}] {words.get(stopped['state'], stopped['state'])}"
-    for clause in stopped["clauses"]:
-        shown = "proven" if clause["proven"] else "NOT PROVEN"
-        yield f"    {shown:<11} {clause['name']}: {clause['evidence']}"
-    if stopped.get("uncommitted"):
-        yield f"    {stopped['uncommitted']}"
 
 
 COMMAND = Command(StopOptions, stop, "TARGET | --all")

@@ -1,0 +1,105 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a message in Slack to its effect: a real listener, real servers, our own commands."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from slack_sdk import WebClient
+
+from tests.lab import ScriptedModel
+from tests.lab.slack import SlackWorkspace
+from tests.lab.slack.seed import BOT_USER
+from tests.lab.tracker import Tracker
+
+from .fleet import Fleet
+
+LISTEN = "from ansible_collections.dx.fleet.plugins.plugin_utils.cli.entry import fleet_main; fleet_main()"
+
+
+@pytest.fixture
+def jane(slack: SlackWorkspace) -> WebClient:
+    """A person who may do all."""
+    return slack.client(slack.reader_token)
+
+
+@pytest.fixture
+def slack_fleet(bead_fleet: Fleet, slack: SlackWorkspace, jane: WebClient, tmp_path: Path) -> Fleet:
+    """The fleet for people who use Slack, with an outbox of their own."""
+    endpoints = json.loads(Path(bead_fleet.env["DX_VM_ENDPOINTS"]).read_text())
+    endpoints |= {"slack_users": {jane.auth_test()["user_id"]: ["*"]}}
+    inventory = tmp_path / "vm-endpoints.json"
+    inventory.write_text(json.dumps(endpoints))
+    env = {**bead_fleet.env, **slack.env, "SLACK_AUDIT": "true", "XDG_STATE_HOME": str(tmp_path / "state")}
+    return replace(bead_fleet, env={**env, "DX_VM_ENDPOINTS": str(inventory)}, inventory=inventory)
+
+
+@pytest.fixture
+def listener(slack_fleet: Fleet, slack: SlackWorkspace) -> Iterator[subprocess.Popen[bytes]]:
+    """``dx-fleet listen``, connected."""
+    environ = {**slack_fleet.env, "SLACK_APP_TOKEN": slack.app_token}
+    process = subprocess.Popen([sys.executable, "-c", LISTEN, "listen"], env=environ)
+    try:
+        slack.socket.wait_for(1)
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        slack.socket.wait_for(0)
+
+
+def texts(slack: SlackWorkspace, thread: str, wanted: str) -> list[str]:
+    """The replies of a thread, as soon as one of them has these words."""
+    while True:
+        calls = slack.calls("chat.postMessage")
+        found = slack.thread(thread).texts
+        if any(wanted in text for text in found):
+            return found
+        try:
+            slack.wait_for_calls("chat.postMessage", calls + 1, 60)
+        except TimeoutError:
+            raise AssertionError(f"no {wanted!r} in {found}") from None
+
+
+def test_the_users_flow_from_a_mention_to_the_proven_stop_and_the_retry(
+    slack_fleet: Fleet,
+    slack: SlackWorkspace,
+    jane: WebClient,
+    listener: subprocess.Popen[bytes],
+    tracker: Tracker,
+    model: ScriptedModel,
+) -> None:
+    bead = tracker.create("@bash sleep 604")
+    waiting = slack_fleet.start("epyc6", "affordabot", "--bead", bead, "--json")
+    slack.wait_for_calls("chat.postMessage", 1, 60)
+    (thread,) = [one.root.ts for one in slack.threads()]
+    texts(slack, thread, "Session created")
+    session = tracker.metadata(bead)["session"]
+    said = f"<@{BOT_USER}> Stop the epyc6 task, they're on wrong branch"
+    asked = jane.chat_postMessage(channel=slack.channel, text=said)["ts"]
+    told = texts(slack, asked, "Stopped ")
+    assert told[0].startswith("Stopping epyc6: they're on wrong branch (asked by <@")
+    assert "proven" in told[1]
+    assert "NOT PROVEN" not in told[1]
+    ended = waiting.finish()
+    assert (ended.code, ended.result()["reason_code"]) == (8, "stopped"), ended
+    assert tracker.show(bead)["status"] == "blocked"
+    assert not slack_fleet["epyc6"].works_on(session)
+    trail = texts(slack, thread, "Stopped. What next?")
+    assert any(text.startswith(f"Aborting epyc6 session {session}") for text in trail)
+    jane.chat_postMessage(
+        channel=slack.channel, thread_ts=thread, text="Switch to feature-xyz branch and retry: @say done"
+    )
+    texts(slack, thread, f"Retrying {bead} on branch feature-xyz")
+    texts(slack, thread, f"Session created: ses_dx-{bead}-2-")
+    metadata = tracker.metadata(bead)
+    assert (metadata["attempt"], metadata["branch"]) == (2, "feature-xyz")
