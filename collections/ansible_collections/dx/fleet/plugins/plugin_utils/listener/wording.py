@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..audit.facts.wording import state_of
 from ..audit.slack.text import escaped
+from ..domain.event_kind import EventKind
+from ..domain.outcome import State
 from ..domain.stop_wording import stop_lines
 from .authority import verb_of
 from .grammar import Command
@@ -55,7 +58,10 @@ def effect_of(document: Mapping[str, Any]) -> str:
         return escaped(_line("Not done", error), WIDTH)
     results = document.get("results") or ()
     lines = [line for one in document.get("stops") or () for line in stop_lines(one)]
-    lines += [_line(f"[{one['vm']}] {_words(one['state'])}", one) for one in results]
+    lines += [
+        _line(f"[{one['vm']}] {state_of(EventKind.of(State(one['state']))).capitalize()}", one)
+        for one in results
+    ]
     return escaped("\n".join(lines), WIDTH) if lines else "Done."
 
 
@@ -67,7 +73,3 @@ def printed(text: str) -> str:
 def _line(head: str, told: Mapping[str, Any]) -> str:
     next_action = f"\n    next: {told['next_action']}" if told.get("next_action") else ""
     return f"{head}: {told['message_to_human']}{next_action}"
-
-
-def _words(state: str) -> str:
-    return state.replace("_", " ").capitalize()
