@@ -104,7 +104,12 @@ def test_what_fails_before_the_prompt_gives_the_bead_back(
     bead_fleet: Fleet, tracker: Tracker, proxy: FaultProxy, tmp_path: Path
 ) -> None:
     bead = tracker.create("@say never")
-    proxy.add("POST", "/api/session$", status(500, {"name": "UnknownError", "data": {}}), times=None)
+    proxy.add(
+        "POST",
+        "/api/session$",
+        status(500, {"name": "UnknownError", "data": {"message": "Unexpected server error"}}),
+        times=None,
+    )
     failed = bead_fleet.seen_at(tmp_path, epyc6=proxy.url).dispatch("epyc6", "affordabot", "--bead", bead)
     assert (failed.code, failed.result()["state"]) == (3, "failed")
     found = tracker.show(bead)

@@ -159,7 +159,12 @@ def given_back(stage: Stage) -> Story:
     directory = stage.directory / "behind"
     directory.mkdir()
     with FaultProxy(stage.lab.vms["epyc6"].url) as proxy:
-        proxy.add("POST", "/api/session$", status(500, {"name": "UnknownError", "data": {}}), times=None)
+        proxy.add(
+            "POST",
+            "/api/session$",
+            status(500, {"name": "UnknownError", "data": {"message": "Unexpected server error"}}),
+            times=None,
+        )
         person = stage.person().seen_at(directory, epyc6=proxy.url)
         return story(stage, person.dispatch("epyc6", "affordabot", "--bead", name), more=name)
 
