@@ -111,7 +111,7 @@ def test_what_fails_before_the_prompt_gives_the_bead_back(
         times=None,
     )
     failed = bead_fleet.seen_at(tmp_path, epyc6=proxy.url).dispatch("epyc6", "affordabot", "--bead", bead)
-    assert (failed.code, failed.result()["state"]) == (3, "failed")
+    assert (failed.code, failed.result()["state"]) == (4, "refused")
     found = tracker.show(bead)
     assert found["status"] == "open"
     assert "assignee" not in found

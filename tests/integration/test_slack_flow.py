@@ -432,10 +432,10 @@ def test_a_bead(came: Came) -> None:
 
 def test_a_bead_that_is_given_back(came: Came) -> None:
     found = came[given_back]
-    assert found.ended[0].code == 3
+    assert found.ended[0].code == 4
     assert found.told[0] == f"[epyc6] Claimed {found.more} for {US}"
     assert [line for line in found.told if "Session created" in line] == []
-    assert any(line.startswith("[epyc6] Failed: ") for line in found.told)
+    assert any(line.startswith("[epyc6] Refused: ") for line in found.told)
     assert found.told[-1].startswith(f"[epyc6] Bead {found.more} is released: ")
 
 
