@@ -116,7 +116,7 @@ def test_what_fails_before_the_prompt_gives_the_bead_back(
     assert found["status"] == "open"
     assert "assignee" not in found
     assert found["metadata"]["attempt"] == 1
-    assert "RELEASED: failed" in found["notes"]
+    assert "RELEASED: refused" in found["notes"]
 
 
 def test_a_failure_blocks_the_bead_with_its_reason_and_the_command_told_tries_again(
