@@ -11,6 +11,7 @@ author: dx.fleet contributors
 description:
   - Returns a dictionary with those of the variables below that are set for the host, and nothing for the others. The
     modules of the collection take it as their option C(request), and have the defaults.
+  - It fails where a task was given as C(-e task=...) and Ansible has split it at its spaces. Give it as JSON.
   - C(task) - What the agent shall do. Without it, the text of the bead.
   - C(repo), C(directory) - Where to work. C(session) - The session to continue.
   - C(target) - The VM, or the group of VMs. Without it, the VM that works on the bead, else the default one.
@@ -46,7 +47,11 @@ _raw:
 
 from typing import Any
 
+from ansible import context
+from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
+from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.extra_vars import check_whole
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import FleetError
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.precedence import REQUEST_NAMES
 
 # Ansible warns of a variable that is called timeout. The others are names that a person may use for more.
@@ -61,6 +66,10 @@ class LookupModule(LookupBase):  # type: ignore[misc]
     def run(
         self, terms: list[Any], variables: dict[str, Any] | None = None, **_: Any
     ) -> list[dict[str, Any]]:
+        try:
+            check_whole(context.CLIARGS.get("extra_vars") or ())
+        except FleetError as error:
+            raise AnsibleError(f"{error.message}. Next: {error.next_action}") from error
         known = variables or {}
         request = {}
         for name in REQUEST_NAMES:

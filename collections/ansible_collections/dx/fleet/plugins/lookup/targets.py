@@ -46,6 +46,7 @@ from ansible import context
 from ansible.errors import AnsibleError
 from ansible.inventory.manager import InventoryManager
 from ansible.plugins.lookup import LookupBase
+from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.extra_vars import check_whole
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import FleetError
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.targets import DEFAULT, hosts_of
 
@@ -59,6 +60,7 @@ class LookupModule(LookupBase):  # type: ignore[misc]
             name: self._templar.template(known[name]) for name in ("target", "any_vm", "id") if name in known
         }
         try:
+            check_whole(context.CLIARGS.get("extra_vars") or ())
             inventory = _Inventory(self._loader, known.get("groups") or {}, known.get("ansible_limit"))
             hostvars = known.get("hostvars") or {}
             return hosts_of(
