@@ -90,8 +90,10 @@ def join_command(asked: Asked, vm: str | None, dispatch: str, session: str | Non
 
 def join_later(outcome: Outcome, asked: Asked) -> Outcome:
     """The outcome of a dispatch that is not waited for, with the command that joins it."""
-    assert outcome.vm is not None
-    assert outcome.dispatch is not None
+    if outcome.vm is None:
+        raise AssertionError
+    if outcome.dispatch is None:
+        raise AssertionError
     if outcome.bead is not None:
         return outcome.with_(next_action=bead_command(asked, outcome.bead))
     return outcome.with_(next_action=join_command(asked, outcome.vm, outcome.dispatch, outcome.session))

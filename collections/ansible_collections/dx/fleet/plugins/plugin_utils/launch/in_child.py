@@ -95,7 +95,8 @@ class InChild:
 
 
 def _hand_over(child: subprocess.Popen[bytes], request: Mapping[str, Any]) -> None:
-    assert child.stdin is not None
+    if child.stdin is None:
+        raise AssertionError
     try:
         with child.stdin as pipe:
             pipe.write(json.dumps(request).encode())
@@ -105,7 +106,8 @@ def _hand_over(child: subprocess.Popen[bytes], request: Mapping[str, Any]) -> No
 
 def _follow(child: subprocess.Popen[bytes], progress: Emit) -> FleetError | None:
     """Hand on each event until the child closes its output; returns why its run could not begin."""
-    assert child.stdout is not None
+    if child.stdout is None:
+        raise AssertionError
     failure: FleetError | None = None
     for line in child.stdout:
         said = json.loads(line)

@@ -80,9 +80,12 @@ async def _talk(
     child: asyncio.subprocess.Process, stdin: str | None, progress: Progress | None
 ) -> tuple[bytes, str]:
     """All of its standard output, and the last line of the other one."""
-    assert child.stdin is not None
-    assert child.stdout is not None
-    assert child.stderr is not None
+    if child.stdin is None:
+        raise AssertionError
+    if child.stdout is None:
+        raise AssertionError
+    if child.stderr is None:
+        raise AssertionError
     with suppress(BrokenPipeError, ConnectionResetError):
         child.stdin.write((stdin or "").encode())
         await child.stdin.drain()

@@ -117,7 +117,8 @@ class Listener:
 
     async def _hear(self, kind: str, payload: Mapping[str, Any]) -> None:
         await self._ready.wait()
-        assert self._channel is not None
+        if self._channel is None:
+            raise AssertionError
         act = act_in(kind, payload, self._channel)
         if isinstance(act, Ignored):
             log.debug("ignored: %s", act.why)

@@ -215,7 +215,8 @@ def _config_invalid(reply: Reply, data: Mapping[str, Any]) -> ConfigInvalid:
     issues = [_issue(each) for each in data.get("issues") or () if isinstance(each, dict)]
     if not issues and isinstance(data.get("message"), str):
         issues = [_first_error(data["message"])]
-    assert isinstance(file, str)
+    if not isinstance(file, str):
+        raise AssertionError
     words = f"{reply.asked} answered {reply.status}: {shortened(file, 200)} is broken: {'; '.join(issues)}"
     return ConfigInvalid(words, file=file, issues=issues)
 
@@ -273,7 +274,8 @@ def _scrubbed(data: Any) -> Any:
 def _detail(body: Mapping[str, Any]) -> tuple[str, str | None]:
     """What OpenCode's error body says (``: text``), and its log reference."""
     data = body.get("data") if isinstance(body.get("data"), dict) else body
-    assert isinstance(data, Mapping)
+    if not isinstance(data, Mapping):
+        raise AssertionError
     text = data.get("message")
     ref = data.get("ref")
     log_ref = ref if isinstance(ref, str) else None

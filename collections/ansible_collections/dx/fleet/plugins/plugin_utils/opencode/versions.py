@@ -37,5 +37,6 @@ def _numbers(version: str) -> tuple[int, int, int] | None:
 
 def _known(version: str) -> tuple[int, int, int]:
     numbers = _numbers(version)
-    assert numbers is not None
+    if numbers is None:
+        raise AssertionError
     return numbers

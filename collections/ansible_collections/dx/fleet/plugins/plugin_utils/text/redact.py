@@ -179,7 +179,8 @@ def _tokens_of_run(run: re.Match[str]) -> str:
     at = 0
     while found := _TOKEN.search(text, at):
         end = _REST.match(text, found.end())
-        assert end is not None
+        if end is None:
+            raise AssertionError
         parts += [text[at : found.start()], MASK]
         at = end.end()
     return "".join((*parts, text[at:])) if parts else text
@@ -224,7 +225,8 @@ def _value(text: str, at: int) -> tuple[int, int]:
         end = text.find(opening[0], begin, limit)
         return begin, end if end >= 0 else min(limit, len(text))
     string = _STRINGS[opening[0]].match(text, begin)
-    assert string is not None
+    if string is None:
+        raise AssertionError
     end = string.end()
     after = text[end + 1 : end + 2]
     if after.isalnum() or after in ("\\", "'", '"'):  # a shell's word goes on: 'it'\\''s'

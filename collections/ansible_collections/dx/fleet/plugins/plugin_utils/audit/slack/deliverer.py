@@ -189,7 +189,8 @@ def deliver_now(
     """
     from .web_api import CALL_DEADLINE_S, WebApi
 
-    assert config.token is not None
+    if config.token is None:
+        raise AssertionError
     slack = WebApi(config.token, config.api_url, deadline_s=deadline_s or CALL_DEADLINE_S)
     deliverer = Deliverer(outbox, slack, report=report, audience=_audience(config), pace=pace)
     return asyncio.run(deliverer.until_delivered(timeout_s))
@@ -223,7 +224,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> int:
 async def _deliver(config: AuditConfig, outbox: Outbox, lease: Lease) -> None:
     from .web_api import WebApi
 
-    assert config.token is not None
+    if config.token is None:
+        raise AssertionError
     deliverer = Deliverer(
         outbox,
         WebApi(config.token, config.api_url),

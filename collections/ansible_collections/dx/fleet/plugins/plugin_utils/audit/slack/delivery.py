@@ -158,8 +158,10 @@ class Delivery:
         events = [record.event for record in self._ledger.thread_records(thread.thread_key, thread.channel)]
         if len({event.subject.vm for event in events}) < self._pace.digest_from or _is_over(events):
             return 0.0
-        assert thread.born_at is not None
-        assert thread.posted_at is not None
+        if thread.born_at is None:
+            raise AssertionError
+        if thread.posted_at is None:
+            raise AssertionError
         gap = max(self._pace.post_s, self._pace.digest_growth * (thread.posted_at - thread.born_at))
         if any(record.event.kind in _URGENT for record in records):
             return min(gap, self._pace.digest_urgent_s)

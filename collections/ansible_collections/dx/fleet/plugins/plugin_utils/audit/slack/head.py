@@ -72,7 +72,8 @@ class Head:
         Raises:
             SlackError: The call failed; the head is to be shown again.
         """
-        assert thread.ts is not None
+        if thread.ts is None:
+            raise AssertionError
         records = self._ledger.thread_records(thread.thread_key, thread.channel)
         message = self.message(thread, records)
         digest, last = digest_of(message), records[-1].seq if records else 0

@@ -124,7 +124,8 @@ def _now(status: Status, steps: Mapping[str, LastStep], audience: Audience) -> I
 
 
 def _question(vm: VMStatus, *, alone: bool) -> str:
-    assert vm.last is not None
+    if vm.last is None:
+        raise AssertionError
     question = question_of(vm.last)
     where = "" if alone else f"[{vm.subject.vm}] "
     return "\n".join([f"{where}{question.text}", *(f"• {option}" for option in question.options)])

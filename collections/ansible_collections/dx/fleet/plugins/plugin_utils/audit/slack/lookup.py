@@ -116,7 +116,8 @@ class Lookup:
         return any(record.event.kind is EventKind.DISPATCHING for record in records)
 
     async def _messages(self, thread: Thread) -> list[Found]:
-        assert thread.ts is not None
+        if thread.ts is None:
+            raise AssertionError
         channel, ts = thread.channel_id or thread.channel, thread.ts
         return await self._search(lambda cursor: self._slack.replies(channel, ts, cursor))
 

@@ -42,7 +42,8 @@ def start_deliverer(config: AuditConfig, outbox: Path) -> bool:
     if lease.is_wanted() or not lease.take():
         return False
     try:
-        assert lease.fd is not None
+        if lease.fd is None:
+            raise AssertionError
         log = os.open(log_path(outbox), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             # Kept, so that those that have ended can be reaped.

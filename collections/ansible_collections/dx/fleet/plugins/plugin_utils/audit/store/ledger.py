@@ -172,7 +172,8 @@ class Ledger:
     async def keep_thread(self, thread: Thread, **changes: object) -> Thread:
         """Write down some fields of a thread; returns it as it is then."""
         names = [name for name in changes if name in THREAD_FIELDS]
-        assert len(names) == len(changes), changes
+        if not (len(names) == len(changes)):
+            raise AssertionError(changes)
         setting = ", ".join(f"{name} = ?" for name in names)
         await self._write(
             lambda connection: connection.execute(
@@ -200,9 +201,8 @@ class Ledger:
 
     async def keep_channel(self, name: str, **changes: object) -> None:
         """Write down some fields of a channel."""
-        assert set(changes) <= {"next_post_at", "quiet_until", "trouble", "unanswered_since", "warned"}, (
-            changes
-        )
+        if not (set(changes) <= {"next_post_at", "quiet_until", "trouble", "unanswered_since", "warned"}):
+            raise AssertionError(changes)
         setting = ", ".join(f"{field} = ?" for field in changes)
 
         def work(connection: sqlite3.Connection) -> None:
