@@ -28,16 +28,16 @@ def _exit_codes() -> str:
 
 EXAMPLES = f"""\
 examples:
-  dx-dispatch epyc6 affordabot "Run make test"           one VM, followed to its end
-  dx-dispatch affordabot "Run make test"                 the default VM
-  dx-dispatch --all affordabot "Run make test"           every enabled VM, in parallel
+  dx-dispatch epyc6 affordabot "Run make test"           # one VM, followed to its end
+  dx-dispatch affordabot "Run make test"                 # the default VM
+  dx-dispatch --all affordabot "Run make test"           # every enabled VM, in parallel
   dx-dispatch epyc6 affordabot "Continue work" --session ses_abc123
   dx-dispatch epyc6 affordabot "Run make test" --no-wait --json
-  dx-dispatch epyc6 --id 01J9ZK3V4N8Q5W2X7Y6T1R0PMA      join that dispatch again
-  dx-dispatch affordabot - <task.md                      the task from standard input
-  dx-dispatch epyc6 affordabot --bead bd-a1b2            work on a bead; its text is the task
-  dx-dispatch --bead bd-a1b2                             go on with it where another left off
-  dx-dispatch --retry bd-a1b2                            work on a blocked bead once more
+  dx-dispatch epyc6 --id 01J9ZK3V4N8Q5W2X7Y6T1R0PMA      # join that dispatch again
+  dx-dispatch affordabot - <task.md                      # the task from standard input
+  dx-dispatch epyc6 affordabot --bead bd-a1b2            # work on a bead; its text is the task
+  dx-dispatch --bead bd-a1b2                             # go on with it where another left off
+  dx-dispatch --retry bd-a1b2                            # work on a blocked bead once more
 
 All else about the fleet is dx-fleet's: dx-fleet --help.
 
