@@ -166,7 +166,9 @@ def given_back(stage: Stage) -> Story:
             times=None,
         )
         person = stage.person().seen_at(directory, epyc6=proxy.url)
-        return story(stage, person.dispatch("epyc6", "affordabot", "--bead", name), more=name)
+        done = person.dispatch("epyc6", "affordabot", "--bead", name)
+        (dispatch,) = {each.event.subject.dispatch for each in Outbox(outbox_path(person.env)).trail()}
+        return story(stage, done, dispatch=dispatch, more=name)
 
 
 def taken_over(stage: Stage) -> Story:
