@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.lab.tracker import Tracker, real_bd
@@ -33,6 +35,7 @@ def beads(setting: Setting) -> list[Figure]:
         tracker = Tracker.make(Path(folder, "tracker"))
         log = Path(folder, "calls")
         environment = setting.environment | _watched(tracker, Path(folder), log)
+        environment |= _in_the_clone(setting.environment, Path(folder))
 
         def from_bead() -> Run:
             bead = tracker.create(PROMPT)
@@ -59,6 +62,15 @@ def beads(setting: Setting) -> list[Figure]:
             f"medians {wall[0]:.2f} s / {wall[1]:.2f} s without, {in_bd:.2f} s in {which}",
         ),
     ]
+
+
+def _in_the_clone(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """What to add to work where a task in words does: what a worktree costs is another figure."""
+    document = json.loads(Path(environment["DX_VM_ENDPOINTS"]).read_text())
+    document["repos"] = {"affordabot": {"worktree": "never", "close_on": "completed"}}
+    endpoints = folder / "vm-endpoints.json"
+    endpoints.write_text(json.dumps(document))
+    return {"DX_VM_ENDPOINTS": str(endpoints)}
 
 
 def _watched(tracker: Tracker, folder: Path, log: Path) -> dict[str, str]:

@@ -58,9 +58,14 @@ def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
 
 
 @pytest.fixture
-def bead_fleet(lab: Lab, fleet: Fleet, tracker: Tracker) -> Fleet:
-    """The fleet for a person who works with that workspace. It needs the lab: agents write what they are told."""
-    return replace(fleet, env={**fleet.env, **tracker.env})
+def bead_fleet(lab: Lab, fleet: Fleet, tracker: Tracker, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
+    """The fleet for a person who works with that workspace. It needs the lab: agents write what they are told.
+
+    It is for tests of claims: the agent works in the clone, and its word closes the bead.
+    """
+    working = replace(fleet, env={**fleet.env, **tracker.env})
+    folder = tmp_path_factory.mktemp("endpoints")
+    return working.with_policy(folder, worktree="never", close_on="completed")
 
 
 @pytest.fixture

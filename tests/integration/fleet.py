@@ -151,6 +151,14 @@ class Fleet:
         path.write_text(json.dumps(document))
         return replace(self, env={**self.env, "DX_VM_ENDPOINTS": str(path)}, inventory=path)
 
+    def with_policy(self, directory: Path, **policy: object) -> Fleet:
+        """The same fleet for a person whose endpoints file, written here, says that of affordabot."""
+        document = json.loads(Path(self.env["DX_VM_ENDPOINTS"]).read_text())
+        document["repos"] = {"affordabot": policy}
+        path = directory / "vm-endpoints.json"
+        path.write_text(json.dumps(document))
+        return replace(self, env={**self.env, "DX_VM_ENDPOINTS": str(path)}, inventory=path)
+
 
 def read_fleet(inventory: Path, env: Mapping[str, str], **options: Any) -> Fleet:
     """The fleet that an inventory source describes."""

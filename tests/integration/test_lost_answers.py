@@ -148,12 +148,14 @@ def test_a_look_that_is_lost_after_the_claim_changes_nothing(
     model: ScriptedModel,
     proxy: FaultProxy,
     tracker: Tracker,
+    tmp_path: Path,
     path: str,
 ) -> None:
     proxy.add("GET", path, drop_response(), after=1)
     task, name = _task()
     bead = tracker.create(*task.split("\n", 1))
     behind = replace(fleet_behind, env={**fleet_behind.env, **tracker.env})
+    behind = behind.with_policy(tmp_path, worktree="never", close_on="completed")
     completed = behind.dispatch("epyc6", "affordabot", "--bead", bead)
     assert (completed.code, tracker.status(bead)) == (0, "closed"), completed
     assert (lab.vms["epyc6"].repo("affordabot") / name).read_text() == "run\n"

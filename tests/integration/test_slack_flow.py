@@ -54,7 +54,10 @@ class Stage:
             "NO_PROXY": "*",
         }
         own = {**self.lab.env_with(self.slack), **self.tracker.env, **state, **env}
-        return replace(self.fleet, env=own)
+        folder = self.directory / "policy"
+        folder.mkdir(exist_ok=True)
+        # What is told of a worktree and a check has a test of its own.
+        return replace(self.fleet, env=own).with_policy(folder, worktree="never", close_on="completed")
 
     def threads(self, dispatch: str) -> list[Thread]:
         """The threads in which that dispatch is told."""

@@ -20,6 +20,12 @@ __all__ = ["main"]
 
 PROGRAMS = Path(sys.executable).parent
 TASK = "Run make test"
+# The scripted model does what these say; a real one would read them as any task.
+CHANGE = "@bash echo 'Totals of nothing are 0.' >> README.md && git commit -qam 'Say what nothing costs'\n@say It is done"
+LIE = (
+    "@bash touch BREAK && git add BREAK && git commit -qm 'Small change'\n@say It is done, and all tests pass"
+)
+LIES = 3  # the exit code of a dispatch whose check failed
 
 
 def main() -> int:
@@ -46,28 +52,32 @@ def main() -> int:
 
 def _run(lab: Lab) -> int:
     environment = {**os.environ, **lab.env}
-    for words, added in _commands(lab):
+    for words, added, expected in _commands(lab):
         print(f"\n$ {shlex.join(words)}", flush=True)
         command = [str(PROGRAMS / words[0]), *words[1:]]
         done = subprocess.run(command, env={**environment, **added}, check=False)
-        if done.returncode:
-            return done.returncode
+        if done.returncode != expected:
+            return done.returncode or 1
     return 0
 
 
-def _commands(lab: Lab) -> Iterator[tuple[Sequence[str], Mapping[str, str]]]:
-    yield ["dx-fleet", "list"], {}
+def _commands(lab: Lab) -> Iterator[tuple[Sequence[str], Mapping[str, str], int]]:
+    """Each command, what is added to its environment, and the exit code that it should have."""
+    yield ["dx-fleet", "list"], {}, 0
+    check = ["--verify", "make test"]
     if real_bd() is None:
-        print("\nThere is no bd on PATH (brew install beads): the task is given in words, not as a bead.")
-        yield ["dx-dispatch", "epyc6", "affordabot", TASK], {}
+        print("\nThere is no bd on PATH (brew install beads): the work is on a branch, not on a bead.")
+        yield ["dx-dispatch", "epyc6", "affordabot", CHANGE, "--branch", "nothing-costs", *check], {}, 0
     else:
         tracker = Tracker.make(lab.root / "tracker")
-        bead = tracker.create(TASK)
-        print(f"\n$ bd create '{TASK}'\n{bead}")
-        yield ["dx-dispatch", "epyc6", "affordabot", "--bead", bead], tracker.env
+        bead = tracker.create("Say what nothing costs", CHANGE)
+        print(f"\n$ bd create 'Say what nothing costs' -d {CHANGE!r}\n{bead}")
+        yield ["dx-dispatch", "epyc6", "affordabot", "--bead", bead, *check], tracker.env, 0
         print(f"\n$ bd show {bead}\n{tracker.bd('show', bead).strip()}")
-    yield ["dx-dispatch", "--all", "affordabot", TASK], {}
-    yield ["dx-fleet", "status"], {}
+    print("\nThe next agent lies: our own run of the tests decides.")
+    yield ["dx-dispatch", "macmini", "affordabot", LIE, "--branch", "small-change", *check], {}, LIES
+    yield ["dx-dispatch", "--all", "affordabot", TASK], {}, 0
+    yield ["dx-fleet", "status"], {}, 0
 
 
 if __name__ == "__main__":

@@ -325,15 +325,15 @@ def test_each_failure_of_the_tracker_is_an_outcome(
 
 def test_an_end_is_one_call_and_the_agents_words_stay_here(tracker: Tracker) -> None:
     """Ansible logs a module's options on the tracker host."""
-    found = tracker.settle({"changed": True, "dispatch": "bd-1@1"})
+    found = tracker.settle({"changed": True, "dispatch": "bd-1@1"}, state=State.VERIFIED)
     (asked,) = tracker.asked
     assert (asked["state"], asked["dispatch"]) == ("closed", "bd-1@1")
-    assert asked["reason"].startswith("completed: the agent said")
+    assert asked["reason"].startswith("verified: the agent said")
     assert SECRET not in str(asked)
     assert {"claim", "sent", "followed", "request"}.isdisjoint(asked)
     assert (found["ended"], found["outcome"]["state"], found["outcome"]["bead"]) == (
         "closed",
-        "completed",
+        "verified",
         "bd-1",
     )
     assert not found.get("failed")
@@ -368,6 +368,16 @@ def test_a_bad_end_is_a_failed_task(tracker: Tracker) -> None:
     assert (found["failed"], found["ended"], tracker.asked[0]["state"]) == (True, "blocked", "blocked")
     assert "seen_dispatcher" not in tracker.asked[0]
     assert found["next_action"] == "dx-dispatch --retry bd-1"
+
+
+def test_a_worktree_that_could_not_be_made_gives_the_bead_back_with_its_reason(tracker: Tracker) -> None:
+    refused_ = Outcome(State.REFUSED, "branch_in_use", "it is checked out elsewhere", next_action="end it")
+    made = {"failed": True, "outcome": refused_.as_dict()}
+    found = tracker.run(
+        beads_claim, {"changed": True}, bead="bd-1", state="settled", claim=CLAIMED, made=made
+    )
+    assert (tracker.asked[0]["state"], found["outcome"]["reason_code"]) == ("released", "branch_in_use")
+    assert found["next_action"] == "end it"
 
 
 def test_only_who_made_the_claim_gives_it_back(tracker: Tracker) -> None:

@@ -137,10 +137,15 @@ ASKED: dict[str, Any] = {
     "slack": False,
     "inventory": "/etc/my fleet.json",
     "branch": "fix/1",
+    "verify": "make 'all tests'",
+    "no_verify": False,
+    "expect_changes": True,
+    "push": True,
     "takeover": True,
     "force": True,
 }
-FOLLOWED = ("timeout", "stall_timeout", "max_cost", "max_steps", "slack")
+FOLLOWED = ("timeout", "stall_timeout", "max_cost", "max_steps", "slack", "verify")
+NEW = ("branch", "expect_changes", "push")  # of a new session
 SENT = (*FOLLOWED, "agent", "model", "preflight_timeout")
 
 
@@ -154,20 +159,20 @@ def asked_for(*names: str) -> dict[str, Any]:
     return {name: ASKED[name] for name in names}
 
 
-EVERYWHERE = {name: value for name, value in ASKED.items() if name != "session"}
+EVERYWHERE = {name: value for name, value in ASKED.items() if name not in ("session", "branch")}
 
 
 @pytest.mark.parametrize(
     ("command", "names"),
     [
-        (send_command(ASKED, "epyc6", "d1"), (*SENT, "title", "session")),
-        (send_command(EVERYWHERE, None, "d1"), (*SENT, "title")),
-        (join_command(ASKED, "epyc6", "d1"), FOLLOWED),
-        (join_command(ASKED, None, "d1"), FOLLOWED),
-        (bead_command(ASKED, "bd-1"), (*SENT, "title", "branch", "takeover", "force")),
+        (send_command(ASKED, "epyc6", "d1"), (*SENT, *NEW, "title", "session")),
+        (send_command(EVERYWHERE, None, "d1"), (*SENT, "expect_changes", "push", "title")),
+        (join_command(ASKED, "epyc6", "d1"), (*FOLLOWED, *NEW)),
+        (join_command(EVERYWHERE, None, "d1"), (*FOLLOWED, "expect_changes", "push")),
+        (bead_command(ASKED, "bd-1"), (*SENT, *NEW, "title", "takeover", "force")),
         (
             bead_command(ASKED, "bd-1", "epyc6", retry=True),
-            (*SENT, "title", "branch", "takeover", "force", "session"),
+            (*SENT, *NEW, "title", "takeover", "force", "session"),
         ),
         (advise(OUTCOME, ASKED).next_action or "", SENT),
     ],

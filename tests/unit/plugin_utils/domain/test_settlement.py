@@ -66,7 +66,7 @@ def test_the_next_action_goes_on_with_what_became_of_the_bead(
 
 SENT = {
     State.VERIFIED: "closed",
-    State.COMPLETED: "closed",
+    State.COMPLETED: "blocked",
     State.UNVERIFIED: "blocked",
     State.NO_OP: "blocked",
     State.FAILED: "blocked",
@@ -94,6 +94,28 @@ def test_what_was_sent_ends_as_its_session_did(state: State, begun_now: bool) ->
         end_of({"state": state.value, "reason_code": "x"}, sent=True, begun_now=begun_now).state
         == SENT[state]
     )
+
+
+@pytest.mark.parametrize(
+    ("state", "close_on", "ended"),
+    [
+        (State.VERIFIED, "verified", "closed"),
+        (State.VERIFIED, "completed", "closed"),
+        (State.COMPLETED, "completed", "closed"),
+        (State.COMPLETED, "verified", "blocked"),
+        (State.UNVERIFIED, "completed", "blocked"),
+        (State.NO_OP, "completed", "blocked"),
+        (State.FAILED, "completed", "blocked"),
+    ],
+)
+def test_only_the_policy_of_the_repo_lets_the_agents_word_close_a_bead(
+    state: State, close_on: str, ended: str
+) -> None:
+    outcome = {"state": state.value, "reason_code": "x", "message_to_human": "all done"}
+    end = end_of(outcome, sent=True, begun_now=True, close_on=close_on)
+    assert end.state == ended
+    if state is State.COMPLETED and ended == "blocked":
+        assert end.reason == "finished, not verified: all done"
 
 
 @pytest.mark.parametrize("state", State)

@@ -126,7 +126,24 @@ def end(
                 head_after="f" * 40,
                 dirty_files=("a",),
             ),
-            "[epyc6] Verified: passed (verify -> exit 0, 3 passed, commit ffffffffff, 1 uncommitted)",
+            "[epyc6] Completed: tests passed (3, 1 uncommitted)",
+        ),
+        (
+            end(
+                State.VERIFIED,
+                "42 passed, 3 commits, +120/-8, pushed",
+                verify_rc=0,
+                tests={"passed": 42, "failed": 0},
+                commits=3,
+                diffstat="+120/-8",
+                pushed=True,
+            ),
+            "[epyc6] Completed: tests passed (42, 3 commits, +120/-8, pushed)",
+        ),
+        (end(State.VERIFIED, "the check passed", verify_rc=0), "[epyc6] Completed: check passed"),
+        (
+            end(State.FAILED, "3 of 42 failed: test_a, test_b"),
+            "[epyc6] Failed: 3 of 42 failed: test_a, test_b",
         ),
         (end(State.FAILED, "no", "dx-fleet status"), "[epyc6] Failed: no"),  # the bead's end names it
         (

@@ -26,6 +26,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.domain.precedence import 
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.progress import ProgressEvent
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.settlement import End, end_of, settled
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.targets import may_be_any_vm, vm_of_work
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.work import closing_outcome
 from ansible_collections.dx.fleet.plugins.plugin_utils.text.redact import redact
 
 with suppress(ImportError):  # FleetAction.run says what is missing
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import Subject
 
 MODULE = "dx.fleet.beads_claim"
-EARLIER_STEPS = ("request", "plan", "claim", "sent", "followed")
+EARLIER_STEPS = ("request", "policies", "plan", "claim", "made", "sent", "followed", "verified")
 TRIES = 4  # one for each thing that can be in the way, and one more
 UNSEEN_S = 300.0  # age of a claim from which a dispatcher counts as gone that has no session to beat in yet
 
@@ -98,11 +99,12 @@ class ActionModule(BeadsAction):
 
     def _locate(self, args: dict[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:
         """The VM on which the bead is worked on; the run's own hosts where it names them, or none works."""
-        if args["bead"] is None or not may_be_any_vm(request):
+        anywhere = may_be_any_vm(request)
+        if args["bead"] is None or not (anywhere or args["retry"]):
             return {"changed": False, "skipped": True, "msg": "the run names where it works"}
         found = _told(self.on_tracker(MODULE, {**args, "state": "present"}))
         vm = vm_of_work(found, retry=args["retry"])
-        if vm is None or vm == self.vm:
+        if vm is None or vm == self.vm or not anywhere:
             return found
         if not self._is_known(vm):
             raise _unknown_vm(args["bead"], vm)
@@ -146,16 +148,24 @@ class ActionModule(BeadsAction):
         args: dict[str, Any],
         *,
         claim: Mapping[str, Any],
+        made: Mapping[str, Any],
         sent: Mapping[str, Any],
         followed: Mapping[str, Any],
+        verified: Mapping[str, Any],
         request: Mapping[str, Any],
+        policies: Mapping[str, Any],
         **_: Any,
     ) -> dict[str, Any]:
         """End the claim as the outcome asks for; nothing is written where it goes on."""
         if not returned(claim) or self._task.check_mode:
             return {"changed": False, "skipped": True, "msg": "there is no claim to end"}
-        bead, found = args["bead"], last_outcome(sent, followed)
-        end = end_of(found, sent=bool(returned(sent)), begun_now=claim["changed"] and not claim["continued"])
+        bead, found = args["bead"], last_outcome(made, sent, followed, verified)
+        end = end_of(
+            found,
+            sent=bool(returned(sent)),
+            begun_now=claim["changed"] and not claim["continued"],
+            close_on=closing_outcome(policies, request.get("repo") or claim.get("repo")),
+        )
         outcome = settled(found, bead, request, ended=end.state)
         result: dict[str, Any] = {"changed": False}
         ended, noted = end.state, None

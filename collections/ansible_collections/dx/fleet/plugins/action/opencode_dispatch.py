@@ -20,12 +20,14 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.domain.precedence import 
     of_request_for_dispatch,
     returned,
 )
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.work import Place, Work, work_of
 
 with suppress(ImportError):  # FleetAction.run says what is missing
     from ansible_collections.dx.fleet.plugins.plugin_utils.dispatch.place import place
     from ansible_collections.dx.fleet.plugins.plugin_utils.dispatch.preflight import Plan, look
     from ansible_collections.dx.fleet.plugins.plugin_utils.domain.next_action import join_later
     from ansible_collections.dx.fleet.plugins.plugin_utils.domain.request import Request
+    from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.client import OpenCode
     from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.reach import check_server, check_version
 
 
@@ -44,7 +46,12 @@ class ActionModule(FleetAction):
         args = dispatch_options(args, self.vm, looking=looking)
         if looking and args["bead"] is not None and not (returned(args["claim"]) or has_place(args)):
             return await self._look_at_server(args)
+        claim, worktree = returned(args["claim"]), returned(args["worktree"])
+        work = work_of(args["request"], args["policies"], claim)
+        if worktree:
+            args["permission"] = [*_only_in(worktree["path"]), *args["permission"]]
         request = Request.from_options({**args, "id": self._id(args)}, self.vm)
+        request = replace(request, isolated=work.isolated and not worktree)
         started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
         async with self.connect(args) as server:
             plan = await look(server, request, patience_s=args["preflight_timeout"])
@@ -57,6 +64,7 @@ class ActionModule(FleetAction):
                 changed = await place(server, request, plan, emit=self.emit)
                 outcome = _running(request, plan, sent=changed)
             evidence = replace(outcome.evidence, transport=server.way)
+            isolated = await _isolated(server, args, request, plan, work) if looking else {}
         follow = not looking and not args["no_wait"]
         outcome = outcome.with_(started_at=started_at, bead=args["bead"], evidence=evidence)
         if not follow and not looking:
@@ -71,6 +79,7 @@ class ActionModule(FleetAction):
             "replay": plan.replay,
             "follow": follow,
             "outcome": outcome.as_dict(),
+            **isolated,
         } | _warned(plan.warning)
 
     async def _look_at_server(self, args: dict[str, Any]) -> dict[str, Any]:
@@ -100,6 +109,27 @@ class ActionModule(FleetAction):
         subject = self.telling.about(request.dispatch, plan.session, **known)
         if not plan.replay:
             self.telling.dispatching(subject, request.task)
+
+
+async def _isolated(
+    server: OpenCode, args: Mapping[str, Any], request: Request, plan: Plan, work: Work
+) -> dict[str, Any]:
+    """Where the worktree will be, known before anything is made, so that the claim can name it."""
+    if not request.isolated or plan.replay:
+        return {}
+    home = (await server.paths()).home
+    branch = work.branch_for(request.dispatch)
+    place = Place.of(args["worktrees_root"], home, plan.directory, branch)
+    return {"directory": place.path, "clone": plan.directory, "home": home, "branch": branch}
+
+
+def _only_in(worktree: str) -> list[dict[str, str]]:
+    """Rules by which the agent works in its worktree and in no other folder; the user's own come after."""
+    rule = {"permission": "external_directory"}
+    return [
+        {**rule, "pattern": "*", "action": "deny"},
+        {**rule, "pattern": f"{worktree}/*", "action": "allow"},
+    ]
 
 
 def _check_new(args: Mapping[str, Any], request: Request, plan: Plan) -> None:

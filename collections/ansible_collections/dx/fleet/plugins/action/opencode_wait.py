@@ -22,7 +22,11 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.domain.precedence import 
 with suppress(ImportError):  # FleetAction.run says what is missing
     from ansible_collections.dx.fleet.plugins.plugin_utils.beads.heartbeat import beating
     from ansible_collections.dx.fleet.plugins.plugin_utils.domain.next_action import advise
-    from ansible_collections.dx.fleet.plugins.plugin_utils.domain.settlement import end_of
+    from ansible_collections.dx.fleet.plugins.plugin_utils.domain.settlement import end_of, is_over
+    from ansible_collections.dx.fleet.plugins.plugin_utils.domain.work import (
+        closing_outcome,
+        verify_command,
+    )
     from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.client import OpenCode
     from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.errors import OpenCodeError
     from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.stop import stopped_by
@@ -40,6 +44,8 @@ class ActionModule(FleetAction):
         return of_request_for_wait(request)
 
     async def act(self, args: dict[str, Any]) -> dict[str, Any]:
+        if args["sent"].get("follow") is False:
+            return {"changed": False, "skipped": True, "msg": "it is not to be followed now"}
         args = follow_options(args)
         wanted = _wanted(args, self.vm)
         if self._task.check_mode:
@@ -70,14 +76,15 @@ class ActionModule(FleetAction):
         outcomes = [
             _advised(
                 (await self._or_stopped(outcome, wanted)).with_(bead=bead),
-                args["request"],
+                args,
             )
             for url, members in found.items()
             for outcome, bead in zip(members, beads[url], strict=True)
         ]
         if self.telling is not None:
             for outcome in outcomes:
-                self.telling.ended(outcome)
+                if not _is_checked_next(outcome, args):
+                    self.telling.ended(outcome)
         bad = [outcome for outcome in outcomes if not outcome.state.good]
         result = self.failed(bad[0]) if bad else {"msg": outcomes[0].message_to_human}
         if args["sessions"]:
@@ -104,10 +111,21 @@ class ActionModule(FleetAction):
         return outcome.with_(state=State.ABORTED, reason_code="stopped", message_to_human=mark.words())
 
 
-def _advised(outcome: Outcome, asked: Mapping[str, Any]) -> Outcome:
+def _advised(outcome: Outcome, args: Mapping[str, Any]) -> Outcome:
     """The outcome with the command to run next, the same that the end of its bead will call for."""
-    ended = end_of(outcome.as_dict(), sent=True, begun_now=True).state if outcome.bead is not None else None
-    return advise(outcome, asked, ended=ended)
+    ended = None
+    if outcome.bead is not None:
+        close_on = closing_outcome(args["policies"], outcome.repo)
+        ended = end_of(outcome.as_dict(), sent=True, begun_now=True, close_on=close_on).state
+    return advise(outcome, args["request"], ended=ended)
+
+
+def _is_checked_next(outcome: Outcome, args: Mapping[str, Any]) -> bool:
+    """Whether a check of ours comes after this task in the flow, so that this is not the end yet."""
+    in_flow = bool(args["request"]) and bool(args["sent"])
+    if not in_flow or not is_over(outcome.as_dict(), args["sent"]):
+        return False
+    return verify_command(args["request"], args["policies"], outcome.repo) is not None
 
 
 def _target(wanted: Mapping[str, Any]) -> Target:

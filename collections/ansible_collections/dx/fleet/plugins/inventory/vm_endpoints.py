@@ -58,7 +58,6 @@ plugin: dx.fleet.vm_endpoints
 import hashlib
 import json
 import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +68,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import Flee
 try:
     from ansible_collections.dx.fleet.plugins.plugin_utils.config.endpoints import endpoints_of, load_fleet
     from ansible_collections.dx.fleet.plugins.plugin_utils.config.folders import runtime_folder
-    from ansible_collections.dx.fleet.plugins.plugin_utils.domain.fleet import GROUPS, VM, Fleet, RepoPolicy
+    from ansible_collections.dx.fleet.plugins.plugin_utils.domain.fleet import GROUPS, VM, Fleet
 
     MISSING_LIBRARY: ImportError | None = None
 except ImportError as error:
@@ -111,7 +110,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]
             self.inventory.set_variable("remote", name, value)
         # Not through the inventory, which would make its text templates: a command may hold {{ }}.
         if fleet.repos:
-            self.inventory.groups["all"].set_variable("dx_repos", _repos(fleet))
+            self.inventory.groups["all"].set_variable("dx_repos", fleet.policies())
         for vm in fleet.vms:
             self._add_host(fleet, vm)
 
@@ -165,15 +164,6 @@ def _ssh_variables() -> dict[str, Any]:
         # By the PATH of the VM. To look for the best one would cost a session of its own in each run.
         "ansible_python_interpreter": "python3",
     }
-
-
-def _repos(fleet: Fleet) -> dict[str, dict[str, Any]]:
-    return {name: _repo(policy) for name, policy in fleet.repos.items()}
-
-
-def _repo(policy: RepoPolicy) -> dict[str, Any]:
-    values = asdict(policy)
-    return {"verify_timeout": values.pop("verify_timeout_s"), **values}
 
 
 def _variables(vm: VM, *, is_local: bool) -> dict[str, Any]:

@@ -20,6 +20,9 @@ description:
   - C(bead) - The bead to work on. C(retry) - Work once more on a blocked one. C(force) - Although it is
     not ready. C(takeover) - Although another orchestrator is at work. C(orchestrator) - Who dispatches. C(branch) -
     The git branch of the work.
+  - C(worktree) - V(always) works in a worktree also without a bead or a branch, V(never) in none. C(verify) - The
+    command that decides whether the work is good, instead of the repo's; C(no_verify) - None. C(expect_changes) - Work
+    without a change is no work. C(push) - Push the branch once it is verified.
   - C(agent), C(model), C(title), C(permission) - As of M(dx.fleet.opencode_dispatch).
   - C(dx_timeout), or C(timeout); C(stall_timeout), C(max_cost), C(max_steps), C(server_grace) - As of
     M(dx.fleet.opencode_wait). C(preflight_timeout) - As of M(dx.fleet.opencode_dispatch).
@@ -52,7 +55,10 @@ from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.extra_vars import check_whole
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import FleetError
-from ansible_collections.dx.fleet.plugins.plugin_utils.domain.precedence import REQUEST_NAMES
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.precedence import (
+    REQUEST_NAMES,
+    with_branch_found,
+)
 
 # Ansible warns of a variable that is called timeout. The others are names that a person may use for more.
 _OTHER_NAMES = {
@@ -77,4 +83,7 @@ class LookupModule(LookupBase):  # type: ignore[misc]
             value = self._templar.template(given)
             if value is not None:
                 request[name] = value
-        return [request]
+        hosts = known.get("hostvars") or {}
+        found = (hosts.raw_get(host).get("dx_found") for host in hosts)
+        located = next((each for each in found if each), {})
+        return [dict(with_branch_found(request, located))]

@@ -35,11 +35,14 @@ def earlier(*steps: str) -> Spec:
     return {step: {"type": "dict", "default": {}} for step in steps}
 
 
+WORK: Spec = {"policies": {"type": "dict", "default": {}}, "worktrees_root": {"type": "str"}}
+
 DISPATCH: Spec = {
     **CONNECTION,
     **PATIENCE,
     **REQUEST,
-    **earlier("plan", "claim"),
+    **WORK,
+    **earlier("plan", "claim", "worktree"),
     "task": {"type": "str"},
     "id": {"type": "str"},
     "target": {"type": "str"},
@@ -72,6 +75,7 @@ DISPATCH: Spec = {
 WAIT: Spec = {
     **CONNECTION,
     **REQUEST,
+    "policies": {"type": "dict", "default": {}},
     **earlier("sent"),
     "session": {"type": "str"},
     "message": {"type": "str"},
@@ -100,6 +104,22 @@ WAIT: Spec = {
     "server_grace": {"type": "float", "default": 20.0},
 }
 
+WORKTREE_STEP: Spec = {
+    **CONNECTION,
+    **REQUEST,
+    **WORK,
+    **earlier("plan", "claim", "worktree", "sent", "followed"),
+    "state": {"type": "str", "choices": ["present", "released"], "default": "present"},
+    "repos": {"type": "dict", "default": {}},
+    "repos_root": {"type": "str"},
+}
+
+VERIFY_STEP: Spec = {
+    **REQUEST,
+    "policies": {"type": "dict", "default": {}},
+    **earlier("claim", "worktree", "sent", "followed"),
+}
+
 BEADS: Spec = {
     "beads_dir": {"type": "path"},
     "beads_executable": {"type": "str", "default": "bd"},
@@ -109,7 +129,8 @@ BEADS: Spec = {
 CLAIM: Spec = {
     **BEADS,
     **REQUEST,
-    **earlier("plan", "claim", "sent", "followed"),
+    "policies": {"type": "dict", "default": {}},
+    **earlier("plan", "claim", "made", "sent", "followed", "verified"),
     "bead": {"type": "str", "required": True},
     "state": {
         "type": "str",

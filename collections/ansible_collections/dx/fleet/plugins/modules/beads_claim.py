@@ -41,13 +41,25 @@ options:
         goes before it.
     type: dict
     default: {}
+  policies:
+    description:
+      - How the work in each repo is isolated, verified, pushed and ended, by the repo's name.
+      - Default is the host variable C(dx_repos), which the inventory plugin
+        P(dx.fleet.vm_endpoints#inventory) sets from C(repos) of the endpoints file.
+    type: dict
+    default: {}
   plan:
     description:
-      - With O(state=claimed), what M(dx.fleet.opencode_dispatch) returned in check mode, whole. It gives O(worktree).
+      - With O(state=claimed), what M(dx.fleet.opencode_dispatch) returned in check mode, whole. It gives O(worktree) and
+        O(branch).
     type: dict
     default: {}
   claim:
     description: What this module returned for O(state=claimed), whole. It gives O(dispatch). Needed with O(state=settled).
+    type: dict
+    default: {}
+  made:
+    description: With O(state=settled), what M(dx.fleet.dispatch_worktree) returned, whole.
     type: dict
     default: {}
   sent:
@@ -56,6 +68,10 @@ options:
     default: {}
   followed:
     description: With O(state=settled), what M(dx.fleet.opencode_wait) returned, whole.
+    type: dict
+    default: {}
+  verified:
+    description: With O(state=settled), what M(dx.fleet.dispatch_verify) returned, whole.
     type: dict
     default: {}
   bead:
@@ -68,7 +84,7 @@ options:
       - V(released) makes it open and nobody's again.
       - V(blocked) ends the claim with a O(reason) that needs a person.
       - V(closed) closes the bead with a O(reason).
-      - V(settled) does whichever of the three the outcome of O(sent) and O(followed) asks for, or nothing, where the
+      - V(settled) does whichever of the three the outcome of the last of O(made), O(sent), O(followed) and O(verified) asks for, or nothing, where the
         session works or waits for a person, nobody can tell, or there is no O(claim).
       - V(present) only reads it.
       - V(located) reads it and says RV(elsewhere) it is worked on, unless the run names its VM.

@@ -47,6 +47,24 @@ options:
         before O(plan) and the task's own; its text is the task where O(task) is left out.
     type: dict
     default: {}
+  worktree:
+    description:
+      - What M(dx.fleet.dispatch_worktree) returned, whole. The session works there, before every other directory, and
+        may touch no other folder unless O(permission) says so.
+    type: dict
+    default: {}
+  policies:
+    description:
+      - How the work in each repo is isolated, verified, pushed and ended, by the repo's name.
+      - Default is the host variable C(dx_repos), which the inventory plugin
+        P(dx.fleet.vm_endpoints#inventory) sets from C(repos) of the endpoints file.
+    type: dict
+    default: {}
+  worktrees_root:
+    description:
+      - The folder on the VM that holds worktrees. By default, it is in the data folder of the server's user.
+      - Default is the host variable C(dx_worktrees_root).
+    type: str
   task:
     description:
       - What the agent shall do, in words. At most 256 KiB.
@@ -219,6 +237,21 @@ directory:
   returned: success
   type: str
   sample: /home/feng/affordabot
+clone:
+  description: In check mode, the directory of the repo, where the session will work in a worktree of it.
+  returned: where there will be a worktree
+  type: str
+  sample: /home/feng/affordabot
+home:
+  description: The home of the user that the server runs as.
+  returned: where there will be a worktree
+  type: str
+  sample: /home/feng
+branch:
+  description: The branch of the worktree.
+  returned: where there will be a worktree
+  type: str
+  sample: dx/bd-a1b2
 version:
   description: Version of OpenCode that the server runs.
   returned: success

@@ -39,6 +39,13 @@ options:
         goes before it.
     type: dict
     default: {}
+  policies:
+    description:
+      - How the work in each repo is isolated, verified, pushed and ended, by the repo's name.
+      - Default is the host variable C(dx_repos), which the inventory plugin
+        P(dx.fleet.vm_endpoints#inventory) sets from C(repos) of the endpoints file.
+    type: dict
+    default: {}
   sent:
     description:
       - What M(dx.fleet.opencode_dispatch) returned, whole. It gives O(session), O(message), O(id), O(directory), O(repo)
@@ -318,6 +325,42 @@ outcome:
         cost:
           description: Cost of the turn in US dollars.
           type: float
+        branch:
+          description: The branch of the worktree.
+          type: str
+        commits:
+          description: How many commits the work has.
+          type: int
+        pushed:
+          description: Whether the remote has them.
+          type: bool
+        verify_duration_s:
+          description: How long the check ran, in seconds.
+          type: float
+        verify_output:
+          description: The file on the VM that has what the check printed.
+          type: str
+        verify_tail:
+          description: The end of what it printed.
+          type: str
+        tests_source:
+          description: Where the counts of the tests come from.
+          type: str
+        failed_tests:
+          description: The tests that failed.
+          type: list
+          elements: str
+        tests_changed:
+          description: Files of tests that the work changed.
+          type: list
+          elements: str
+        check_files_changed:
+          description: Files of the check itself that the work changed.
+          type: list
+          elements: str
+        processes_left:
+          description: How many processes the check had left running.
+          type: int
         head_before:
           description: Commit before the task.
           type: str

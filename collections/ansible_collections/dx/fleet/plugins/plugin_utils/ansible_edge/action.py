@@ -55,6 +55,8 @@ _HOST_VARIABLES = {
     "beads_dir": "dx_beads_dir",
     "beads_executable": "dx_beads_executable",
     "single_orchestrator": "dx_single_orchestrator",
+    "policies": "dx_repos",
+    "worktrees_root": "dx_worktrees_root",
 }
 
 display = Display()

@@ -22,6 +22,7 @@ from ..domain.clock import SYSTEM_CLOCK
 from ..domain.errors import TrackerError
 from ..domain.outcome import State
 from .action import FleetAction
+from .module_words import last_words
 from .own_session import apart
 
 with suppress(ImportError):  # FleetAction.run says what is missing
@@ -46,7 +47,7 @@ class ModuleFailure(TrackerError):
         advice = details.get("next_action")
         message = str(details.get("message") or details.get("msg") or "the tracker host failed")
         if "reason_code" not in details:  # it is not the module that speaks
-            message += _last_words(details)
+            message += last_words(details)
         super().__init__(
             message,
             reason_code=code,
@@ -54,15 +55,6 @@ class ModuleFailure(TrackerError):
             state=_STATES.get(str(details.get("state")), State.FAILED),
         )
         self.details = details
-
-
-def _last_words(details: Mapping[str, Any]) -> str:
-    """What Python or the shell of the host said: an exception's last line, else the first."""
-    said = f"{details.get('module_stderr') or ''}\n{details.get('module_stdout') or ''}"
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    if not lines:
-        return ""
-    return f": {lines[-1 if 'Traceback' in said else 0][:300]}"
 
 
 class BeadsAction(FleetAction):

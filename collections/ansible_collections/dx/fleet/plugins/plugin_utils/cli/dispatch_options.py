@@ -76,7 +76,19 @@ class DispatchOptions(Options):
         help="work once more on a bead that was blocked by a dispatch, in its place and on its branch; a text"
         " after it is a new instruction for the agent, which learns how the try before ended",
     )
-    branch: str | None = option("--branch", metavar="NAME", help="git branch of the work, for the bead")
+    branch: str | None = option(
+        "--branch",
+        metavar="NAME",
+        help="work on this git branch, in its own worktree (default: dx/BEAD)",
+    )
+    verify: str | None = option(
+        "--verify",
+        metavar="CMD",
+        help="decide by this shell command whether the work is good (default: verify of the repo)",
+    )
+    no_verify: bool = flag("--no-verify", help="verify nothing: the agent's word has to do")
+    expect_changes: bool = flag("--expect-changes", help="work that changes nothing is no work")
+    push: bool = flag("--push", help="push the branch once it is verified, never by force")
     force: bool = flag(
         "--force", help="work on the bead although it is blocked, deferred, an epic, or waits for another"
     )
@@ -138,6 +150,18 @@ class DispatchOptions(Options):
                 reason_code="session_and_all",
                 next_action="name the VM of the session",
             )
+        if self.verify is not None and (self.no_verify or not self.verify.strip()):
+            raise UsageError(
+                "--verify needs a command, and does not go with --no-verify",
+                reason_code="usage",
+                next_action="leave one of them out",
+            )
+        if self.all and self.branch is not None:
+            raise UsageError(
+                "a branch is worked on by one VM, so --branch can't go with --all",
+                reason_code="branch_and_all",
+                next_action="leave --branch out: each VM then has a branch of its own with --expect-changes",
+            )
         if self.words and not is_text(self.words[-1]):  # more is known of a task than of other words
             check_task(self.words[-1])
 
@@ -148,9 +172,9 @@ class DispatchOptions(Options):
             )
         bead = self.any_bead
         if bead is None:
-            if self.takeover or self.force or self.branch is not None:
+            if self.takeover or self.force:
                 raise UsageError(
-                    "--takeover, --force and --branch belong to a bead",
+                    "--takeover and --force belong to a bead",
                     reason_code="usage",
                     next_action="add --bead BEAD",
                 )

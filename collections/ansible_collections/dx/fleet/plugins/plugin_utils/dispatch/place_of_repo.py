@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..domain.errors import PreflightError
 from ..domain.outcome import State
-from ..domain.request import Request
+from ..domain.request import Request, Resolution
 from ..opencode.client import OpenCode
 
-__all__ = ["directories_of"]
+__all__ = ["clone_of", "directories_of", "directory_of"]
 
 
 async def directories_of(server: OpenCode, request: Request) -> list[str]:
@@ -36,6 +37,43 @@ async def directories_of(server: OpenCode, request: Request) -> list[str]:
             state=State.REFUSED,
         )
     return found if len(found) == 1 else await _without_links(server, found)
+
+
+async def directory_of(server: OpenCode, request: Request) -> str:
+    """The only directory that a request may mean, confirmed by the server.
+
+    Raises:
+        PreflightError: ``repo_not_found`` or ``repo_ambiguous``.
+        OpenCodeError: The server can't be asked.
+    """
+    found = await directories_of(server, request)
+    if len(found) > 1:
+        raise PreflightError(
+            f"{request.vm} has several places called {request.repo!r}: {', '.join(found)}",
+            reason_code="repo_ambiguous",
+            next_action=f"give its directory instead, such as {found[0]}, or name it under repos of"
+            f" {request.vm} in vm-endpoints.json",
+            state=State.REFUSED,
+        )
+    return found[0]
+
+
+async def clone_of(server: OpenCode, options: Mapping[str, Any], vm: str) -> str:
+    """The directory of a repo on a VM; its options are ``repo``, ``repos`` and ``repos_root``.
+
+    Raises:
+        PreflightError: ``repo_missing``, ``repo_not_found`` or ``repo_ambiguous``.
+        OpenCodeError: The server can't be asked.
+    """
+    if options["repo"] is None:
+        raise PreflightError(
+            "the claim names no repo, so there is nothing to make a worktree of",
+            reason_code="repo_missing",
+            next_action="name the repo: dx-dispatch VM REPO --retry BEAD",
+            state=State.REFUSED,
+        )
+    resolution = Resolution(repos=options["repos"], repos_root=options["repos_root"])
+    return await directory_of(server, Request("", "", vm, repo=options["repo"], resolution=resolution))
 
 
 async def _candidates(server: OpenCode, request: Request) -> list[str]:

@@ -16,7 +16,7 @@ from ..opencode.client import OpenCode
 from ..opencode.errors import ConfigInvalid, NotFound, OpenCodeError, Rejected, ServerFault
 from ..opencode.models import Message, Session
 from ..opencode.reach import PATIENCE_S, check_server, check_version, unusable
-from .place_of_repo import directories_of
+from .place_of_repo import directories_of, directory_of
 
 __all__ = ["Plan", "look"]
 
@@ -98,7 +98,8 @@ async def _check_same_request(server: OpenCode, request: Request, session: Sessi
         differs.append("agent")
     if request.model is not None and sent.info.asked_model() != request.model:
         differs.append("model")
-    if (request.repo or request.directory) and not await _works_where_asked(server, request, session):
+    asked = (request.repo or request.directory) and not request.isolated
+    if asked and not await _works_where_asked(server, request, session):
         differs.append(f"directory ({session.directory})")
     if differs:
         what = " and ".join(differs)
@@ -118,16 +119,7 @@ async def _directory(server: OpenCode, request: Request, resumed: Session | None
     """
     if resumed is not None:
         return await _directory_of(server, request, resumed)
-    found = await directories_of(server, request)
-    if len(found) > 1:
-        raise PreflightError(
-            f"{request.vm} has several places called {request.repo!r}: {', '.join(found)}",
-            reason_code="repo_ambiguous",
-            next_action=f"give its directory instead, such as {found[0]}, or name it under repos of"
-            f" {request.vm} in vm-endpoints.json",
-            state=State.REFUSED,
-        )
-    return found[0]
+    return await directory_of(server, request)
 
 
 async def _directory_of(server: OpenCode, request: Request, session: Session) -> str:

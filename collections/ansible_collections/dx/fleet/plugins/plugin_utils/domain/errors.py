@@ -8,6 +8,7 @@
     │   └── ConfigError       the endpoints file or an option is wrong
     ├── PreflightError        a look at the VM says no; nothing was sent
     ├── TrackerError          a bead can't be claimed, or its claim not ended, or the tracker can't be asked
+    ├── WorkError             no worktree can be made for the work; nothing was sent
     ├── DispatchError         a session or a prompt could not be placed, or we can't tell
     ├── WaitError             following a session failed
     └── AuditError            a fact could not be kept for Slack; the dispatch goes on
@@ -31,6 +32,7 @@ __all__ = [
     "TrackerError",
     "UsageError",
     "WaitError",
+    "WorkError",
 ]
 
 
@@ -88,6 +90,12 @@ class PreflightError(FleetError):
 
 class TrackerError(FleetError):
     """A bead can't be claimed, or its claim not ended, or the tracker can't be asked."""
+
+    default_state = State.REFUSED
+
+
+class WorkError(FleetError):
+    """No worktree can be made for the work, or let go of. Nothing was sent."""
 
     default_state = State.REFUSED
 

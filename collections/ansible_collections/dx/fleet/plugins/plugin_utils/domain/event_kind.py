@@ -38,6 +38,7 @@ class EventKind(StrEnum):
     TOOL_FAILED = "tool_failed"  # tool, title, error
     RETRYING = "retrying"  # attempt, why, next_try: milliseconds since the epoch
     CONNECTION_LOST = "connection_lost"  # reason_code
+    VERIFYING = "verifying"  # command
     ABORTING = "aborting"  # why, by: who asked for it
     STOPPED = "stopped"
 

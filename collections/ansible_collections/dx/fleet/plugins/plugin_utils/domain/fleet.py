@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 from .errors import UsageError
 
@@ -71,6 +71,11 @@ class RepoPolicy:
     close_on: Literal["verified", "completed"] = "verified"
     counts: Literal["required", "none"] = "required"
 
+    def as_dict(self) -> dict[str, Any]:
+        """As the host variable ``dx_repos`` has it, by the names of the endpoints file."""
+        values = asdict(self)
+        return {"verify_timeout": values.pop("verify_timeout_s"), **values}
+
 
 @dataclass(frozen=True)
 class Fleet:
@@ -93,6 +98,10 @@ class Fleet:
     def names(self) -> tuple[str, ...]:
         """The VMs' names in the order of the file."""
         return tuple(vm.name for vm in self.vms)
+
+    def policies(self) -> dict[str, dict[str, Any]]:
+        """The policy of each repo, as the host variable ``dx_repos`` has it."""
+        return {name: policy.as_dict() for name, policy in self.repos.items()}
 
     def find(self, name: str) -> VM:
         """The VM that answers to a name or alias; a VM's own name wins over another's alias.

@@ -15,6 +15,7 @@ from typing import Any
 from ..text.shell import command_line
 from . import identity
 from .outcome import Outcome, State
+from .precedence import is_on
 from .request import Request
 
 __all__ = [
@@ -37,6 +38,8 @@ _FOLLOWING = {
     "stall_timeout": "--stall-timeout",
     "max_cost": "--max-cost",
     "max_steps": "--max-steps",
+    "branch": "--branch",
+    "verify": "--verify",
     "inventory": "--inventory",
 }
 _SENDING = {
@@ -45,7 +48,7 @@ _SENDING = {
     "title": "--title",
     "preflight_timeout": "--preflight-timeout",
 }
-_OF_A_BEAD = {"branch": "--branch"}
+_SWITCHES = {"no_verify": "--no-verify", "expect_changes": "--expect-changes", "push": "--push"}
 
 
 def advise(outcome: Outcome, asked: Asked, *, ended: str | None = None) -> Outcome:
@@ -56,7 +59,7 @@ def advise(outcome: Outcome, asked: Asked, *, ended: str | None = None) -> Outco
         asked: What the run was asked for.
         ended: What becomes of the claim of its bead: ``closed``, ``blocked``, ``released`` or ``held``.
     """
-    if outcome.state.good:
+    if outcome.state.good and ended != "blocked":
         return outcome
     return outcome.with_(next_action=_next(outcome, asked, ended))
 
@@ -109,8 +112,8 @@ def bead_command(asked: Asked, bead: str, vm: str | None = None, *, retry: bool 
         retry: Whether it is blocked.
     """
     words = ["dx-dispatch", "--retry" if retry else "--bead", bead]
-    words += _options(asked, _FOLLOWING | _SENDING | _OF_A_BEAD)
-    words += [f"--{name}" for name in ("force", "takeover") if _is_on(asked.get(name))]
+    words += _options(asked, _FOLLOWING | _SENDING)
+    words += [f"--{name}" for name in ("force", "takeover") if is_on(asked.get(name))]
     if asked.get("task") is None or vm is None or not (_where(asked) or asked.get("session")):
         return command_line(words)
     return _with_task([*words, *_session(asked)], asked, vm)
@@ -132,6 +135,8 @@ def dispatch_command(request: Request) -> str:
 def _next(outcome: Outcome, asked: Asked, ended: str | None) -> str | None:
     if outcome.state is State.NEEDS_INPUT and (given := outcome.next_action or _answer(outcome)):
         return given
+    if outcome.bead is not None and ended == "blocked" and outcome.state is State.COMPLETED:
+        return command_line(["bd", "close", outcome.bead])  # nothing of ours can check it; a person did
     if outcome.bead is not None and ended in ("blocked", "held"):
         return bead_command(asked, outcome.bead, outcome.vm, retry=ended == "blocked")
     if outcome.next_action is not None or outcome.vm is None or outcome.session is None:
@@ -170,14 +175,19 @@ def _where(asked: Asked) -> str | None:
 
 
 def _options(asked: Asked, names: Mapping[str, str], *, new: bool = True) -> list[str]:
-    """The options as they are typed; ``new``: of a new session, which alone can have a title."""
+    """The options as they are typed; ``new``: of a new session, which alone has a title and a worktree."""
     words = []
     for name, option in names.items():
         value = asked.get(name)
-        if value is not None and (new or name != "title"):
+        if value is not None and (new or name not in ("title", "branch")):
             words += [option, f"{value:.15g}" if isinstance(value, float) else str(value)]
+    words += [
+        switch
+        for name, switch in _SWITCHES.items()
+        if is_on(asked.get(name)) and (new or name == "no_verify")
+    ]
     if asked.get("slack") is not None:
-        words.append("--slack" if _is_on(asked["slack"]) else "--no-slack")
+        words.append("--slack" if is_on(asked["slack"]) else "--no-slack")
     return words
 
 
@@ -186,7 +196,3 @@ def _with_task(words: list[str], asked: Asked, vm: str | None) -> str:
     shown = None if task is None else task if len(task) <= LONG else "-"
     positional = [word for word in (vm, _where(asked), shown) if word]
     return command_line([*words, "--", *positional]) + (" <TASK_FILE" if shown == "-" else "")
-
-
-def _is_on(value: object) -> bool:
-    return str(value).lower() in ("true", "yes", "1", "on")

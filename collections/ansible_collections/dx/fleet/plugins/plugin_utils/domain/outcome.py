@@ -147,6 +147,12 @@ class Evidence:
     ``transport`` is the way to the server, ``http`` or ``ssh``; ``cost`` is in US dollars; ``tokens`` are
     counts by kind; ``request`` is the pending permission or question; ``tools`` are in the order in which
     they were called (the last 100 of ``tool_count``).
+
+    What our own check saw: ``commits`` is their number since ``head_before``, ``diffstat`` is what they
+    changed (``+120/-8``), ``dirty_files`` are those with changes in no commit; ``tests`` are counts by kind,
+    from ``tests_source``; ``tests_changed`` and ``check_files_changed`` are files that the work changed;
+    ``processes_left`` is how many processes the check had left running, ``verify_output`` the file on the VM
+    that has what it printed, and ``verify_tail`` its end.
     """
 
     session: str | None = None
@@ -163,16 +169,30 @@ class Evidence:
     request: Mapping[str, Any] | None = None
     tokens: Mapping[str, int] | None = None
     cost: float | None = None
+    branch: str | None = None
     head_before: str | None = None
     head_after: str | None = None
+    commits: int | None = None
+    pushed: bool | None = None
     dirty_files: tuple[str, ...] | None = None
     diffstat: str | None = None
     verify_rc: int | None = None
+    verify_duration_s: float | None = None
+    verify_output: str | None = None
+    verify_tail: str | None = None
     tests: Mapping[str, int] | None = None
+    tests_source: str | None = None
+    failed_tests: tuple[str, ...] | None = None
+    tests_changed: tuple[str, ...] | None = None
+    check_files_changed: tuple[str, ...] | None = None
+    processes_left: int | None = None
     duration_s: float | None = None
     started_at: str | None = None
     ended_at: str | None = None
     noticed_at: str | None = None
+
+
+_LISTS = ("tools", "dirty_files", "failed_tests", "tests_changed", "check_files_changed")
 
 
 @dataclass(frozen=True)
@@ -207,6 +227,9 @@ class Outcome:
         evidence = dict(data["evidence"])
         if evidence.get("tools") is not None:
             evidence["tools"] = tuple(ToolRun(**tool) for tool in evidence["tools"])
+        for key in _LISTS[1:]:
+            if evidence.get(key) is not None:
+                evidence[key] = tuple(evidence[key])
         return cls(**{**data, "state": State(data["state"]), "evidence": Evidence(**evidence)})
 
     def as_dict(self) -> dict[str, Any]:
@@ -214,7 +237,7 @@ class Outcome:
         data = asdict(self)
         data["state"] = self.state.value
         evidence = data["evidence"]
-        for key in ("tools", "dirty_files"):
+        for key in _LISTS:
             if evidence[key] is not None:
                 evidence[key] = list(evidence[key])
         return data

@@ -5,8 +5,8 @@
 run was asked for.
 
 ``request`` is what the run was asked for, as the lookup ``dx.fleet.request`` returns it. ``plan``, ``claim``,
-``sent`` and ``followed`` are what the steps of the flow returned, whole. A step that failed or was skipped
-hands nothing on but its outcome.
+``worktree``, ``sent`` and ``followed`` are what the steps of the flow returned, whole. A step that failed or
+was skipped hands nothing on but its outcome.
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ __all__ = [
     "dispatch_options",
     "follow_options",
     "has_place",
+    "is_given",
+    "is_on",
     "last_outcome",
     "may_be_any_vm",
     "of_request_for_claim",
     "of_request_for_dispatch",
     "of_request_for_wait",
     "returned",
+    "with_branch_found",
 ]
 
 Options = Mapping[str, Any]
@@ -50,17 +53,18 @@ _FOR_DISPATCH = (
 _FOR_WAIT = ("timeout", "stall_timeout", "max_cost", "max_steps", "server_grace")
 _FOR_CLAIM = ("bead", "orchestrator", "session", "repo", "branch", "retry", "force", "takeover")
 
+_FOR_WORK = ("branch", "worktree", "verify", "no_verify", "expect_changes", "push")
 _FOR_NEXT_ACTION = ("slack", "inventory")
 
 REQUEST_NAMES = tuple(
-    dict.fromkeys(("id", "any_vm", *_FOR_NEXT_ACTION, *_FOR_DISPATCH, *_FOR_WAIT, *_FOR_CLAIM))
+    dict.fromkeys(("id", "any_vm", *_FOR_NEXT_ACTION, *_FOR_DISPATCH, *_FOR_WAIT, *_FOR_CLAIM, *_FOR_WORK))
 )
 """What a run can be asked for."""
 
 
 def may_be_any_vm(request: Mapping[str, Any]) -> bool:
     """Whether the run names no VM, so that the VM of its bead, or of its id, will do."""
-    return "target" not in request or str(request.get("any_vm")).lower() in ("true", "yes", "1", "on")
+    return "target" not in request or is_on(request.get("any_vm"))
 
 
 def of_request_for_dispatch(request: Options) -> dict[str, Any]:
@@ -85,14 +89,14 @@ def of_request_for_claim(request: Options) -> dict[str, Any]:
 
 
 def dispatch_options(given: Options, vm: str, *, looking: bool) -> dict[str, Any]:
-    """The options of ``opencode_dispatch`` after the steps before it: the claim, then the plan, then its own.
+    """The options of ``opencode_dispatch`` after worktree, claim and plan, in this order, then its own.
 
     Args:
         given: All its options.
         vm: The VM's own name.
         looking: Whether nothing will be sent, so that the text of an unclaimed bead need not be known.
     """
-    claim, plan = returned(given["claim"]), returned(given["plan"])
+    claim, plan, worktree = (returned(given.get(step)) for step in ("claim", "plan", "worktree"))
     unclaimed = f"Work on {given['bead']}" if looking and given["bead"] is not None else None
     return {
         **given,
@@ -100,7 +104,13 @@ def dispatch_options(given: Options, vm: str, *, looking: bool) -> dict[str, Any
         "task": _with_history(_first(given["task"], claim.get("task"), unclaimed), claim.get("history")),
         # The session that the claim names, also where another than the one who chose it goes on.
         "session": claim.get("resumes") if claim else given["session"],
-        "directory": _first(claim.get("worktree"), plan.get("directory"), given["directory"]),
+        "directory": _first(
+            worktree.get("path"),
+            plan.get("clone") if looking else None,  # no worktree was made
+            claim.get("worktree"),
+            plan.get("directory"),
+            given["directory"],
+        ),
         "join": given["join"] or bool(claim.get("continued")),
     }
 
@@ -112,6 +122,7 @@ def claim_options(given: Options) -> dict[str, Any]:
         **given,
         "dispatch": _first(claim.get("dispatch"), given["dispatch"]),
         "worktree": _first(given["worktree"], plan.get("directory")),
+        "branch": _first(plan.get("branch"), given["branch"]),
     }
 
 
@@ -122,6 +133,29 @@ def follow_options(given: Options) -> dict[str, Any]:
     found = {name: sent.get(name) for name in ("session", "message", "id", "directory")}
     found |= {name: outcome.get(name) for name in ("repo", "bead")}
     return {**given, **{name: _first(given[name], value) for name, value in found.items()}}
+
+
+def with_branch_found(request: Options, found: Options) -> Options:
+    """What the run was asked for; a blocked bead is tried again on the branch of the try before.
+
+    Args:
+        request: What it was asked for.
+        found: The bead, as the step that looks for its VM returned it.
+    """
+    branch = returned(found).get("branch")
+    if not is_on(request.get("retry")) or "branch" in request or branch is None:
+        return request
+    return {**request, "branch": branch}
+
+
+def is_on(value: object) -> bool:
+    """Whether a switch is on, which a playbook may have as text."""
+    return str(value).lower() in ("true", "yes", "1", "on")
+
+
+def is_given(value: object) -> bool:
+    """Whether an option asks for anything: a text that is not empty, or a switch that is on."""
+    return value is not None and str(value).lower() not in ("", "false", "no", "0", "off")
 
 
 def has_place(options: Options) -> bool:

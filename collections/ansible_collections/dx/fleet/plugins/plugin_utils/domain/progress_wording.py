@@ -86,6 +86,10 @@ def _connection_lost(fields: _Fields) -> str:
     return f"Lost the server ({_short(fields, 'reason_code')}); trying again"
 
 
+def _verifying(fields: _Fields) -> str:
+    return f"Verifying: {_short(fields, 'command', TITLE_WIDTH)}"
+
+
 def _aborting(fields: _Fields) -> str:
     return f"Stopping: {_short(fields, 'why', WIDTH)}"
 
@@ -109,6 +113,7 @@ _WORDS: Mapping[EventKind, Callable[[_Fields], str]] = {
     EventKind.TOOL_FAILED: _tool_failed,
     EventKind.RETRYING: _retrying,
     EventKind.CONNECTION_LOST: _connection_lost,
+    EventKind.VERIFYING: _verifying,
     EventKind.ABORTING: _aborting,
     EventKind.STOPPED: _stopped,
     EventKind.STEP: _step,

@@ -32,7 +32,8 @@ class Request:
     ``model`` is ``provider/model``; ``permission`` are OpenCode's rules (``permission``, ``pattern``,
     ``action``), the last match wins; a VM that is not ``enabled`` takes nothing new; ``max_concurrent`` is
     the VM's capacity in busy sessions. ``join``: what was sent under its id is followed, whatever it
-    was. ``asked`` is what the whole run was asked for, for the command that asks for it again.
+    was. An ``isolated`` one works in a worktree that is yet to be made. ``asked`` is what the whole run was
+    asked for, for the command that asks for it again.
     """
 
     dispatch: str
@@ -49,6 +50,7 @@ class Request:
     enabled: bool = True
     max_concurrent: int | None = None
     join: bool = False
+    isolated: bool = False
     resolution: Resolution = field(default_factory=Resolution)
     asked: Mapping[str, Any] = field(default_factory=dict)
 

@@ -12,10 +12,11 @@ from typing import Any
 from .errors import FleetError
 from .next_action import advise, bead_command, show_bead_command
 from .outcome import Outcome, State
+from .precedence import returned
 
-__all__ = ["End", "end_of", "settled"]
+__all__ = ["End", "end_of", "is_over", "settled"]
 
-_CLOSED = ("verified", "completed")
+_FINISHED = ("verified", "completed")
 _BLOCKED = ("failed", "lost", "aborted", "stalled", "timed_out", "no_op", "unverified")
 REASON_LIMIT = 1000  # characters
 
@@ -28,7 +29,7 @@ class End:
     reason: str
 
 
-def end_of(outcome: Mapping[str, Any], *, sent: bool, begun_now: bool) -> End:
+def end_of(outcome: Mapping[str, Any], *, sent: bool, begun_now: bool, close_on: str = "verified") -> End:
     """What becomes of the claim.
 
     Args:
@@ -36,6 +37,7 @@ def end_of(outcome: Mapping[str, Any], *, sent: bool, begun_now: bool) -> End:
         sent: Whether the task was placed, so that the outcome is that of its session.
         begun_now: Whether this run made the claim. One that it only went on with may have a session that
             works, whatever kept this run from seeing it.
+        close_on: The outcome that closes the bead: ``verified``, or ``completed``, the agent's own word.
     """
     state, code = str(outcome.get("state")), str(outcome.get("reason_code"))
     words = " ".join(str(outcome.get("message_to_human") or code).replace("\0", " ").split())
@@ -43,11 +45,23 @@ def end_of(outcome: Mapping[str, Any], *, sent: bool, begun_now: bool) -> End:
     if not sent:
         maybe_sent = code == "effect_unknown" or state not in ("failed", "refused", "unreachable")
         return End("held" if maybe_sent or not begun_now else "released", reason)
-    if state in _CLOSED:
-        return End("closed", reason)
+    if state in _FINISHED:
+        if state == "verified" or close_on == "completed":
+            return End("closed", reason)
+        return End("blocked", f"finished, not verified: {words}"[:REASON_LIMIT])
     if state in _BLOCKED and not code.endswith("_unconfirmed"):
         return End("blocked", reason)
     return End("held", reason)  # it works, it waits for a person, or it can't be seen
+
+
+def is_over(outcome: Mapping[str, Any], sent: Mapping[str, Any]) -> bool:
+    """Whether nobody works on it any more, as far as was seen.
+
+    Args:
+        outcome: The outcome.
+        sent: What the step that sends the task returned.
+    """
+    return end_of(outcome, sent=bool(returned(sent)), begun_now=True).state != "held"
 
 
 def settled(

@@ -98,15 +98,14 @@ def import_what_workers_need(*, with_beads: bool, with_audit: bool) -> None:
 
     Ansible's collection loader compiles every module from its source (2.19).
     """
-    from ..ansible_edge import action  # noqa: F401
+    from ..ansible_edge import action, vm_action  # noqa: F401
     from ..dispatch import place, preflight  # noqa: F401
-    from ..domain import next_action, precedence, request  # noqa: F401
+    from ..domain import next_action, precedence, request, settlement, verdict, work  # noqa: F401
     from ..sessions import survey, wait  # noqa: F401
 
     if with_beads:
         from ..ansible_edge import tracker_action  # noqa: F401
         from ..beads import claim_sessions  # noqa: F401
-        from ..domain import settlement  # noqa: F401
     if with_audit:
         from ..audit.facts import play, trail  # noqa: F401
         from ..audit.slack import mending  # noqa: F401

@@ -96,10 +96,8 @@ def _cli(playbook: PlaybookRun) -> Any:
             return loader, inventory_manager, variable_manager
 
     # A task that is not needed costs a process all the same.
-    skipped = "report" if "bead" in playbook.variables else "report,dx_bead,dx_look"
-    skipped += "" if playbook.variables.get("dx_locate") else ",dx_id"
     argv = ["ansible-playbook", "-i", str(playbook.inventory), f"dx.fleet.{playbook.name}"]
-    argv += ["--skip-tags", skipped, *["--check"] * playbook.check]
+    argv += ["--skip-tags", ",".join(playbook.skip_tags), *["--check"] * playbook.check]
     return Run([*argv, *["-" + "v" * playbook.verbosity] * bool(playbook.verbosity)])
 
 

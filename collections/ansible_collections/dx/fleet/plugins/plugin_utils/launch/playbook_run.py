@@ -33,6 +33,7 @@ class PlaybookRun:
         check: Check mode.
         verbosity: As of ``-v``.
         callbacks: Enabled beside those of the configuration.
+        skip_tags: Tags of the tasks that are left out.
     """
 
     name: str
@@ -42,6 +43,7 @@ class PlaybookRun:
     check: bool = False
     verbosity: int = 0
     callbacks: tuple[str, ...] = ()
+    skip_tags: tuple[str, ...] = ("report",)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready form; the inventory's path is absolute in it."""
@@ -50,7 +52,8 @@ class PlaybookRun:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> PlaybookRun:
         """The reverse of :meth:`as_dict`."""
-        return cls(**{**data, "inventory": Path(data["inventory"]), "callbacks": tuple(data["callbacks"])})
+        lists = {name: tuple(data[name]) for name in ("callbacks", "skip_tags")}
+        return cls(**{**data, **lists, "inventory": Path(data["inventory"])})
 
 
 class Launcher(Protocol):

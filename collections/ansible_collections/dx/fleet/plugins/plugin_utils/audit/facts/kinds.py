@@ -11,6 +11,7 @@ from typing import Any
 
 from ...domain.event_kind import EventKind
 from ...domain.outcome import Evidence, Outcome, State
+from ...domain.verdict import numbers as work_numbers
 from .event import AuditEvent, Subject
 
 __all__ = [
@@ -144,6 +145,8 @@ def _evidence(evidence: Evidence) -> Iterator[tuple[str, Any]]:
         yield "verify_rc", evidence.verify_rc
     if evidence.tests:
         yield "tests", dict(evidence.tests)
+    if numbers := list(work_numbers(evidence)):
+        yield "work", numbers
     if evidence.tools:
         yield (
             "tools",

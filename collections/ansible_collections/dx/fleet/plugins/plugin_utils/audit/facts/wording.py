@@ -189,6 +189,17 @@ def _unreadable(event: AuditEvent) -> str:
     return f"(record {_short(event, 'record')} can't be read)"
 
 
+def _verified(event: AuditEvent) -> str:
+    """``Completed: tests passed (42, 3 commits, +120/-8, pushed)``: only where our own check passed."""
+    passed = _number(_mapping(event, "tests"), "passed")
+    work = event.fields.get("work")
+    shown = [shortened(str(each)) for each in work] if isinstance(work, list) else []
+    if passed:
+        shown = [str(passed), *shown]
+    in_brackets = f" ({', '.join(shown)})" if shown else ""
+    return f"Completed: {'tests' if passed else 'check'} passed{in_brackets}"
+
+
 def _end(event: AuditEvent) -> str:
     state = state_of(event.kind).capitalize()
     message = _short(event, "message")
@@ -230,6 +241,7 @@ _WORDS: Mapping[EventKind, Callable[[AuditEvent], str]] = {
     EventKind.ABORTING: _aborting,
     EventKind.STOPPED: _stopped,
     EventKind.FLEET_TESTED: _fleet_tested,
+    EventKind.VERIFIED: _verified,
     EventKind.TASK_FAILED: _task_failed,
     EventKind.PLAY_ENDED: _play_ended,
     EventKind.UNREADABLE: _unreadable,

@@ -19,6 +19,7 @@ from ...domain.outcome import ExitCode, Outcome, State
 from ...domain.progress import ProgressEvent
 from ...domain.targets import check_vm_of_id
 from ...domain.task import MAX_TASK_BYTES, check_task
+from ...domain.work import work_of
 from ...launch.collected import Collected
 from ...launch.in_process import InProcess
 from ...launch.interrupt import leaving_by
@@ -51,11 +52,12 @@ def dispatch(options: DispatchOptions) -> Report:
     playbook = PlaybookRun(
         "dispatch",
         inventory,
-        variables=_variables(run.asked) | ({"dx_locate": True} if locate else {}),
+        variables=_variables(run.asked),
         hosts=len(targets.vms),
         check=options.dry_run,
         verbosity=0 if options.json else options.verbose,
         callbacks=audit.callbacks,
+        skip_tags=_not_needed(run.asked, fleet, locate=locate),
     )
     launcher = InProcess()
     with following(
@@ -127,7 +129,6 @@ def _asked(options: DispatchOptions, targets: Targets, task: str | None, name: s
             "any_vm": not targets.named,
             "force": options.force,
             "takeover": options.takeover,
-            "branch": options.branch,
             "orchestrator": orchestrator_of(os.environ),
         }
     )
@@ -137,6 +138,11 @@ def _asked(options: DispatchOptions, targets: Targets, task: str | None, name: s
         "task": task,
         "id": name,
         "session": options.session,
+        "branch": options.branch,
+        "verify": options.verify,
+        "no_verify": options.no_verify or None,
+        "expect_changes": options.expect_changes or None,
+        "push": options.push or None,
         "agent": options.agent,
         "model": options.model,
         "title": options.title,
@@ -151,6 +157,24 @@ def _asked(options: DispatchOptions, targets: Targets, task: str | None, name: s
         "inventory": None if options.inventory is None else str(options.inventory),
     }
     return {key: value for key, value in given.items() if value is not None}
+
+
+def _not_needed(asked: dict[str, Any], fleet: Fleet, *, locate: bool) -> tuple[str, ...]:
+    """The tags of the playbook's steps that this run does not need: each would cost a process.
+
+    Raises:
+        UsageError: What is asked for does not go together.
+    """
+    bead = "bead" in asked
+    work = work_of(asked, fleet.policies(), {})
+    needed = {
+        "dx_bead": bead,
+        "dx_id": locate,
+        "dx_look": bead or work.isolated,  # a look of its own is there for what stands before the task
+        "dx_worktree": bead or work.isolated,
+        "dx_verify": work.verify is not None or (bead and work.repo is None),
+    }
+    return ("report", *(tag for tag, is_needed in needed.items() if not is_needed))
 
 
 def _variables(asked: dict[str, Any]) -> dict[str, Any]:

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-name: outcome
-short_description: What became of a dispatch, from what its steps returned
+name: summary
+short_description: What became of a dispatch in one line, from what its steps returned
 version_added: 0.1.0
 author: dx.fleet contributors
 description:
-  - Takes what the steps of a dispatch returned, in their order, and returns the outcome of the last one that has one.
+  - Takes what the steps of a dispatch returned, in their order, and returns the outcome of the last one that has one, as its
+    state and its message.
 options:
   _input:
     description: What M(dx.fleet.opencode_dispatch), M(dx.fleet.beads_claim) and M(dx.fleet.opencode_wait) returned.
@@ -37,13 +38,14 @@ EXAMPLES = r"""
 
     - name: Report what became of it
       ansible.builtin.debug:
-        msg: "{{ ([sent, followed] | dx.fleet.outcome).state }}"
+        msg: "{{ [sent, followed] | dx.fleet.summary }}"
 """
 
 RETURN = r"""
 _value:
-  description: The outcome, as RV(dx.fleet.opencode_wait#module:outcome); empty where no step has one.
-  type: dict
+  description: The state and the message of RV(dx.fleet.opencode_wait#module:outcome); without any, that nothing came of it.
+  type: str
+  sample: "verified: 42 passed, 3 commits"
 """
 
 from collections.abc import Callable, Mapping
@@ -53,12 +55,13 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.domain.precedence import 
 
 
 class FilterModule:
-    """``dx.fleet.outcome``."""
+    """``dx.fleet.summary``."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"outcome": outcome}
+        return {"summary": summary}
 
 
-def outcome(steps: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """The outcome of the last step that has one."""
-    return dict(last_outcome(*steps))
+def summary(steps: list[Mapping[str, Any]]) -> str:
+    """The state and the message of the last outcome."""
+    outcome = last_outcome(*steps)
+    return f"{outcome['state']}: {outcome['message_to_human']}" if outcome else "no step has an outcome"

@@ -1,0 +1,187 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Work in a worktree of its own, believed only after our own check: by git, Beads and the servers themselves."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.command import Completed, words_of
+from tests.lab import Lab, LabVM
+from tests.lab.tracker import Tracker
+
+from .fleet import Fleet, fresh_id
+
+CHANGE = "@bash echo 'more' >> README.md && git commit -qam 'Say more'\n@say all done"
+LIE = "@bash touch BREAK && git add BREAK && git commit -qm 'Small change'\n@say all tests pass"
+NOTHING = "@say there was nothing to do"
+
+
+def git(directory: Path | str, *words: str) -> str:
+    done = subprocess.run(["git", "-C", str(directory), *words], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+class Clone:
+    """The clone of affordabot on a VM, as git itself sees it."""
+
+    def __init__(self, vm: LabVM) -> None:
+        self.path = vm.repo("affordabot")
+        self.before = git(self.path, "rev-parse", "HEAD")
+
+    def worktrees(self) -> dict[str, Mapping[str, str]]:
+        """Branch -> what git says of its worktree."""
+        found = {}
+        for block in git(self.path, "worktree", "list", "--porcelain").split("\n\n")[1:]:
+            fields = dict(line.partition(" ")[::2] for line in block.splitlines())
+            found[fields.get("branch", "").removeprefix("refs/heads/")] = fields
+        return found
+
+    def is_untouched(self) -> bool:
+        """Whether the person's own checkout is as it was."""
+        clean = git(self.path, "status", "--porcelain") == ""
+        return clean and git(self.path, "rev-parse", "HEAD") == self.before
+
+    def at_remote(self, branch: str) -> str:
+        """The commit of a branch at the remote; empty where it has none."""
+        return git(self.path, "ls-remote", "origin", f"refs/heads/{branch}").partition("\t")[0]
+
+
+@pytest.fixture
+def checked(bead_fleet: Fleet, tmp_path: Path) -> Fleet:
+    """The fleet of a person who believes `make test`."""
+    return bead_fleet.with_policy(tmp_path, verify="make test")
+
+
+@pytest.mark.parametrize("vm", ["homedesktop", "macmini"])
+def test_a_bead_is_closed_by_our_own_check_of_its_branch(
+    checked: Fleet, lab: Lab, tracker: Tracker, vm: str
+) -> None:
+    clone = Clone(lab.vms[vm])
+    bead = tracker.create("Say more", CHANGE)
+    done = checked.dispatch(vm, "affordabot", "--bead", bead, "--push")
+    result, branch = done.result(), f"dx/{bead}"
+    assert (done.code, result["state"], result["reason_code"]) == (0, "verified", "tests_passed"), done
+    assert result["message_to_human"] == "3 passed, 1 commit, +1/-0, pushed"
+    evidence = result["evidence"]
+    assert (evidence["tests"]["passed"], evidence["verify_rc"], evidence["branch"]) == (3, 0, branch)
+    worktree = clone.worktrees()[branch]
+    assert evidence["directory"] == worktree["worktree"]
+    assert checked[vm].session(result["session"])["directory"] == worktree["worktree"]
+    assert "locked" not in worktree
+    assert Path(worktree["worktree"]).is_relative_to(lab.vms[vm].home)
+    assert evidence["head_after"] == worktree["HEAD"] == clone.at_remote(branch)
+    assert clone.is_untouched()
+    found = tracker.show(bead)
+    assert (found["status"], found["metadata"]["branch"]) == ("closed", branch)
+    assert found["metadata"]["worktree"] == worktree["worktree"]
+
+
+def test_an_agent_that_lies_is_found_out_and_the_next_try_is_on_its_branch(
+    checked: Fleet, lab: Lab, tracker: Tracker
+) -> None:
+    clone = Clone(lab.vms["epyc6"])
+    bead = tracker.create("Make a small change", LIE)
+    lied = checked.dispatch("epyc6", "affordabot", "--bead", bead)
+    result = lied.result()
+    assert (lied.code, result["state"], result["reason_code"]) == (3, "failed", "tests_failed"), lied
+    assert result["message_to_human"].startswith("1 of 3 failed")
+    assert result["evidence"]["text"] == "all tests pass"
+    blocked = tracker.show(bead)
+    assert blocked["status"] == "blocked"
+    assert f"Next: {result['next_action']}" in blocked["notes"]
+    assert result["next_action"] == f"dx-dispatch --retry {bead}"
+    mended = "@bash git rm -q BREAK && git commit -qm 'Take it back'\n@say done"
+    again = checked.dispatch(*words_of(result["next_action"])[1:], "epyc6", "affordabot", mended)
+    assert (again.code, again.result()["state"]) == (0, "verified"), again
+    assert again.result()["evidence"]["directory"] == result["evidence"]["directory"]
+    assert again.result()["evidence"]["commits"] == 2
+    assert tracker.show(bead)["status"] == "closed"
+    assert clone.is_untouched()
+
+
+def test_what_nothing_of_ours_checked_closes_no_bead(
+    bead_fleet: Fleet, tracker: Tracker, tmp_path: Path
+) -> None:
+    plain = bead_fleet.with_policy(tmp_path)
+    bead = tracker.create("Say more", CHANGE)
+    done = plain.dispatch("epyc6", "affordabot", "--bead", bead)
+    result = done.result()
+    assert (done.code, result["state"]) == (0, "completed"), done
+    found = tracker.show(bead)
+    assert found["status"] == "blocked"
+    assert "finished, not verified" in found["notes"]
+    assert result["next_action"] == f"bd close {bead}"
+
+
+def test_the_policy_of_a_repo_may_take_the_agents_word(
+    bead_fleet: Fleet, tracker: Tracker, tmp_path: Path
+) -> None:
+    trusting = bead_fleet.with_policy(tmp_path, close_on="completed", worktree="never")
+    bead = tracker.create("Say", NOTHING)
+    done = trusting.dispatch("epyc6", "affordabot", "--bead", bead)
+    assert (done.code, done.result()["state"]) == (0, "completed"), done
+    assert tracker.show(bead)["status"] == "closed"
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "code", "state", "reason"),
+    [
+        (CHANGE, ("--verify", "true"), 10, "unverified", "no_counts"),
+        (CHANGE, ("--verify", "no-such-command"), 10, "unverified", "command_not_found"),
+        (NOTHING, ("--verify", "make test", "--expect-changes"), 9, "no_op", "no_changes"),
+        (CHANGE, ("--verify", "make test"), 0, "verified", "tests_passed"),
+        (CHANGE, (), 0, "completed", "completed"),
+        ("@status 401", ("--verify", "make test"), 3, "failed", "model_unauthorized"),
+    ],
+)
+def test_the_end_of_a_branch(
+    fleet: Fleet, lab: Lab, task: str, options: tuple[str, ...], code: int, state: str, reason: str
+) -> None:
+    clone = Clone(lab.vms["epyc6"])
+    branch = f"try/{fresh_id()}"
+    done = fleet.dispatch("epyc6", "affordabot", task, "--branch", branch, *options)
+    result = done.result()
+    assert (done.code, result["state"], result["reason_code"]) == (code, state, reason), done
+    assert clone.worktrees()[branch]["worktree"] == result["evidence"]["directory"]
+    assert "locked" not in clone.worktrees()[branch]
+    assert clone.at_remote(branch) == ""
+    assert clone.is_untouched()
+
+
+def test_a_vm_that_ssh_does_not_reach_is_refused_and_nothing_is_sent(
+    checked: Fleet, lab: Lab, tracker: Tracker, tmp_path: Path
+) -> None:
+    folder = tmp_path / "unreached"
+    folder.mkdir()
+    away = checked.described_as(folder, epyc6={"ssh": "me@127.0.0.99", "local": False, "transport": "http"})
+    before = away["epyc6"].sessions()
+    bead = tracker.create("Say more", CHANGE)
+    done = away.dispatch("epyc6", "affordabot", "--bead", bead)
+    result = done.result()
+    assert (done.code, result["state"], result["reason_code"]) == (4, "refused", "vm_no_ssh"), done
+    assert "worktree: never" in result["next_action"]
+    assert tracker.show(bead)["status"] == "open"
+    assert away["epyc6"].sessions() == before
+    word = away.dispatch("epyc6", "affordabot", NOTHING, "--verify", "make test")
+    assert (word.code, word.result()["state"], word.result()["reason_code"]) == (
+        10,
+        "unverified",
+        "vm_no_ssh",
+    ), word
+
+
+def test_what_does_not_go_together_is_said_before_anything_is_done(fleet: Fleet) -> None:
+    def reason(*words: str) -> object:
+        done: Completed = fleet.dispatch("epyc6", "affordabot", "x", *words)
+        assert done.code == 2
+        return done.document()["error"]["reason_code"]
+
+    assert reason("--push", "--branch", "b") == "verify_missing"
+    assert reason("--session", "ses_1", "--branch", "b") == "worktree_needed"
+    assert reason("--verify", "x", "--no-verify") == "usage"
