@@ -39,7 +39,8 @@ class ActionModule(FleetAction):
         return of_request_for_dispatch(request)
 
     def named(self, args: Mapping[str, Any]) -> dict[str, Any]:
-        return {**super().named(args), "dispatch": args.get("id") or self._task.args.get("id")}
+        claimed = returned(args.get("claim")).get("dispatch")
+        return {**super().named(args), "dispatch": args.get("id") or self._task.args.get("id") or claimed}
 
     async def act(self, args: dict[str, Any]) -> dict[str, Any]:
         looking = bool(self._task.check_mode)
