@@ -177,7 +177,7 @@ def test_the_actions_alone(fleet: Fleet, lab: Lab, model: ScriptedModel, tmp_pat
             "register": "sent",
         },
         {
-            "dx.fleet.opencode_wait": {"session": "{{ sent.session }}", "message": "{{ sent.message }}"},
+            "dx.fleet.opencode_wait": {"session": "{{ sent.session }}", "message_id": "{{ sent.message }}"},
             "register": "waited",
         },
         {"dx.fleet.opencode_info": {}, "register": "info"},

@@ -157,4 +157,4 @@ def test_any_message_of_a_server_is_judged_or_an_error(info: Any, state: Any, er
         message["parts"].append({"id": "p", "type": "tool", "tool": "bash", "state": state})
         raw = json.dumps(session.messages).encode()
         ansible.fake.add("GET", "/session/ses_1/message$", answer(200, raw), times=100_000)
-        check(ansible.run(opencode_wait, session="ses_1", message="msg_1", server_grace=0.0, timeout=0.05))
+        check(ansible.run(opencode_wait, session="ses_1", message_id="msg_1", server_grace=0.0, timeout=0.05))

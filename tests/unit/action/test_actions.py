@@ -158,7 +158,7 @@ MACMINI = {
     [
         (opencode_info, {}),
         (opencode_dispatch, {"task": "Run", "repo": "affordabot", "id": "d1"}),
-        (opencode_wait, {"session": "ses_1", "message": "msg_1"}),
+        (opencode_wait, {"session": "ses_1", "message_id": "msg_1"}),
     ],
     ids=["info", "dispatch", "wait"],
 )
@@ -211,7 +211,7 @@ def test_a_name_that_is_no_text_is_refused_and_nothing_is_asked(
     assert ansible.fake.requests == []
 
 
-@pytest.mark.parametrize("name", ["session", "message", "repo"])
+@pytest.mark.parametrize("name", ["session", "message_id", "repo"])
 def test_a_wait_for_what_is_no_text_is_refused(ansible: Ansible, name: str) -> None:
     options: dict[str, Any] = {"session": "ses_1", name: "a\ud83d"}
     found = ansible.run(opencode_wait, **options)
@@ -223,7 +223,7 @@ def test_a_wait_of_a_finished_session_returns_its_outcome(ansible: Ansible) -> N
     session = ansible.fake.session("ses_1")
     session.user("msg_1", "Run")
     session.step("a", finish="stop", text="3 passed")
-    found = ansible.run(opencode_wait, session="ses_1", message="msg_1", id="d1", repo="affordabot")
+    found = ansible.run(opencode_wait, session="ses_1", message_id="msg_1", id="d1", repo="affordabot")
     assert not found.get("failed")
     assert (found["changed"], found["outcome"]["state"]) == (False, "completed")
     assert (found["outcome"]["dispatch"], found["outcome"]["repo"]) == ("d1", "affordabot")

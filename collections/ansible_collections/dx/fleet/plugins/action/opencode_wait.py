@@ -132,7 +132,7 @@ def _target(wanted: Mapping[str, Any]) -> Target:
     return Target(
         vm=wanted["vm"],
         session=wanted["session"],
-        message=wanted["message"],
+        message=wanted["message_id"],
         dispatch=wanted["id"],
         repo=wanted["repo"],
         directory=wanted["directory"],

@@ -8,7 +8,7 @@ name: dispatch_results
 type: stdout
 short_description: Collects the outcomes of a dispatch for the command dx-dispatch
 version_added: 0.1.0
-author: dx.fleet contributors
+author: dx.fleet contributors (@dx-fleet)
 description:
   - Used by C(dx-dispatch), which runs a playbook in its own process and shows the outcomes itself.
   - It prints nothing but the warnings of tasks, on standard error.

@@ -8,7 +8,7 @@ name: slack_audit
 type: notification
 short_description: Tells dispatches in a Slack channel
 version_added: 0.1.0
-author: dx.fleet contributors
+author: dx.fleet contributors (@dx-fleet)
 description:
   - Delivers what the actions of this collection record of a dispatch, in one Slack thread per dispatch. The head of the
     thread is a live status, the replies are the trail.

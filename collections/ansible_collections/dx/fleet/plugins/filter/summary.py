@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 name: summary
 short_description: What became of a dispatch in one line, from what its steps returned
 version_added: 0.1.0
-author: dx.fleet contributors
+author: dx.fleet contributors (@dx-fleet)
 description:
   - Takes what the steps of a dispatch returned, in their order, and returns the outcome of the last one that has one, as its
     state and its message.

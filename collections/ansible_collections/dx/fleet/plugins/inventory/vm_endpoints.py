@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 name: vm_endpoints
 short_description: The machines of a vm-endpoints file
 version_added: 0.1.0
-author: dx.fleet contributors
+author: dx.fleet contributors (@dx-fleet)
 description:
   - Turns a C(vm-endpoints.json) file into inventory hosts, one per VM, which is the host's name.
   - Each host has the variables C(ansible_host), C(ansible_user) and C(ansible_port) (from C(ssh)), or

@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 name: fleet_test
 short_description: What the playbook dx.fleet.fleet_test does on a host
 version_added: 0.1.0
-author: dx.fleet contributors
+author: dx.fleet contributors (@dx-fleet)
 description:
   - Returns a dictionary with the options of the modules that run the tests of a repo on the host, out of these
     variables of the run and of the host.

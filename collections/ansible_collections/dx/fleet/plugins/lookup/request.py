@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 name: request
 short_description: What a run of the playbook dx.fleet.dispatch is asked for
 version_added: 0.1.0
-author: dx.fleet contributors
+author: dx.fleet contributors (@dx-fleet)
 description:
   - Returns a dictionary with those of the variables below that are set for the host, and nothing for the others. The
     modules of the collection take it as their option C(request), and have the defaults.

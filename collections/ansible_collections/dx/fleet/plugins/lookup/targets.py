@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 name: targets
 short_description: The hosts on which a run of the playbook dx.fleet.dispatch works
 version_added: 0.1.0
-author: dx.fleet contributors
+author: dx.fleet contributors (@dx-fleet)
 description:
   - Returns the names of the hosts that the variable C(target) names; without it, the VM on which an earlier play found
     the bead to be worked on (C(dx_found), what M(dx.fleet.beads_claim) with C(state=located) returned).

@@ -78,7 +78,7 @@ WAIT: Spec = {
     "policies": {"type": "dict", "default": {}},
     **earlier("sent"),
     "session": {"type": "str"},
-    "message": {"type": "str"},
+    "message_id": {"type": "str"},
     "id": {"type": "str"},
     "bead": {"type": "str"},
     "repo": {"type": "str"},
@@ -89,7 +89,7 @@ WAIT: Spec = {
         "options": {
             "vm": {"type": "str", "required": True},
             "session": {"type": "str", "required": True},
-            "message": {"type": "str"},
+            "message_id": {"type": "str"},
             "id": {"type": "str"},
             "bead": {"type": "str"},
             "repo": {"type": "str"},

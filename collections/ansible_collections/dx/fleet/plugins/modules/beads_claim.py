@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 module: beads_claim
 short_description: Claim a bead for one dispatch, and end the claim
 version_added: 0.1.0
-author: dx.fleet contributors
+author: dx.fleet contributors (@dx-fleet)
 description:
   - A claim is the exclusive right of one dispatch to work on a bead (an issue in Beads). It is the bead's
     assignee, status and metadata, written under a lock of ours per bead, since C(bd) itself lets the same actor

@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 module: beads_info
 short_description: Which beads are claimed, and what their sessions do
 version_added: 0.1.0
-author: dx.fleet contributors
+author: dx.fleet contributors (@dx-fleet)
 description:
   - Lists every claim of a dispatch (see M(dx.fleet.beads_claim)) that is in progress or blocked, from Beads, and asks
     the OpenCode server of each one's VM what its session is doing.

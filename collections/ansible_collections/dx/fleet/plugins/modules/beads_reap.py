@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 module: beads_reap
 short_description: End the claims that nobody works on any more
 version_added: 0.1.0
-author: dx.fleet contributors
+author: dx.fleet contributors (@dx-fleet)
 description:
   - Looks at every claim in progress, asks the OpenCode server of its VM, and ends those that are older than O(ttl) and
     whose session does not work. A claim whose session does not exist, or never got its task, is released; one whose

@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 module: fleet_test_report
 short_description: Compare the tests that several VMs ran, and report them
 version_added: 0.1.0
-author: dx.fleet contributors
+author: dx.fleet contributors (@dx-fleet)
 description:
   - The last task of the playbook C(dx.fleet.fleet_test). It takes what M(dx.fleet.git_worktree) and
     M(dx.fleet.verify_work) returned on each VM, which the playbook registers as C(dx_made) and C(dx_tested).

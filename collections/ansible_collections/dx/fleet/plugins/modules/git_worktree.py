@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 module: git_worktree
 short_description: Make, push and remove the git worktree of one branch
 version_added: 0.1.0
-author: dx.fleet contributors
+author: dx.fleet contributors (@dx-fleet)
 description:
   - Gives a piece of work a directory and a branch of its own beside the clone of a repository, so that any number
     of agents can work on it at once, and takes the directory away without losing anything.
@@ -19,12 +19,15 @@ description:
   - It runs on the host that has the clone, as the user who owns it, and needs nothing but Python and C(git) there.
 attributes:
   check_mode:
+    description: Can run in C(check_mode) and return changed status prediction without modifying target.
     support: full
     details:
       - Nothing is fetched, so what the remote has meanwhile is not known.
   diff_mode:
+    description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
     support: full
   idempotent:
+    description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
     support: full
   async:
     description: Supports being used with the C(async) keyword.

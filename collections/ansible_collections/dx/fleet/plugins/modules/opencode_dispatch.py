@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 module: opencode_dispatch
 short_description: Hand a coding task to the OpenCode server of a VM
 version_added: 0.1.0
-author: dx.fleet contributors
+author: dx.fleet contributors (@dx-fleet)
 description:
   - Looks whether the task can be done (server, version, directory, agent, model, capacity), then makes a session, or
     resumes one, and sends the task to it. Nothing is sent if any look says no.

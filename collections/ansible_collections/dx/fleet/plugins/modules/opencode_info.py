@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 module: opencode_info
 short_description: What the OpenCode server of a VM is doing
 version_added: 0.1.0
-author: dx.fleet contributors
+author: dx.fleet contributors (@dx-fleet)
 description:
   - Asks the OpenCode server of each host for its version, its sessions and what they do, and for the permissions
     and questions that wait for a person.

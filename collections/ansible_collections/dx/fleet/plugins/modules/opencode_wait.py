@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 module: opencode_wait
 short_description: Follow OpenCode sessions to their outcome
 version_added: 0.1.0
-author: dx.fleet contributors
+author: dx.fleet contributors (@dx-fleet)
 description:
   - Waits until a session has an outcome, and tells what it does meanwhile, one line per change.
   - What became of it is read back from the server. A lost event, a broken connection or a restarted server
@@ -48,14 +48,14 @@ options:
     default: {}
   sent:
     description:
-      - What M(dx.fleet.opencode_dispatch) returned, whole. It gives O(session), O(message), O(id), O(directory), O(repo)
+      - What M(dx.fleet.opencode_dispatch) returned, whole. It gives O(session), O(message_id), O(id), O(directory), O(repo)
         and O(bead), unless the task has them itself.
     type: dict
     default: {}
   session:
     description: Id of the session. One of O(session), O(sent) and O(sessions) is needed.
     type: str
-  message:
+  message_id:
     description: Id of the user message that began the turn to wait for. Default is the session's last turn.
     type: str
   id:
@@ -87,8 +87,8 @@ options:
         description: Id of the session.
         type: str
         required: true
-      message:
-        description: As O(message).
+      message_id:
+        description: As O(message_id).
         type: str
       id:
         description: As O(id).
@@ -181,7 +181,7 @@ EXAMPLES = r"""
           vm: "{{ inventory_hostname }}"
           url: "{{ opencode_url }}"
           session: "{{ sent.session }}"
-          message: "{{ sent.message }}"
+          message_id: "{{ sent.message }}"
 
     - name: Follow all of them
       dx.fleet.opencode_wait:

@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 module: verify_work
 short_description: Run a repository's check on the work of an agent, and judge the work by it
 version_added: 0.1.0
-author: dx.fleet contributors
+author: dx.fleet contributors (@dx-fleet)
 description:
   - Runs one command in the worktree, ends all that it started, counts the tests that ran, and looks at what the work
     changed. What the agent says of its work is not asked.
@@ -20,14 +20,17 @@ description:
   - It runs on the host that has the worktree, and needs nothing but Python and C(git) there.
 attributes:
   check_mode:
+    description: Can run in C(check_mode) and return changed status prediction without modifying target.
     support: partial
     details:
       - Nothing is run. What the work changed is returned, without a verdict.
   diff_mode:
+    description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
     support: none
     description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in
       diff mode.
   idempotent:
+    description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
     support: partial
     details:
       - As far as the command is.

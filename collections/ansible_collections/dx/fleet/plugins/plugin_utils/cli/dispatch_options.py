@@ -15,7 +15,7 @@ from ..domain.task import check_task, is_text
 from .fleet_source import vm_names
 from .options import Options, amount, count, flag, option, seconds, words
 
-__all__ = ["EXAMPLES", "USAGE", "DispatchOptions"]
+__all__ = ["HELP_EXAMPLES", "USAGE", "DispatchOptions"]
 
 USAGE = "[VM] REPO TASK | --all REPO TASK | [VM] [REPO] --bead BEAD | [VM] --id ID"
 
@@ -26,7 +26,7 @@ def _exit_codes() -> str:
     return "\n".join("  " + "   ".join(each[start : start + 4]) for start in range(0, len(each), 4))
 
 
-EXAMPLES = f"""\
+HELP_EXAMPLES = f"""\
 examples:
   dx-dispatch epyc6 affordabot "Run make test"           # one VM, followed to its end
   dx-dispatch affordabot "Run make test"                 # the default VM

@@ -130,7 +130,8 @@ def follow_options(given: Options) -> dict[str, Any]:
     """The options of ``opencode_wait`` after the step that sent the task."""
     sent = returned(given["sent"])
     outcome = sent.get("outcome") or {}
-    found = {name: sent.get(name) for name in ("session", "message", "id", "directory")}
+    found = {name: sent.get(name) for name in ("session", "id", "directory")}
+    found["message_id"] = sent.get("message")
     found |= {name: outcome.get(name) for name in ("repo", "bead")}
     return {**given, **{name: _first(given[name], value) for name, value in found.items()}}
 

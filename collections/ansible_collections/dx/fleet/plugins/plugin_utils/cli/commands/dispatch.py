@@ -25,7 +25,7 @@ from ...launch.in_process import InProcess
 from ...launch.interrupt import leaving_by
 from ...launch.playbook_run import PlaybookRun
 from ..command import Command
-from ..dispatch_options import EXAMPLES, USAGE, DispatchOptions
+from ..dispatch_options import HELP_EXAMPLES, USAGE, DispatchOptions
 from ..dispatch_record import remember, vm_of
 from ..fleet_source import find_fleet
 from ..report import OWN_FAULT, Report, graded, outcomes_of, own_fault, show, warn
@@ -263,4 +263,4 @@ def _left(vm: str, told: Outcome | None, ids: dict[str, str], again: str) -> Out
     return left.with_(state=State.RUNNING, reason_code="detached", message_to_human=words, next_action=again)
 
 
-COMMAND = Command(DispatchOptions, dispatch, USAGE, EXAMPLES)
+COMMAND = Command(DispatchOptions, dispatch, USAGE, HELP_EXAMPLES)
