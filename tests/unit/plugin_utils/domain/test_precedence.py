@@ -201,7 +201,7 @@ SENT = {
 )
 def test_what_is_followed_is_what_was_sent(given: dict[str, Any], followed: tuple[str | None, ...]) -> None:
     found = follow_options(options_of(specs.WAIT, **given))
-    names = ("session", "message", "id", "directory", "repo", "bead")
+    names = ("session", "message_id", "id", "directory", "repo", "bead")
     assert tuple(found[name] for name in names) == followed
 
 
