@@ -54,13 +54,14 @@ soak: setup  ## Race for beads, two hundred rounds, and for worktrees, a hundred
 	@DX_SOAK=7 $(PYTEST) -q tests/contract/test_races.py $(ARGS)
 	@DX_SOAK_WORKTREES=100 $(PYTEST) -q tests/contract/worktrees/test_at_once.py $(ARGS)
 
-lint: $(LINT)/.ready  ## Run ruff, mypy and ansible-lint
+lint: $(LINT)/.ready  ## Run ruff, mypy, ansible-lint and ansible-test sanity
 	@$(LINT)/bin/ruff check .
 	@$(LINT)/bin/ruff format --check .
 	@$(LINT)/bin/mypy $(TYPED)
 	@$(LINT)/bin/mypy --python-version 3.10 $(ELSEWHERE) # the oldest that mypy knows; 3.9 itself is for ruff and a test
 	@cd $(CODE) && PATH="$(CURDIR)/$(LINT)/bin:$$PATH" ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/collections" \
 	    ansible-lint --profile production --offline -q && echo "ansible-lint: clean"
+	@tools/sanity $(LINT)/bin .tools/sanity
 
 format: $(LINT)/.ready  ## Format the code
 	@$(LINT)/bin/ruff format .

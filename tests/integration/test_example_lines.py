@@ -68,7 +68,7 @@ class Person:
             assert self.run(f"dx-dispatch epyc6 affordabot --bead {BEAD} --no-wait").code == 0
         elif "--retry" in line:
             self.new_bead()
-            self.run(f"dx-dispatch epyc6 affordabot --bead {BEAD} --no-verify")
+            self.run(f"dx-dispatch epyc6 affordabot --bead {BEAD}")
             assert self.tracker.status(BEAD) == "blocked"
         elif "audit show" in line:
             pytest.skip("what it shows is recorded for Slack, which is not configured here")
