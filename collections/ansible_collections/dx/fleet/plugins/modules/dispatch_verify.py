@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 module: dispatch_verify
 short_description: Judge the work of a dispatch by our own check, and push what passed
 version_added: 0.1.0
-author: dx.fleet contributors
+author: dx.fleet contributors (@dx-fleet)
 description:
   - Once the agent's turn is over, it runs the verify command on the VM with M(dx.fleet.verify_work), also where the agent
     failed or was stopped (what is there is evidence). Without a verify command the task is skipped.

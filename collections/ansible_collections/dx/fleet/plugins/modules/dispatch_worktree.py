@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 module: dispatch_worktree
 short_description: Make the worktree of a dispatch, and let go of it
 version_added: 0.1.0
-author: dx.fleet contributors
+author: dx.fleet contributors (@dx-fleet)
 description:
   - Decides whether a dispatch works in a worktree of its own (with a bead, a branch, C(expect_changes), C(push), or
     where the repo's policy says V(always)), on which branch and where, and makes it on the VM with
