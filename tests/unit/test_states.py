@@ -9,7 +9,7 @@ import re
 
 import yaml
 from ansible_collections.dx.fleet.plugins.modules import opencode_wait
-from ansible_collections.dx.fleet.plugins.plugin_utils.cli.dispatch_options import EXAMPLES
+from ansible_collections.dx.fleet.plugins.plugin_utils.cli.dispatch_options import HELP_EXAMPLES
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import (
     EXIT_CODES,
     MEANINGS,
@@ -40,7 +40,9 @@ def test_the_readme_has_the_table() -> None:
 
 
 def test_the_help_has_every_exit_code() -> None:
-    told = dict(re.findall(r"(?:^|   ?)(\d+) (.+?)(?=   |$)", EXAMPLES.split("exit codes:")[1], re.MULTILINE))
+    told = dict(
+        re.findall(r"(?:^|   ?)(\d+) (.+?)(?=   |$)", HELP_EXAMPLES.split("exit codes:")[1], re.MULTILINE)
+    )
     assert told == {str(int(code)): meaning for code, meaning in EXIT_CODES.items()}
 
 
