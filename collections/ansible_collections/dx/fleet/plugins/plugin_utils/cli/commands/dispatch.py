@@ -126,7 +126,6 @@ def _asked(options: DispatchOptions, targets: Targets, task: str | None, name: s
         else {
             "bead": options.any_bead,
             "retry": options.retry is not None,
-            "any_vm": not targets.named,
             "force": options.force,
             "takeover": options.takeover,
             "orchestrator": orchestrator_of(os.environ),
@@ -152,7 +151,7 @@ def _asked(options: DispatchOptions, targets: Targets, task: str | None, name: s
         "max_steps": options.max_steps,
         "preflight_timeout": options.preflight_timeout,
         "no_wait": options.no_wait,
-        "any_vm": None if options.id is None or targets.named or options.all else True,
+        "any_vm": _may_be_elsewhere(options, targets) or None,
         "slack": options.slack,
         "inventory": None if options.inventory is None else str(options.inventory),
     }
@@ -175,6 +174,12 @@ def _not_needed(asked: dict[str, Any], fleet: Fleet, *, locate: bool) -> tuple[s
         "dx_verify": work.verify is not None or (bead and work.repo is None),
     }
     return ("report", *(tag for tag, is_needed in needed.items() if not is_needed))
+
+
+def _may_be_elsewhere(options: DispatchOptions, targets: Targets) -> bool:
+    """Whether the run is about a bead or a dispatch that another VM than the default one may have."""
+    known = options.id is not None or options.any_bead is not None
+    return known and not targets.named and not options.all
 
 
 def _variables(asked: dict[str, Any]) -> dict[str, Any]:
