@@ -38,7 +38,7 @@ def test_an_endless_agent_is_stopped_by_the_clock(fleet: Fleet, lab: Lab, model:
     assert (completed.code, result["state"], result["reason_code"]) == (7, "timed_out", "timeout")
     assert result["evidence"]["tools"]
     assert result["next_action"] == (
-        f"dx-dispatch epyc6 affordabot 'Continue work' --session {result['session']}"
+        f"dx-dispatch epyc6 affordabot 'Continue work' --session {result['session']} --timeout 6 --max-steps 0"
     )
     _assert_idle(fleet, model, result["session"], "@loop")
 
