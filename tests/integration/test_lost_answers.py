@@ -247,7 +247,12 @@ def test_a_prompt_that_can_never_be_confirmed_is_not_called_sent(
         (drop_request(), "/global/health", "connection_lost"),
         (drop_request(), "^/file", "connection_lost"),
         (hang(), "/global/health", "answer_timeout"),
-        (status(500, {"data": {"message": "no", "ref": "err_12345678"}}), "^/project", "server_error"),
+        (status(500, {"data": {"message": "no", "ref": "err_12345678"}}), "^/project", "gateway_error"),
+        (
+            status(500, {"name": "UnknownError", "data": {"message": "no", "ref": "err_12345678"}}),
+            "^/project",
+            "server_error",
+        ),
     ],
 )
 def test_a_vm_that_cannot_be_looked_at_gets_nothing(

@@ -71,7 +71,7 @@ class ActionModule(VMAction):
             "repo": clone,
             "branch": branch,
             "base": work.base,
-            "path": claim.get("worktree") or place.path,
+            "path": _kept(claim, clone, branch) or place.path,
             "worktrees_root": place.root,
             "dispatch": dispatch,
             "ended_dispatches": [before] if before not in (None, dispatch) else [],
@@ -88,6 +88,12 @@ class ActionModule(VMAction):
         except OpenCodeError as error:
             raise unusable(server, self.vm, error) from error
         return clone, Place.of(args["worktrees_root"], home, clone, branch)
+
+
+def _kept(claim: Step, clone: str, branch: str) -> str | None:
+    """The worktree of this branch that the claim names; a try before may have worked in the clone itself."""
+    path = claim.get("worktree")
+    return path if claim.get("branch") == branch and path != clone else None
 
 
 def _skipped(why: str) -> dict[str, Any]:
