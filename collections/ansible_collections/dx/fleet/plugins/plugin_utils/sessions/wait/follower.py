@@ -117,6 +117,9 @@ class Follower:
         for message in messages:
             if message.info.role == "assistant":
                 self._count(message.info.id, message.info.cost)
+            for part in message.parts:
+                if part.state is not None and part.state.status == "running":  # since before the stream began
+                    self._take_part(part.model_dump())
         fingerprint = hash(
             tuple(
                 (message.info.id, *((part.id, len(part.text), str(part.state)) for part in message.parts))
