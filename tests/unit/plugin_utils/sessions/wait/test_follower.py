@@ -90,6 +90,17 @@ def test_steps_and_cost_are_counted_once_per_message() -> None:
     assert followed.follower.cost == 0.75
 
 
+def test_a_command_that_began_before_the_stream_is_shown_once() -> None:
+    session = FakeSession("ses_1", "/srv/a")
+    session.user("msg_1", "Run")
+    session.step("a", tool("c1", status="running"), tool("c0", exit=0), completed=False)
+    followed = Followed()
+    for _ in range(2):
+        followed.follower.take_messages([Message.model_validate(each) for each in session.messages], 5.0)
+    followed.part(tool("c1", status="running"))
+    assert followed.lines == ["[epyc6] bash: make test"]
+
+
 def test_what_is_read_back_counts_as_what_was_heard() -> None:
     session = FakeSession("ses_1", "/srv/a")
     session.user("msg_1", "Run")
