@@ -11,6 +11,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+
+# Not in the environment of the tests: it brings click, with which httpx imports a command line at each start.
+pytest.importorskip("mcp", reason="the extra is not installed: pip install 'dx-fleet[mcp]'")
 from mcp import Client, StdioServerParameters, stdio_client
 
 from tests.integration.fleet import Fleet
