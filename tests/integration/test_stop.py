@@ -18,6 +18,8 @@ from tests.lab.tracker import Tracker
 
 from .fleet import Fleet
 
+pytestmark = pytest.mark.usefixtures("idle_before")
+
 STUBBORN = "trap '' TERM; while :; do sleep 1; done"
 WORK = {
     "streaming": "@slow 60 2\n@say " + "word " * 60,

@@ -17,6 +17,8 @@ from tests.lab.tracker import Tracker
 
 from .fleet import Fleet, fresh_id
 
+pytestmark = pytest.mark.usefixtures("idle_before")
+
 CHANGE = "@bash echo 'more' >> README.md && git commit -qam 'Say more'\n@say all done"
 LIE = "@bash touch BREAK && git add BREAK && git commit -qm 'Small change'\n@say all tests pass"
 NOTHING = "@say there was nothing to do"

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.versions import NEWEST_TESTED, OLDEST
 
 from tests.lab import Lab, ScriptedModel
 
 from .fleet import Fleet, fresh_id
+
+pytestmark = pytest.mark.usefixtures("idle_before")
 
 
 def test_a_task_runs_once_and_ends(fleet: Fleet, lab: Lab, model: ScriptedModel) -> None:
