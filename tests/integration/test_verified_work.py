@@ -34,7 +34,7 @@ class Clone:
 
     def __init__(self, vm: LabVM) -> None:
         self.path = vm.repo("affordabot")
-        self.before = git(self.path, "rev-parse", "HEAD")
+        self._before = self._state()
 
     def worktrees(self) -> dict[str, Mapping[str, str]]:
         """Branch -> what git says of its worktree."""
@@ -46,8 +46,10 @@ class Clone:
 
     def is_untouched(self) -> bool:
         """Whether the person's own checkout is as it was."""
-        clean = git(self.path, "status", "--porcelain") == ""
-        return clean and git(self.path, "rev-parse", "HEAD") == self.before
+        return self._state() == self._before
+
+    def _state(self) -> tuple[str, str]:
+        return git(self.path, "rev-parse", "HEAD"), git(self.path, "status", "--porcelain")
 
     def at_remote(self, branch: str) -> str:
         """The commit of a branch at the remote; empty where it has none."""
