@@ -36,7 +36,7 @@ class AnswerOptions(Options):
         complete=vm_names,
     )
     request: str | None = option("--request", metavar="ID", help="which one, where more than one waits")
-    by: str | None = option("--by", metavar="WHO", help="who answers, for the record (default: you)")
+    by: str | None = option("--by", metavar="WHO", help="who answers (default: you); it is not recorded yet")
 
     def check(self) -> None:
         if not self.words:
