@@ -124,7 +124,7 @@ def test_the_status_playbook_shows_every_vm(fleet: Fleet) -> None:
 def test_one_wait_follows_sessions_of_several_vms(fleet: Fleet, tmp_path: Path) -> None:
     sent = fleet.dispatch("--all", fleet.repo, ANY, "--no-wait").results()
     sessions = [
-        {"vm": vm, "session": each["session"], "message": each["message"], "url": fleet[vm].url}
+        {"vm": vm, "session": each["session"], "message_id": each["message"], "url": fleet[vm].url}
         for vm, each in sent.items()
     ]
     done = _own_playbook(
