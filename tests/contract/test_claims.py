@@ -231,7 +231,7 @@ def test_a_claim_of_a_dispatcher_that_is_gone_is_gone_on_with(workspace: Workspa
         assert after.metadata[name] == first.metadata[name]
     assert after.metadata["orchestrator"] == OTHER.orchestrator
     assert after.metadata["taken_from"] == ME.orchestrator
-    assert "gone on with by antigravity@homedesktop-wsl" in after.notes
+    assert "continued by antigravity@homedesktop-wsl" in after.notes
 
 
 def test_only_one_goes_on_with_what_was_left(workspace: Workspace) -> None:

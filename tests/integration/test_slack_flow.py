@@ -545,6 +545,6 @@ def test_without_a_usable_outbox_the_dispatch_goes_on_loudly(
 ) -> None:
     (done,) = came[case].ended
     assert (done.code, done.result()["state"], done.result()["audit"]) == (0, "completed", None)
-    assert "not told in Slack" in done.err
+    assert "not posted to Slack" in done.err
     assert words in done.err
     assert came[case].threads == []

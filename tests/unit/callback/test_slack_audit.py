@@ -124,7 +124,7 @@ def test_without_a_set_up_it_is_off_with_one_warning(
     done = play.run([FINE], [FINE], **env)
     assert done.code == 0
     told = " ".join((done.out + done.err).split())
-    assert told.count("dispatches are not told in Slack") == 1
+    assert told.count("dispatches are not posted to Slack") == 1
     assert why in told
     assert play.server.requests == []
 

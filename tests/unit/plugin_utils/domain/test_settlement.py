@@ -26,7 +26,7 @@ def test_a_bead_that_was_not_told_is_no_success(state: State) -> None:
     assert not outcome.state.good
     assert outcome.state is (State.FAILED if state.good else state)
     assert (outcome.reason_code, outcome.next_action) == ("bead_not_ended", "dx-dispatch --bead bd-1")
-    assert outcome.message_to_human == "words; but bead bd-1 was not told: bd did not end"
+    assert outcome.message_to_human == "words; but bead bd-1 is not updated: bd did not end"
 
 
 def test_a_claim_that_was_lost_is_said_with_who_has_it() -> None:

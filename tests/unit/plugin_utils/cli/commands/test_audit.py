@@ -70,7 +70,7 @@ def test_the_trail_of_all_dispatches(outbox: Outbox, capsys: pytest.CaptureFixtu
     told = capsys.readouterr().out
     assert "Dispatching to epyc6: Run make test" in told
     assert "[macmini] Session created: ses_1" in told
-    assert "0 told in Slack, 2 to be told, 0 held" in told
+    assert "0 posted to Slack, 2 to be posted, 0 held" in told
     assert "next: dx-fleet audit flush" in told
 
 
@@ -100,7 +100,7 @@ def test_what_waits_is_told_now(
 ) -> None:
     connect(monkeypatch, server)
     assert run_fleet(["audit", "flush"]) == 0
-    assert "2 delivered now; 2 told in Slack, 0 to be told, 0 held" in capsys.readouterr().out
+    assert "2 delivered now; 2 posted to Slack, 0 to be posted, 0 held" in capsys.readouterr().out
     assert outbox.counts().delivered == 2
 
 

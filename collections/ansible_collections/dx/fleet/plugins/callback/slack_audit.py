@@ -185,7 +185,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         if why is None:
             return True
         if not self.disabled:
-            self._display.warning(f"dispatches are not told in Slack: {why}")
+            self._display.warning(f"dispatches are not posted to Slack: {why}")
         self.disabled = True
         return False
 

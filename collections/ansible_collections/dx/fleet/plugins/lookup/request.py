@@ -27,7 +27,7 @@ description:
   - C(dx_timeout), or C(timeout); C(stall_timeout), C(max_cost), C(max_steps), C(server_grace) - As of
     M(dx.fleet.opencode_wait). C(preflight_timeout) - As of M(dx.fleet.opencode_dispatch).
   - C(dx_slack), C(dx_inventory) - What C(dx-dispatch) was given as C(--slack) and C(--inventory), for the command that
-    a person is told to run next.
+    a person should run next.
   - C(no_wait) - Return as soon as the task is sent.
 """
 

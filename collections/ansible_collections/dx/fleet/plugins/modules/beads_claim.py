@@ -125,7 +125,7 @@ options:
     description: Directory of the work on the VM.
     type: str
   begin:
-    description: Whether a free bead is claimed. If not, only a claim that is there already is gone on with.
+    description: Whether a free bead is claimed. If not, only a claim that is there already is continued.
     type: bool
     default: true
   retry:

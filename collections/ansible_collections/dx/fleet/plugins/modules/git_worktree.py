@@ -49,7 +49,7 @@ options:
     default: present
   branch:
     description:
-      - The branch. A new one begins at O(base); one that is there, here or at the remote, is gone on with.
+      - The branch. A new one begins at O(base); one that is there, here or at the remote, is used as it is.
       - Needed with O(state=present), and elsewhere where there is no O(path).
     type: str
   path:

@@ -263,7 +263,7 @@ outcome:
       description: How long the turn took, in seconds, by the server's clock.
       type: float
     audit:
-      description: Where the dispatch was told to people.
+      description: Where people read of the dispatch.
       type: dict
     evidence:
       description: What was read back from the server.

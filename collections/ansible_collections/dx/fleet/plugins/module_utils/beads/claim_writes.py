@@ -72,7 +72,7 @@ def taken_over(bd: Bd, before: Bead, claimant: Claimant, policy: Policy, now: da
     options = [_option(_takeover(before, claimant, now))]
     holder = text_field(before, "orchestrator")
     if holder != claimant.orchestrator or policy.takeover:
-        how = "taken over" if policy.takeover else "gone on with"
+        how = "taken over" if policy.takeover else "continued"
         options.append(f"{NOTE}{how} by {claimant.orchestrator} from {holder or 'an unknown orchestrator'}")
     with suppress(OutcomeUnknown):  # what became of it is read back
         try:

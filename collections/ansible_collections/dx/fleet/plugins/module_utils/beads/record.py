@@ -52,7 +52,7 @@ class Claimant:
 
     ``dispatcher`` names the process that dispatches, so that others can see whether it lives. A given
     ``dispatch`` may hold the claim already. ``begin``: a free bead may be claimed; else a claim can only be
-    gone on with. ``repo`` is its name, ``worktree`` the directory of the work on the VM.
+    continued. ``repo`` is its name, ``worktree`` the directory of the work on the VM.
     """
 
     vm: str

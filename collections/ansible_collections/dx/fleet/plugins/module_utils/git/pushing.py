@@ -19,7 +19,7 @@ def push(work: Work, check: bool) -> Result:
     """The worktree's commit at the remote, as the remote says.
 
     Raises:
-        GitError: Why it did not get there, or that this can't be told.
+        GitError: Why it did not get there, or that this is not known.
     """
     repository, wanted = work.repository, work.wanted
     tree = repository.at(work.path)

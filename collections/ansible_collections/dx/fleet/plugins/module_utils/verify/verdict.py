@@ -133,7 +133,7 @@ def _proves_nothing(seen: Seen) -> Verdict | None:
             "report_unreadable", f"the report of the check can't be read: {seen.report_problem}"
         )
     if counts is None:
-        return _unverified("no_counts", "the check ended well, but how many tests ran can't be told")
+        return _unverified("no_counts", "the check ended well, but how many tests ran is not known")
     if counts.ran == 0 and counts.skipped:
         return _unverified("no_tests_ran", f"all {counts.skipped} tests were skipped")
     if counts.ran == 0:

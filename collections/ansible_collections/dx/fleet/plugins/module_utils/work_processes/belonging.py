@@ -6,7 +6,7 @@
 A process belongs to it if OpenCode's server began it (as its parents show, or its environment), and it works
 in the directory, or was begun by one that does. Of one that left its parents and has another environment only
 the directory is known: it belongs to the work in a worktree that is the work's own; in a folder that people
-use as well, that can't be told.
+use as well, that is not known.
 """
 
 from __future__ import annotations

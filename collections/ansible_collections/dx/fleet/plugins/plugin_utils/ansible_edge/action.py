@@ -74,7 +74,7 @@ class FleetAction(ActionBase):  # type: ignore[misc]
     _supports_diff = False
 
     TELLS = False
-    """Whether the end of what it works on is told in Slack, where that is configured."""
+    """Whether the end of what it works on is posted to Slack, where that is configured."""
 
     DELEGATED_TO_VM = True
     """Whether ``delegate_to`` names the VM, whose server is asked then; else only where modules run."""
@@ -238,7 +238,7 @@ class FleetAction(ActionBase):  # type: ignore[misc]
         }
 
     def _telling(self) -> DispatchTrail | None:
-        """Where facts are told; None where nothing is to be told, as in a run in check mode."""
+        """Where facts are recorded; None where nothing is to be recorded, as in a run in check mode."""
         if not os.environ.get("SLACK_BOT_TOKEN") or context.CLIARGS.get("check"):
             return None
         from ..audit.facts.trail import DispatchTrail
@@ -268,7 +268,7 @@ class FleetAction(ActionBase):  # type: ignore[misc]
 
 
 def _orchestrator() -> str:
-    """Who dispatches, for what is told: a name that is none ends no dispatch that needs no name."""
+    """Who dispatches, for the audit: a name that is none ends no dispatch that needs no name."""
     try:
         return orchestrator_of(os.environ)
     except ConfigError as error:

@@ -85,7 +85,7 @@ def graded(outcomes: Sequence[Outcome], answered: int = 0) -> ExitCode:
 
 
 def outcomes_of(vms: Sequence[str], collected: Collected, again: str) -> list[Outcome]:
-    """One outcome per VM. A VM without one met a fault of ours: that is said, and nothing else claimed."""
+    """One outcome per VM. A VM without one met a fault of ours, and its outcome says so."""
     return [
         Outcome.from_dict(collected.outcomes[vm])
         if vm in collected.outcomes

@@ -20,7 +20,7 @@ CALLBACK = "dx.fleet.slack_audit"
 
 
 class Audit:
-    """Whether a run is told in Slack, and where. That is in the environment then, for the run's workers."""
+    """Whether a run is posted to Slack, and where. The environment then has it, for the run's workers."""
 
     def __init__(self, options: DispatchOptions, fleet: Fleet) -> None:
         if options.slack is not None:
@@ -29,7 +29,7 @@ class Audit:
         if self._config.on and self._config.channel:
             os.environ["SLACK_AUDIT_CHANNEL"] = self._config.channel
         elif self._config.wanted or "DX_SLACK_API_URL" in (self._config.why_off or ""):
-            _warn(f"not told in Slack: {self._config.why_off}; see docs/slack.md")
+            _warn(f"not posted to Slack: {self._config.why_off}; see docs/slack.md")
         self._on = self._config.on and not options.dry_run
 
     @property
@@ -38,7 +38,7 @@ class Audit:
         return (CALLBACK,) if self._on else ()
 
     def counted(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
-        """The outcomes, each with how much of it is told."""
+        """The outcomes, each with how much of it is posted."""
         if not self._on:
             return list(outcomes)
         from ..audit.store.recorder import recorder_of

@@ -154,7 +154,7 @@ class EndpointsFile(_Strict):
     repos: dict[Text, RepoEntry] = Field({}, description="What holds for a repo on every VM, by repo name.")
     default_vm: Optional[str] = Field(None, description="The VM that gets a dispatch which names none.")
     slack_audit_channel: Optional[Text] = Field(
-        None, description="ID of the Slack channel in which dispatches are told."
+        None, description="ID of the Slack channel in which dispatches are posted."
     )
     tracker: Optional[Text] = Field(
         None, description="The VM on which every call of bd runs; null for the controller."

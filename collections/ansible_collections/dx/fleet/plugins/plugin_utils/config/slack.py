@@ -1,7 +1,7 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether dispatches are told in Slack, where, and with what token."""
+"""Whether dispatches are posted to Slack, where, and with what token."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _YES = frozenset(("1", "true", "yes", "on"))
 class AuditConfig:
     """What the environment and the endpoints file say.
 
-    ``why_off`` is None where dispatches are told. ``wanted`` says that somebody asked for it, so that its
+    ``why_off`` is None where dispatches are posted. ``wanted`` says that somebody asked for it, so that its
     absence is worth a warning. ``mention`` are the user ids that are called where an agent waits for a
     person; ``buttons`` says that somebody hears a click: the listener.
     """
@@ -41,7 +41,7 @@ class AuditConfig:
 
     @property
     def on(self) -> bool:
-        """Whether dispatches are told in Slack."""
+        """Whether dispatches are posted to Slack."""
         return self.why_off is None
 
     @classmethod

@@ -101,7 +101,7 @@ class WorkError(FleetError):
 
 
 class DispatchError(FleetError):
-    """A session or a prompt could not be placed, or it can't be told whether it was."""
+    """A session or a prompt could not be placed, or it is not known whether it was."""
 
 
 class WaitError(FleetError):

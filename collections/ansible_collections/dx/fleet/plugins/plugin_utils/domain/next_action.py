@@ -103,7 +103,7 @@ def join_later(outcome: Outcome, asked: Asked) -> Outcome:
 
 
 def bead_command(asked: Asked, bead: str, vm: str | None = None, *, retry: bool = False) -> str:
-    """The command that goes on with a bead, or tries a blocked one again, on the VM that its claim names.
+    """The command that continues a bead, or tries a blocked one again, on the VM that its claim names.
 
     Args:
         asked: What the run was asked for.

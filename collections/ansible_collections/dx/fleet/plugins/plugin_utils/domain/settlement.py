@@ -73,7 +73,7 @@ def settled(
     noted: str | None = None,
     failure: FleetError | None = None,
 ) -> Outcome:
-    """The outcome with its bead, and the command that goes on with that.
+    """The outcome with its bead, and the command that continues it.
 
     Args:
         told: The outcome as plain data; empty where there was none.
@@ -82,7 +82,7 @@ def settled(
         ended: What the claim became: ``closed``, ``blocked``, ``released`` or ``held``.
         noted: The status that somebody gave the bead in the middle of the dispatch. It stays, and the result
             is a note in the bead.
-        failure: Why the bead could not be told. The outcome then is no success: the bead says another thing.
+        failure: Why the bead could not be updated. The outcome then is no success: the bead differs.
     """
     if not told:
         outcome = Outcome(State.FAILED, "own_fault", "the run ended without an outcome")
@@ -94,7 +94,7 @@ def settled(
         return outcome.with_(
             state=State.FAILED if outcome.state.good else outcome.state,
             reason_code="claim_lost" if lost else "bead_not_ended",
-            message_to_human=f"{outcome.message_to_human}; but bead {bead} was not told: {failure.message}",
+            message_to_human=f"{outcome.message_to_human}; but bead {bead} is not updated: {failure.message}",
             next_action=failure.next_action if lost else bead_command(asked, bead, outcome.vm),
         )
     if noted is not None:

@@ -81,7 +81,7 @@ def load_ansible(given: Mapping[str, str]) -> None:
     """Import Ansible, which reads its configuration meanwhile.
 
     Args:
-        given: The environment as the user has it, for what is said of it.
+        given: The environment as the user has it, for the message about it.
 
     Raises:
         ConfigError: ``ansible_settings``.

@@ -54,7 +54,7 @@ class Replies:
             log.warning("a reply was not posted: %s", _reason(error))
 
     async def whisper(self, act: Act, text: str) -> None:
-        """Tell the person alone; where Slack can't, nobody is told, and the log has it."""
+        """Tell the person alone; where Slack can't, the log has it."""
         try:
             await self._web.chat_postEphemeral(
                 channel=self._channel, user=act.user, text=text, thread_ts=act.thread

@@ -112,7 +112,7 @@ async def _root_of(server: OpenCode, session: str, parents: dict[str, str | None
         if session not in parents:
             try:
                 parents[session] = (await server.session(session)).parent
-            except OwnError:  # it can't be told: then it stands for itself
+            except OwnError:  # its parent can't be read: then it stands for itself
                 parents[session] = None
         parent = parents[session]
         if parent is None:

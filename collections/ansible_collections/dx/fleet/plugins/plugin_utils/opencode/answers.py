@@ -204,7 +204,7 @@ def _name_of(body: Any) -> str | None:
     name = body.get("_tag")
     if name is None:
         data = body.get("data")
-        # A broken configuration is told with its path, all else with a message.
+        # A broken configuration is reported with its path, all else with a message.
         told = [data.get(key) for key in ("message", "path")] if isinstance(data, dict) else []
         name = body.get("name") if any(isinstance(each, str) for each in told) else None
     return name if isinstance(name, str) and _NAME.fullmatch(name) else None

@@ -74,7 +74,7 @@ def claim_ended(
 
 
 def taken_over(subject: Subject, before: str, *, occurrence: str = "") -> AuditEvent:
-    """The subject's orchestrator goes on with the dispatch of the one ``before``."""
+    """The subject's orchestrator continues the dispatch of the one ``before``."""
     return AuditEvent(EventKind.TAKEN_OVER, subject, {"orchestrator": before}, occurrence)
 
 

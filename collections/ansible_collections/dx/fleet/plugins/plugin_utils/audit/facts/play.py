@@ -22,7 +22,7 @@ _UNFINISHED = frozenset((State.PLANNED.value, State.RUNNING.value))
 
 @dataclass
 class _Seen:
-    """What is known of the dispatch on one host: its state is None where no outcome was told."""
+    """What is known of the dispatch on one host: its state is None where no outcome was returned."""
 
     subject: Subject
     state: str | None = None
@@ -34,7 +34,7 @@ class PlayWatch:
     Args:
         facts: Where they are recorded.
         dispatch: The id of the run's dispatch, if its variables name one; else what belongs to no dispatch
-            is told under an id of this run.
+            is recorded under an id of this run.
     """
 
     def __init__(self, facts: FactLog, dispatch: str | None = None) -> None:

@@ -62,7 +62,7 @@ class DispatchTrail:
     def claim_ended(
         self, subject: Subject | None, ended: str, why: str, next_action: str | None = None
     ) -> None:
-        """What became of the bead, and the command that goes on with it."""
+        """What became of the bead, and the command that continues it."""
         if subject is not None:
             event = kinds.claim_ended(subject, ended, why, next_action, occurrence=self._occurrence())
             self._facts.record(event)

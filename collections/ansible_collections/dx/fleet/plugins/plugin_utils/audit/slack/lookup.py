@@ -35,7 +35,7 @@ class Lookup:
         self._clock = clock
 
     async def find_root(self, thread: Thread) -> None:
-        """Find the head of a thread that may exist; what is told there already is not told again."""
+        """Find the head of a thread that may exist; what is posted there already is not posted again."""
 
         def is_it(one: Found) -> bool:
             return one.is_root and one.thread_key == thread.thread_key

@@ -194,7 +194,7 @@ def _open(records: list[Record]) -> list[Record]:
 
 
 def _same_form(records: list[Record]) -> list[Record]:
-    """The first ones, up to one that must be told plainly."""
+    """The first ones, up to one that must be posted plainly."""
     for number, record in enumerate(records):
         if record.fallback_level:
             return records[:number]

@@ -26,7 +26,7 @@ _numbers = itertools.count()
 
 @dataclass(frozen=True)
 class Waiting:
-    """An event in the folder, and the channel in which it is to be told."""
+    """An event in the folder, and the channel in which it is to be posted."""
 
     path: Path
     event: AuditEvent

@@ -69,7 +69,7 @@ class Ledger:
         return {vm: LastStep(words, at) for vm, words, at in rows}
 
     def channels(self) -> list[Channel]:
-        """The channels in which something is to be told or shown anew."""
+        """The channels in which something is to be posted or shown anew."""
         rows = self._database.rows(
             "SELECT w.channel, c.next_post_at, c.quiet_until, c.trouble, c.unanswered_since FROM ("
             " SELECT channel FROM record WHERE state IN ('pending', 'sending')"

@@ -205,7 +205,7 @@ class Outbox:
         return [record_of(row) for row in rows]
 
     def undelivered(self, limit: int = 1000) -> list[Record]:
-        """What is not told yet, in order."""
+        """What is not posted yet, in order."""
         self.take_in()
         rows = self.database.rows(
             f"SELECT {RECORD} FROM record WHERE state <> 'delivered' ORDER BY seq LIMIT ?",  # noqa: S608 - our own names

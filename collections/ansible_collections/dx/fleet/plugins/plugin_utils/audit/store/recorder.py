@@ -1,7 +1,7 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one thing that the flow calls: a fact is kept, or it is said that it can't be, and the flow goes on."""
+"""The one thing that the flow calls: a fact is kept, or a warning says why not. The flow continues."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Recorder:
             self._say(type(error).__name__, f"{type(error).__name__}: {redact(str(error))[:200]}")
 
     def counts(self, dispatch: str) -> Counts | None:
-        """How many of a dispatch's facts are told; None where that can't be known, or nothing is kept."""
+        """How many of a dispatch's facts are posted; None where that can't be known, or nothing is kept."""
         if not self.config.on:
             return None
         try:
@@ -92,7 +92,7 @@ class Recorder:
     def _say(self, reason: str, words: str) -> None:
         if reason not in self._warned:
             self._warned.add(reason)
-            self._warn(f"not told in Slack: {words}")
+            self._warn(f"not posted to Slack: {words}")
 
 
 _recorders: dict[tuple[int, str | None], Recorder] = {}

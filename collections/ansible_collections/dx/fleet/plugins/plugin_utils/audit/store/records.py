@@ -98,7 +98,7 @@ class Channel:
 
 @dataclass(frozen=True)
 class Counts:
-    """How many records have been told, are to be told, and wait for somebody to mend something."""
+    """How many records are posted, are still to be posted, and wait for somebody to mend something."""
 
     delivered: int
     pending: int

@@ -80,7 +80,7 @@ def _flush(outbox: Outbox, named: Sequence[str]) -> Report:
         config = AuditConfig.for_delivery(os.environ)
         if not config.on:
             raise ConfigError(
-                f"{before.pending + before.held} records wait to be told in Slack, but {config.why_off}",
+                f"{before.pending + before.held} records wait to be posted to Slack, but {config.why_off}",
                 reason_code="slack_unconfigured",
                 next_action="export SLACK_BOT_TOKEN, then dx-fleet audit flush",
             )
@@ -171,7 +171,7 @@ def _line(record: Record) -> str:
 
 
 def _counted(counts: Counts) -> str:
-    return f"{counts.delivered} told in Slack, {counts.pending} to be told, {counts.held} held"
+    return f"{counts.delivered} posted to Slack, {counts.pending} to be posted, {counts.held} held"
 
 
 COMMAND = Command(AuditOptions, audit, "[show [ID] | flush | drop [ID]]")

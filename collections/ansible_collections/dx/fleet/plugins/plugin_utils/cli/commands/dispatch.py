@@ -1,7 +1,7 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A dispatch by dx-dispatch: a run of the playbook, and what is told of it."""
+"""A dispatch by dx-dispatch: a run of the playbook, and its report."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ class Directories:
 
     Args:
         server: Their server.
-        assumed: What was said of some before; it is doubted where a session is absent from there.
+        assumed: What was reported of some before; it is doubted where a session is absent from there.
     """
 
     def __init__(self, server: OpenCode, assumed: Mapping[str, str]) -> None:

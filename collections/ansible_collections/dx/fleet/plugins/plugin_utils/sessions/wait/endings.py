@@ -147,7 +147,7 @@ class Endings:
 
 
 def assumed_directories(followers: Mapping[str, Follower]) -> dict[str, str]:
-    """What was said before of where sessions work."""
+    """What was reported before of where sessions work."""
     return {
         name: follower.target.directory
         for name, follower in followers.items()

@@ -124,7 +124,7 @@ class Look:
         except OpenCodeError as error:
             if status is None or not is_own(error):
                 await self._in_trouble([session], error)
-            # What works is not over because its messages can't be told just now.
+            # What works is not over because its messages can't be read just now.
         else:
             self._endings.well(session)
 

@@ -4,7 +4,7 @@
 """What keeps us from a session, and when it is given up.
 
 Only OpenCode's own word ends a session as failed, and only that one: it was deleted, its project is broken,
-its messages can't be told. A refused connection says that the server is gone, and its sessions with it.
+its messages can't be read. A refused connection says that the server is gone, and its sessions with it.
 Whatever else keeps us from it (a network that is down, a gateway or another service in its place) leaves them
 working.
 """
