@@ -15,10 +15,13 @@ from tests.lab.tracker import bd_in_use
 
 pytest_plugins = ["tests.lab.pytest_plugin"]
 
-# A shell starts a script's background job (`make test &`) with SIGINT ignored, and so would be all that a test
-# starts, which a person then can't interrupt.
+# A shell starts a script's background job (`make test &`) with SIGINT ignored, nohup with SIGHUP ignored, and so
+# would be all that a test starts, which then could not be interrupted or hung up on.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+for number in (signal.SIGHUP, signal.SIGTERM):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

@@ -98,4 +98,5 @@ def test_a_line_runs_as_it_stands(person: Person, model: ScriptedModel, line: st
     if not (wanted := TASK.search(line)) or "--check" in line:
         return
     vms = 3 if "--all" in words_of(line.partition(" <")[0]) or "opencode" in line else 1
-    assert len(model.prompts(wanted[1])) == vms
+    # --no-wait does not wait for the server to ask its model
+    assert len(model.wait_for_prompt(wanted[1], count=vms)) == vms

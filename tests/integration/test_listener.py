@@ -37,6 +37,7 @@ from tests.lab.slack.seed import BOT_USER
 SUBJECT = Subject(
     dispatch="bd-a1b2@1-k3j9", vm="epyc6", bead="bd-a1b2", session="ses_1", orchestrator="jo@vm"
 )
+PATIENCE = 60  # seconds; a busy machine is slow
 ANSWER = {"exit_code": 8, "results": [], "error": None}
 
 
@@ -94,7 +95,7 @@ class Office:
 
     async def next(self) -> Plan:
         """The next command that is run."""
-        return await asyncio.wait_for(self.ran.get(), 20)
+        return await asyncio.wait_for(self.ran.get(), PATIENCE)
 
     async def replies(self, thread: str, at_least: int) -> list[str]:
         """The listener's replies in a thread, as soon as there are so many."""
@@ -105,7 +106,7 @@ class Office:
             ours = [one for one in found.replies if (one.metadata or {}).get("event_type") == EVENT_TYPE]
             if len(ours) >= at_least:
                 return [one.text for one in ours]
-            await asyncio.to_thread(self.slack.wait_for_calls, posted, calls + 1, 20)
+            await asyncio.to_thread(self.slack.wait_for_calls, posted, calls + 1, PATIENCE)
 
     async def quiet(self) -> list[Plan]:
         """What was run, when all that was delivered until now is acknowledged and done."""

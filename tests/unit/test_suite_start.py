@@ -10,19 +10,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-def test_what_a_test_starts_can_be_interrupted() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGTERM])
+def test_what_a_test_starts_can_be_ended(number: signal.Signals) -> None:
     with subprocess.Popen(["sleep", "60"]) as child:
-        child.send_signal(signal.SIGINT)
-        assert child.wait(timeout=30) == -signal.SIGINT
+        child.send_signal(number)
+        assert child.wait(timeout=30) == -number
 
 
-def test_it_can_be_interrupted_where_a_shell_started_the_suite_in_the_background() -> None:
-    node = f"{__file__}::{test_what_a_test_starts_can_be_interrupted.__name__}"
-    pytest = f"trap '' INT; exec {sys.executable} -m pytest -q -p no:cacheprovider '{node}'"
+def test_it_can_be_ended_where_the_suite_was_started_with_all_signals_ignored() -> None:
+    node = f"{__file__}::{test_what_a_test_starts_can_be_ended.__name__}"
+    suite = f"trap '' INT HUP TERM; exec {sys.executable} -m pytest -q -p no:cacheprovider '{node}'"
     done = subprocess.run(
-        ["bash", "-c", pytest], cwd=CHECKOUT, capture_output=True, text=True, check=False, timeout=120
+        ["bash", "-c", suite], cwd=CHECKOUT, capture_output=True, text=True, check=False, timeout=120
     )
     assert done.returncode == 0, done.stdout + done.stderr
