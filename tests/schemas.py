@@ -275,6 +275,14 @@ class Stop(TypedDict):
     uncommitted: str | None
 
 
+class InputQuestion(TypedDict):
+    """One question of a request; `multiple`: several of its options may be chosen."""
+
+    text: str
+    options: list[str]
+    multiple: bool
+
+
 class AnsweredRequest(TypedDict):
     """What an agent waits for, for `dx-fleet answer`; `options` are the answers that it offers."""
 
@@ -284,7 +292,9 @@ class AnsweredRequest(TypedDict):
     kind: Literal["permission", "question"]
     words: str
     options: list[str]
+    questions: list[InputQuestion]
     state: Literal["waits", "answered", "stale"]
+    by: str | None
     answer: NotRequired[str]
 
 

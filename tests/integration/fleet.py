@@ -153,8 +153,12 @@ class Fleet:
 
     def with_policy(self, directory: Path, **policy: object) -> Fleet:
         """The same fleet for a person whose endpoints file, written here, says that of affordabot."""
+        return self.with_top_level(directory, repos={"affordabot": policy})
+
+    def with_top_level(self, directory: Path, **entries: object) -> Fleet:
+        """The same fleet for a person whose endpoints file, written here, has these entries of its own."""
         document = json.loads(Path(self.env["DX_VM_ENDPOINTS"]).read_text())
-        document["repos"] = {"affordabot": policy}
+        document.update(entries)
         path = directory / "vm-endpoints.json"
         path.write_text(json.dumps(document))
         return replace(self, env={**self.env, "DX_VM_ENDPOINTS": str(path)}, inventory=path)

@@ -108,13 +108,17 @@ def test_what_may_still_work_is_attached_to_again(state: State, reason: str) -> 
 @pytest.mark.parametrize(
     ("request_", "wanted"),
     [
-        (None, "dx-fleet answer ses_1 once"),
+        (None, "dx-fleet answer ses_1"),
         ({"id": "per_1", "permission": "bash"}, "dx-fleet answer ses_1 once --request per_1"),
         (
             {"id": "que_1", "questions": [{"options": [{"label": "the red one"}]}]},
             "dx-fleet answer ses_1 'the red one' --request que_1",
         ),
         ({"id": "que_1", "questions": [{"options": []}]}, "dx-fleet answer ses_1 TEXT --request que_1"),
+        (
+            {"id": "que_1", "questions": [{"options": [{"label": "a"}]}, {"options": [{"label": "-b"}]}]},
+            "dx-fleet answer --request que_1 -- ses_1 a -b",
+        ),
     ],
 )
 def test_what_an_agent_waits_for_is_answered_by_a_command(request_: Any, wanted: str) -> None:
@@ -207,7 +211,7 @@ def test_the_text_of_a_bead_is_not_pasted() -> None:
         (State.FAILED, "fix it", "blocked", "dx-dispatch --retry bd-1"),
         (State.FAILED, "fix it", "released", "fix it"),
         (State.UNREACHABLE, "start it", "held", "dx-dispatch --bead bd-1"),
-        (State.NEEDS_INPUT, None, "held", "dx-fleet answer ses_1 once"),
+        (State.NEEDS_INPUT, None, "held", "dx-fleet answer ses_1"),
         (State.NEEDS_INPUT, "answer it", "held", "answer it"),
         (State.COMPLETED, None, "closed", None),
         (State.RUNNING, "join it", "held", "join it"),

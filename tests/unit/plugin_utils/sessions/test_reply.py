@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import UsageError
 from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.reply import Request, reply, waiting_in
 
 from tests.unit.fake_opencode import FakeOpenCode
@@ -52,8 +53,8 @@ async def test_each_answer_is_what_opencode_takes(
     )
     (found,) = await waiting(fake)
     async with fake.client() as server:
-        assert await reply(server, found, answer)
-        assert not await reply(server, found, answer)  # somebody was faster
+        assert await reply(server, found, [answer])
+        assert not await reply(server, found, [answer])  # somebody was faster
     assert fake.replies == [sent]
 
 
@@ -80,3 +81,43 @@ async def test_what_nobody_waits_for_any_more_is_not_there(fake: FakeOpenCode) -
     fake.permissions.append({**ASKED, "id": "per_2", "sessionID": "ses_other"})
     fake.sessions["ses_1"].status = None
     assert await waiting(fake) == []
+
+
+SEVERAL = {
+    "id": "que_2",
+    "sessionID": "ses_1",
+    "questions": [
+        {"question": "Where?", "options": [{"label": "staging"}, {"label": "reject"}]},
+        {"question": "Which?", "multiple": True, "options": [{"label": "api"}, {"label": "web"}]},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("answers", "sent"),
+    [
+        (["staging", "api"], [["staging"], ["api"]]),
+        (["staging", "api, web"], [["staging"], ["api", "web"]]),
+        (["staging", "api, nothing else"], [["staging"], ["api, nothing else"]]),
+        (["staging, reject", "web"], [["staging, reject"], ["web"]]),  # only one may be chosen of the first
+        (["web"], [["web"], ["web"]]),
+        (["reject"], [["reject"], ["reject"]]),  # it is an option here
+    ],
+)
+async def test_each_of_several_questions_gets_its_answer(
+    fake: FakeOpenCode, answers: list[str], sent: list[list[str]]
+) -> None:
+    fake.questions.append(dict(SEVERAL))
+    (found,) = await waiting(fake)
+    async with fake.client() as server:
+        assert await reply(server, found, answers)
+    assert fake.replies == [("que_2", "reply", {"answers": sent})]
+
+
+async def test_too_many_answers_are_refused(fake: FakeOpenCode) -> None:
+    fake.questions.append(dict(SEVERAL))
+    (found,) = await waiting(fake)
+    async with fake.client() as server:
+        with pytest.raises(UsageError) as caught:
+            await reply(server, found, ["a", "b", "c"])
+    assert (caught.value.reason_code, fake.replies) == ("answers_missing", [])

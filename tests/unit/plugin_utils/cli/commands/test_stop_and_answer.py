@@ -41,7 +41,11 @@ WAITS: dict[str, Any] = {
     "kind": "permission",
     "words": "permission bash: make deploy",
     "options": ["once", "always", "reject"],
+    "questions": [
+        {"text": "May the agent use bash?", "options": ["once", "always", "reject"], "multiple": False}
+    ],
     "state": "waits",
+    "by": None,
 }
 GONE = Outcome(State.UNREACHABLE, "connection_refused", "nothing listens there", vm="epyc6").as_dict()
 
@@ -163,7 +167,7 @@ def test_an_answer_that_reached_nobody_is_no_success(
     assert run_fleet(["answer", "ses_1", *words, "--json"]) == code
     results = json.loads(capsys.readouterr().out)["results"]
     assert [result["reason_code"] for result in results] == ([] if reason is None else [reason])
-    assert launcher.asked[0].variables.get("answer") == (words[0] if words else None)
+    assert launcher.asked[0].variables.get("answers") == (list(words) or None)
 
 
 def test_what_waits_is_shown_with_the_command_that_answers(

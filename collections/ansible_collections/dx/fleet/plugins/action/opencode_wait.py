@@ -12,6 +12,7 @@ from typing import Any
 from ansible_collections.dx.fleet.plugins.module_utils.specs import CONNECTION, WAIT
 from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.action import FleetAction
 from ansible_collections.dx.fleet.plugins.plugin_utils.beads.dispatcher import this_dispatcher
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.answer_policy import AnswerPolicy
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import UsageError
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Outcome, State
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.precedence import (
@@ -30,7 +31,12 @@ with suppress(ImportError):  # FleetAction.run says what is missing
     from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.client import OpenCode
     from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.errors import OpenCodeError
     from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.stop import stopped_by
-    from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait import Limits, Target, wait_for
+    from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait import (
+        Answering,
+        Limits,
+        Target,
+        wait_for,
+    )
 
 STOPPABLE = (State.ABORTED, State.FAILED, State.LOST, State.STALLED)
 CHECKED_WITHIN_S = 1800.0  # what follows a finished turn takes no longer, and beats no more
@@ -70,7 +76,8 @@ class ActionModule(FleetAction):
                 for each in wanted
                 if each["bead"] is not None  # others may want the claim, and can't see this process
             ]
-            found = await wait_for(targets, servers, _limits(args), emit=self.emit)
+            answering = Answering(args["on_input"], AnswerPolicy.read(args["answer_policy"]))
+            found = await wait_for(targets, servers, _limits(args), answering=answering, emit=self.emit)
             if any(outcome.state is State.COMPLETED for members in found.values() for outcome in members):
                 await asyncio.gather(*(heart.beat(CHECKED_WITHIN_S) for heart in hearts))
         outcomes = [

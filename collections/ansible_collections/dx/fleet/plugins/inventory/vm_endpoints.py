@@ -17,6 +17,8 @@ description:
   - All hosts have C(dx_repos), where the file has C(repos) - a dictionary from the name of a repo to its
     C(verify), C(report), C(verify_timeout), C(base), C(worktree), C(push), C(close_on) and C(counts). What is not
     set has its default, or is null. None of its text is a template.
+  - All hosts have C(dx_answer_policy), where the file has C(answer_policy) - the rules of
+    O(dx.fleet.opencode_wait#module:answer_policy). None of their text is a template.
   - Hosts with an SSH connection are in the group C(remote), whose variables make a module cost one SSH session -
     C(ansible_pipelining), C(ansible_ssh_args) with a connection that stays open and is kept alive,
     C(ansible_control_path_dir) with a short path (C(ansible_control_path) is each host's own), and C(ansible_python_interpreter). Group or host variables of
@@ -111,6 +113,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]
         # Not through the inventory, which would make its text templates: a command may hold {{ }}.
         if fleet.repos:
             self.inventory.groups["all"].set_variable("dx_repos", fleet.policies())
+        if fleet.answer_policy.rules:
+            self.inventory.groups["all"].set_variable("dx_answer_policy", fleet.answer_policy.as_list())
         for vm in fleet.vms:
             self._add_host(fleet, vm)
 

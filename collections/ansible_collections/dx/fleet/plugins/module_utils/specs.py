@@ -102,6 +102,17 @@ WAIT: Spec = {
     "max_cost": {"type": "float"},
     "max_steps": {"type": "int", "default": 300},
     "server_grace": {"type": "float", "default": 20.0},
+    "on_input": {"type": "str", "choices": ["ask", "fail", "reject"], "default": "fail"},
+    "answer_policy": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "action": {"type": "str", "required": True, "choices": ["allow", "deny"]},
+            "permission": {"type": "str", "required": True},
+            "pattern": {"type": "str", "default": "*"},
+        },
+    },
 }
 
 WORKTREE_STEP: Spec = {
@@ -134,7 +145,7 @@ CLAIM: Spec = {
     "bead": {"type": "str", "required": True},
     "state": {
         "type": "str",
-        "choices": ["claimed", "released", "blocked", "closed", "settled", "present", "located"],
+        "choices": ["claimed", "released", "blocked", "closed", "noted", "settled", "present", "located"],
         "default": "claimed",
     },
     "dispatch": {"type": "str"},
@@ -162,6 +173,7 @@ CLAIM_REQUIRED_IF = [
     ("state", "released", ["dispatch"]),
     ("state", "blocked", ["dispatch", "reason"]),
     ("state", "closed", ["dispatch", "reason"]),
+    ("state", "noted", ["dispatch", "reason"]),
 ]
 
 BEADS_INFO: Spec = {
@@ -253,5 +265,6 @@ REPLY: Spec = {
     "name": {"type": "str"},
     "request_id": {"type": "str"},
     "claims": {"type": "list", "elements": "dict", "default": []},
-    "answer": {"type": "str"},
+    "answers": {"type": "list", "elements": "str", "default": []},
+    "by": {"type": "str"},
 }

@@ -84,12 +84,13 @@ options:
       - V(released) makes it open and nobody's again.
       - V(blocked) ends the claim with a O(reason) that needs a person.
       - V(closed) closes the bead with a O(reason).
+      - V(noted) writes the O(reason) into the notes of the bead; the claim goes on.
       - V(settled) does whichever of the three the outcome of the last of O(made), O(sent), O(followed) and O(verified) asks for, or nothing, where the
         session works or waits for a person, nobody can tell, or there is no O(claim).
       - V(present) only reads it.
       - V(located) reads it and says RV(elsewhere) it is worked on, unless the run names its VM.
     type: str
-    choices: [claimed, released, blocked, closed, settled, present, located]
+    choices: [claimed, released, blocked, closed, noted, settled, present, located]
     default: claimed
   dispatch:
     description:
@@ -160,7 +161,7 @@ options:
         in progress and still names that one.
     type: str
   reason:
-    description: Why the claim ends. Needed with O(state=blocked) and O(state=closed).
+    description: Why the claim ends, or the note. Needed with O(state=blocked), O(state=closed) and O(state=noted).
     type: str
   lock_timeout:
     description: Longest wait for another process that works on the same bead, in seconds.

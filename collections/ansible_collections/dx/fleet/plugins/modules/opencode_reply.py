@@ -36,11 +36,17 @@ options:
     type: list
     elements: dict
     default: []
-  answer:
+  answers:
     description:
       - For a permission C(once), C(always) (all that match, until the server is started again) or C(reject), which ends
         the turn; any other text rejects it, and the agent goes on with that text.
-      - For a question its answer, or C(reject). Default is to answer nothing.
+      - For a question its answer, or C(reject). For several questions one answer to each, in their order, or one to all
+        of them. Default is to answer nothing.
+    type: list
+    elements: str
+    default: []
+  by:
+    description: Who answers, for the thread and the bead. Default is the user, at the host name of the controller.
     type: str
 seealso:
   - module: dx.fleet.opencode_wait
@@ -54,18 +60,23 @@ EXAMPLES = r"""
     - name: Allow it once
       dx.fleet.opencode_reply:
         name: ses_abc
-        answer: once
+        answers: [once]
 """
 
 RETURN = r"""
 requests:
   description:
-    - What waits, each with C(id), C(session), C(kind), C(words) and C(options). C(state) is V(waits), V(answered) or
+    - What waits, each with C(id), C(session), C(kind), C(words), C(options) and C(questions). C(state) is V(waits), V(answered) or
       V(stale) (somebody else was faster).
   returned: success
   type: list
   elements: dict
   sample: [{"id": "per_1", "kind": "permission", "words": "permission bash: make", "state": "answered"}]
+notes:
+  description: The note that the bead of an answered session is to have, with C(bead), C(dispatch) and C(words).
+  returned: success, where it was answered
+  type: list
+  elements: dict
 reason_code:
   description: Why it failed.
   returned: failure

@@ -13,7 +13,8 @@ description:
   - Waits until a session has an outcome, and tells what it does meanwhile, one line per change.
   - What became of it is read back from the server. A lost event, a broken connection or a restarted server
     delays the answer and does not change it.
-  - A session that waits for a permission or for an answer ends the wait at once, as V(needs_input).
+  - A session that waits for a permission or for an answer ends the wait at once, as V(needs_input), unless
+    O(answer_policy) or O(on_input) says otherwise.
   - On reaching a limit (O(timeout), O(stall_timeout), O(max_steps), O(max_cost)) the session is aborted, and the
     outcome says so, with what was learned.
   - The task fails unless the outcome is V(completed).
@@ -142,6 +143,42 @@ options:
         accepts them and is silent has three times as long, then its sessions are V(unreachable).
     type: float
     default: 20.0
+  on_input:
+    description:
+      - What is done when a session waits for a permission or an answer that no rule of O(answer_policy) names.
+      - V(fail) ends the wait as V(needs_input). V(reject) rejects it, which ends the turn of the agent.
+      - V(ask) says what is asked, and goes on waiting until somebody has answered, by M(dx.fleet.opencode_reply) or
+        otherwise. O(stall_timeout) does not run meanwhile; at O(timeout) the wait ends as V(needs_input).
+    type: str
+    choices: [ask, fail, reject]
+    default: fail
+  answer_policy:
+    description:
+      - Rules by which permissions are answered without asking anybody. One that is denied by any rule is rejected, and the
+        agent goes on with the words of the rule. It is allowed, once, where each of its patterns is allowed. Any other is
+        asked for.
+      - Default is the host variable C(dx_answer_policy), which the inventory plugin
+        P(dx.fleet.vm_endpoints#inventory) sets from C(answer_policy) of the endpoints file.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      action:
+        description: What the rule says.
+        type: str
+        required: true
+        choices: [allow, deny]
+      permission:
+        description: The kind of permission as OpenCode reports it, such as C(bash). C(*) stands for any text.
+        type: str
+        required: true
+      pattern:
+        description:
+          - What it is wanted for, such as C(make *). C(*) stands for any text, C(?) for one character.
+          - What a rule to allow matches has no other C(..) in a path and none of C(;&|<>$`(\)) or line breaks than the
+            pattern itself has, unless the pattern is just C(*).
+        type: str
+        default: "*"
 seealso:
   - module: dx.fleet.opencode_dispatch
   - module: dx.fleet.opencode_info

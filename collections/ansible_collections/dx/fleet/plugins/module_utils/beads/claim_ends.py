@@ -15,7 +15,7 @@ from .claim_writes import NOTE, without_note
 from .errors import AlreadyClaimed, BeadTooLarge, ClaimLost, OutcomeUnknown
 from .record import HELD, dispatch_of, dispatcher_of, holds
 
-__all__ = ["End", "Seen", "end_claim"]
+__all__ = ["End", "Seen", "end_claim", "note_claim"]
 
 CLOSED_BY = "dispatch"
 
@@ -91,7 +91,7 @@ def end_claim(bd: Bd, end: End, bead: str, seen: Seen | None, *, check: bool) ->
             status=before.status,
         )
     if not held:
-        return before, _noted(bd, before, end, check=check), True
+        return before, _noted(bd, before, end.note(), check=check), True
     if check:
         return before, before.with_(status=end.status), False
     try:
@@ -100,6 +100,18 @@ def end_claim(bd: Bd, end: End, bead: str, seen: Seen | None, *, check: bool) ->
         raise ClaimLost(f"{bead} changed meanwhile ({error.message})", f"bd show {bead}") from error
     except OutcomeUnknown:
         return before, _read_back(bd, bead, end), False
+
+
+def note_claim(bd: Bd, bead: str, dispatch: str, note: str, *, check: bool) -> tuple[Bead, Bead]:
+    """Write a note into the bead of a claim; returns the bead before and after. Hold our lock of the bead.
+
+    Raises:
+        ClaimLost: The bead is another dispatch's by now.
+        OutcomeUnknown: `bd` can't say whether it was written.
+    """
+    before = bd.show(bead)
+    _check_names(before, dispatch)
+    return before, _noted(bd, before, note, check=check)
 
 
 def _check_names(bead: Bead, dispatch: str) -> None:
@@ -129,8 +141,7 @@ def _written(bd: Bd, before: Bead, end: End) -> Bead:
         return bd.change(before, *without_note(options))
 
 
-def _noted(bd: Bd, before: Bead, end: End, *, check: bool) -> Bead:
-    note = end.note()
+def _noted(bd: Bd, before: Bead, note: str, *, check: bool) -> Bead:
     if note in before.notes:
         return before
     if check:

@@ -17,7 +17,7 @@ from datetime import datetime, timezone
 
 from .bd import Bd
 from .bead import Bead
-from .claim_ends import End, Seen, end_claim
+from .claim_ends import End, Seen, end_claim, note_claim
 from .claim_rules import PLAIN, Policy, check_alone, check_free, check_ready, check_vm
 from .claim_writes import claimed, taken_over, with_takeover
 from .errors import NothingToContinue
@@ -145,6 +145,15 @@ class Claims:
         Arguments and errors are those of :meth:`release`.
         """
         return self._end(bead, End("closed", dispatch, reason), check, None)
+
+    def note(self, bead: str, dispatch: str, note: str, check: bool = False) -> Result:
+        """Write a note into the bead of a claim, which goes on.
+
+        Arguments and errors are those of :meth:`release`.
+        """
+        self._bd.check_id(bead)
+        with self._lock(bead, dispatch):
+            return Result(*note_claim(self._bd, bead, dispatch, note, check=check))
 
     # -- steps -----------------------------------------------------------------------------------------
 

@@ -96,6 +96,8 @@ def _done(options: t.Mapping[str, t.Any], bd: Bd, check: bool) -> Result:
         return claims.claim(bead, claimant, check, _policy(options))
     if state == "closed":
         return claims.close(bead, dispatch, reason, check)
+    if state == "noted":
+        return claims.note(bead, dispatch, reason, check)
     seen = options["seen_dispatcher"]
     as_seen = None if seen is None else Seen("in_progress", seen or None)
     if state == "released":

@@ -56,6 +56,7 @@ _HOST_VARIABLES = {
     "beads_executable": "dx_beads_executable",
     "single_orchestrator": "dx_single_orchestrator",
     "policies": "dx_repos",
+    "answer_policy": "dx_answer_policy",
     "worktrees_root": "dx_worktrees_root",
 }
 

@@ -128,6 +128,12 @@ class DispatchOptions(Options):
         metavar="TIME",
         help="give up a VM that stays silent for so long before anything is sent (default 20s)",
     )
+    on_input: str | None = option(
+        "--on-input",
+        choices=("ask", "fail", "reject"),
+        help="when the agent waits for a permission or an answer: ask here, and follow on until it has one"
+        " from anywhere (default on a terminal); end as needs_input (default elsewhere); or reject it",
+    )
     dry_run: bool = flag("--dry-run", help="look at everything, send nothing")
     slack: bool | None = option(
         "--slack", action=argparse.BooleanOptionalAction, help="tell the dispatch in Slack"

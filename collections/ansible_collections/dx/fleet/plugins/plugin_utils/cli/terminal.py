@@ -10,22 +10,29 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TextIO
 
 from ..domain.event_kind import EventKind
+from ..domain.input_request import InputQuestion, InputRequest
 from ..domain.outcome import Outcome, State
 from ..domain.progress import ProgressEvent
 from ..domain.progress_wording import line_of, words_of
 from ..domain.task import shortened
 
-__all__ = ["Followed", "following", "summary_lines"]
+__all__ = ["Followed", "following", "printable", "question_lines", "summary_lines"]
 
 
 class _View(Protocol):
     def show(self, event: ProgressEvent) -> None:
         """Show one change."""
+
+    def hold(self) -> None:
+        """Leave the screen to somebody else for a while."""
+
+    def go_on(self) -> None:
+        """Take it back."""
 
     def close(self) -> None:
         """Leave the screen in order."""
@@ -38,16 +45,37 @@ class Followed:
         self.sent: set[str] = set()
         self._view = view
         self._showing = threading.Lock()
+        self._held: list[ProgressEvent] | None = None
 
     def take(self, event: ProgressEvent) -> None:
         """Take one event, and show it."""
         if event.kind is EventKind.TASK_SENT:
             self.sent.add(event.vm)
         with self._showing:
-            try:
-                self._view.show(event)
-            except (OSError, ValueError):
-                self._view = _Silent()  # nobody reads the screen any more; what happens is still taken
+            if self._held is not None:
+                self._held.append(event)
+            else:
+                self._show(event)
+
+    def hold(self) -> None:
+        """Show nothing while a person is asked."""
+        with self._showing:
+            self._held = []
+            self._view.hold()
+
+    def go_on(self) -> None:
+        """Show what came meanwhile, and go on."""
+        with self._showing:
+            held, self._held = self._held or [], None
+            self._view.go_on()
+            for event in held:
+                self._show(event)
+
+    def _show(self, event: ProgressEvent) -> None:
+        try:
+            self._view.show(event)
+        except (OSError, ValueError):
+            self._view = _Silent()  # nobody reads the screen any more; what happens is still taken
 
     def close(self) -> None:
         """Show nothing more, after the line that is being shown."""
@@ -88,15 +116,25 @@ def _view(vms: Sequence[str], quiet: bool, out: TextIO) -> _View:
     return _Lines(out)
 
 
-class _Silent:
-    def show(self, event: ProgressEvent) -> None:
+class _Plain:
+    """What needs no part of the screen for itself."""
+
+    def hold(self) -> None:
+        pass
+
+    def go_on(self) -> None:
         pass
 
     def close(self) -> None:
         pass
 
 
-class _Lines:
+class _Silent(_Plain):
+    def show(self, event: ProgressEvent) -> None:
+        pass
+
+
+class _Lines(_Plain):
     """A line per change, for pipes and logs; the outcome comes with the summary."""
 
     def __init__(self, out: TextIO) -> None:
@@ -107,11 +145,8 @@ class _Lines:
             return
         print(printable(line_of(event), self._out), file=self._out, flush=True)
 
-    def close(self) -> None:
-        pass
 
-
-class _JsonLines:
+class _JsonLines(_Plain):
     """A line of JSON per event, for programs."""
 
     def __init__(self, out: TextIO) -> None:
@@ -120,26 +155,33 @@ class _JsonLines:
     def show(self, event: ProgressEvent) -> None:
         print(json.dumps(event.as_dict()), file=self._out, flush=True)
 
-    def close(self) -> None:
-        pass
-
 
 class _Live:
     """One line per VM that is rewritten in place."""
 
     def __init__(self, vms: Sequence[str], out: TextIO) -> None:
         from rich.console import Console
-        from rich.live import Live
 
         self._started = time.monotonic()
         self._last = dict.fromkeys(vms, "looking")
-        self._live = Live(
-            get_renderable=self._table, console=Console(file=out), refresh_per_second=4, transient=True
-        )
-        self._live.start()
+        self._console = Console(file=out)
+        self._live = self._begun()
+
+    def _begun(self) -> Any:
+        from rich.live import Live
+
+        live = Live(get_renderable=self._table, console=self._console, refresh_per_second=4, transient=True)
+        live.start()
+        return live
 
     def show(self, event: ProgressEvent) -> None:
         self._last[event.vm] = words_of(event)
+
+    def hold(self) -> None:
+        self._live.stop()
+
+    def go_on(self) -> None:
+        self._live = self._begun()
 
     def close(self) -> None:
         self._live.stop()
@@ -175,11 +217,23 @@ def summary_lines(outcome: Outcome, out: TextIO) -> list[str]:
     lines = [f"[{outcome.vm}] {shown}: {printable(outcome.message_to_human, out)}"]
     if facts := ", ".join(_facts(outcome)):
         lines.append(printable(f"    {facts}", out))
+    asked = InputRequest.of(outcome.evidence.request) if outcome.state is State.NEEDS_INPUT else None
+    if asked is not None:
+        lines += [printable(line, out) for line in question_lines(asked.questions)]
     if outcome.reason_code not in (outcome.state.value, "sent"):
         lines.append(f"    reason: {outcome.reason_code}")
     if outcome.next_action:
         lines.append(printable(f"    next: {outcome.next_action}", out))
     return lines
+
+
+def question_lines(questions: Iterable[InputQuestion]) -> Iterator[str]:
+    """Each question that an agent asks, and its options, numbered."""
+    for question in questions:
+        several = " (several may be chosen, with commas)" if question.multiple else ""
+        yield f"    {question.text}{several}"
+        for number, each in enumerate(question.options, 1):
+            yield f"      {number}. {each}"
 
 
 def _facts(outcome: Outcome) -> Iterator[str]:

@@ -23,6 +23,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from ..domain.answer_policy import AnswerPolicy, Rule
 from ..domain.errors import ConfigError, UsageError
 from ..domain.fleet import GROUPS, VM, Fleet, RepoPolicy
 from ..domain.task import shortened
@@ -146,6 +147,21 @@ class RepoEntry(_Strict):
     )
 
 
+class AnswerRule(_Strict):
+    """A permission that is granted, or rejected, without asking anybody."""
+
+    action: Literal["allow", "deny"] = Field(description="What the rule says; deny goes before allow.")
+    permission: Text = Field(
+        description="The kind of permission as OpenCode reports it; * stands for any text.",
+        examples=["bash", "external_directory"],
+    )
+    pattern: Text = Field(
+        "*",
+        description="What it is wanted for; * stands for any text, ? for one character.",
+        examples=["make *"],
+    )
+
+
 class EndpointsFile(_Strict):
     """The fleet's machines (vm-endpoints.json)."""
 
@@ -166,6 +182,12 @@ class EndpointsFile(_Strict):
         {},
         description="What each Slack user, by id, may ask for in the channel; without an entry, nothing.",
         examples=[{"U0123ABCD": ["stop", "answer", "status"]}, {"U0123ABCD": ["*"]}],
+    )
+    answer_policy: tuple[AnswerRule, ...] = Field(
+        (),
+        strict=False,
+        description="Which permissions are answered by whoever follows a dispatch, without asking a person.",
+        examples=[[{"action": "allow", "permission": "bash", "pattern": "make *"}]],
     )
     single_orchestrator: bool = Field(
         False, description="True refuses a bead while sessions of another orchestrator's claims work."
@@ -280,6 +302,9 @@ def parse_fleet(text: str, *, source: str, hostnames: Iterable[str] | None = Non
         beads_dir=entries.beads_dir,
         slack_users=entries.slack_users,
         single_orchestrator=entries.single_orchestrator,
+        answer_policy=AnswerPolicy(
+            tuple(Rule(each.action, each.permission, each.pattern) for each in entries.answer_policy)
+        ),
         repos={name: _policy(entry) for name, entry in entries.repos.items()},
         source=source,
     )

@@ -38,6 +38,8 @@ class EventKind(StrEnum):
     TOOL_FAILED = "tool_failed"  # tool, title, error
     RETRYING = "retrying"  # attempt, why, next_try: milliseconds since the epoch
     CONNECTION_LOST = "connection_lost"  # reason_code
+    ASKED = "asked"  # request: what the agent waits for, see domain/input_request; it is followed meanwhile
+    ANSWERED = "answered"  # request: its id, words; answer and by, where they are known
     VERIFYING = "verifying"  # command
     ABORTING = "aborting"  # why, by: who asked for it
     STOPPED = "stopped"

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from .answer_policy import AnswerPolicy
 from .errors import UsageError
 
 __all__ = ["GROUPS", "VM", "Fleet", "RepoPolicy", "Transport"]
@@ -82,7 +83,8 @@ class Fleet:
     """All VMs of one endpoints file.
 
     ``tracker`` is the VM on which every `bd` call runs (None: the controller), in ``beads_dir``. ``repos``
-    maps a repo name to its policy, ``slack_users`` a Slack user id to what it may ask for.
+    maps a repo name to its policy, ``slack_users`` a Slack user id to what it may ask for. ``answer_policy``
+    says which permissions need no person.
     """
 
     vms: tuple[VM, ...]
@@ -92,6 +94,7 @@ class Fleet:
     beads_dir: str | None = None
     slack_users: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     single_orchestrator: bool = False
+    answer_policy: AnswerPolicy = field(default_factory=AnswerPolicy)
     repos: Mapping[str, RepoPolicy] = field(default_factory=dict)
     source: str = "vm-endpoints.json"
 

@@ -14,12 +14,14 @@ from typing import Any
 
 from ..text.shell import command_line
 from . import identity
+from .input_request import InputRequest
 from .outcome import Outcome, State
 from .precedence import is_on
 from .request import Request
 
 __all__ = [
     "advise",
+    "answer_command",
     "bead_command",
     "dispatch_command",
     "join_command",
@@ -38,6 +40,7 @@ _FOLLOWING = {
     "stall_timeout": "--stall-timeout",
     "max_cost": "--max-cost",
     "max_steps": "--max-steps",
+    "on_input": "--on-input",
     "branch": "--branch",
     "verify": "--verify",
     "inventory": "--inventory",
@@ -133,8 +136,10 @@ def dispatch_command(request: Request) -> str:
 
 
 def _next(outcome: Outcome, asked: Asked, ended: str | None) -> str | None:
-    if outcome.state is State.NEEDS_INPUT and (given := outcome.next_action or _answer(outcome)):
-        return given
+    if outcome.state is State.NEEDS_INPUT and outcome.next_action is not None:
+        return outcome.next_action
+    if outcome.state is State.NEEDS_INPUT and outcome.session is not None:
+        return answer_command(outcome.session, InputRequest.of(outcome.evidence.request))
     if outcome.bead is not None and ended == "blocked" and outcome.state is State.COMPLETED:
         return command_line(["bd", "close", outcome.bead])  # nothing of ours can check it; a person did
     if outcome.bead is not None and ended in ("blocked", "held"):
@@ -150,16 +155,15 @@ def _next(outcome: Outcome, asked: Asked, ended: str | None) -> str | None:
     )
 
 
-def _answer(outcome: Outcome) -> str | None:
-    """The command that answers what the agent waits for, with the first answer that there is."""
-    if outcome.session is None:
-        return None
-    request = outcome.evidence.request or {}
-    questions = request.get("questions")
-    options = questions[0].get("options") if questions else None
-    answer = "once" if not questions else options[0].get("label") if options else "TEXT"
-    words = ["dx-fleet", "answer", outcome.session, str(answer or "TEXT")]
-    return command_line([*words, *(["--request", str(request["id"])] if request.get("id") else [])])
+def answer_command(session: str, asked: InputRequest | None) -> str:
+    """The command that answers what an agent waits for, with the first answer to each question."""
+    if asked is None:
+        return command_line(["dx-fleet", "answer", session])
+    answers = asked.first_answers()
+    which = ["--request", asked.id]
+    if any(answer.startswith("-") for answer in answers):
+        return command_line(["dx-fleet", "answer", *which, "--", session, *answers])
+    return command_line(["dx-fleet", "answer", session, *answers, *which])
 
 
 def _begin(vm: str | None) -> list[str]:
@@ -179,7 +183,7 @@ def _options(asked: Asked, names: Mapping[str, str], *, new: bool = True) -> lis
     words = []
     for name, option in names.items():
         value = asked.get(name)
-        if value is not None and (new or name not in ("title", "branch")):
+        if value is not None and value != "ask" and (new or name not in ("title", "branch")):
             words += [option, f"{value:.15g}" if isinstance(value, float) else str(value)]
     words += [
         switch

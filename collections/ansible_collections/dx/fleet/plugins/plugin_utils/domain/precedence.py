@@ -50,7 +50,7 @@ _FOR_DISPATCH = (
     "target",
     "no_wait",
 )
-_FOR_WAIT = ("timeout", "stall_timeout", "max_cost", "max_steps", "server_grace")
+_FOR_WAIT = ("timeout", "stall_timeout", "max_cost", "max_steps", "server_grace", "on_input")
 _FOR_CLAIM = ("bead", "orchestrator", "session", "repo", "branch", "retry", "force", "takeover")
 
 _FOR_WORK = ("branch", "worktree", "verify", "no_verify", "expect_changes", "push")

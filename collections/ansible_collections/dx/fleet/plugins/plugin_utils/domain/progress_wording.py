@@ -10,6 +10,7 @@ from typing import Any
 
 from ..text.printable import shortened
 from .event_kind import EventKind
+from .input_request import InputRequest
 from .progress import ProgressEvent
 
 __all__ = ["line_of", "words_of"]
@@ -86,6 +87,17 @@ def _connection_lost(fields: _Fields) -> str:
     return f"Lost the server ({_short(fields, 'reason_code')}); trying again"
 
 
+def _asked(fields: _Fields) -> str:
+    about = InputRequest.of(fields.get("request"))
+    return f"Waits for an answer{f': {about.words}' if about is not None else ''}"
+
+
+def _answered(fields: _Fields) -> str:
+    answer, by = _short(fields, "answer"), _short(fields, "by")
+    given = f": {answer}" if answer else ""
+    return f"Answered{given}{f' (by {by})' if by else ''}: {_short(fields, 'words', WIDTH)}"
+
+
 def _verifying(fields: _Fields) -> str:
     return f"Verifying: {_short(fields, 'command', TITLE_WIDTH)}"
 
@@ -113,6 +125,8 @@ _WORDS: Mapping[EventKind, Callable[[_Fields], str]] = {
     EventKind.TOOL_FAILED: _tool_failed,
     EventKind.RETRYING: _retrying,
     EventKind.CONNECTION_LOST: _connection_lost,
+    EventKind.ASKED: _asked,
+    EventKind.ANSWERED: _answered,
     EventKind.VERIFYING: _verifying,
     EventKind.ABORTING: _aborting,
     EventKind.STOPPED: _stopped,

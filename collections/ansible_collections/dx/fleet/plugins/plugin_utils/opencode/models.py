@@ -271,6 +271,7 @@ class QuestionOption(_Answer):
 class Question(_Answer):
     question: str
     options: list[QuestionOption] = []
+    multiple: Any = False
 
 
 class QuestionRequest(Pending):

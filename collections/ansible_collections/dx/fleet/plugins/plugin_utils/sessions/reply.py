@@ -9,40 +9,36 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..domain.errors import UsageError
+from ..domain.input_request import PERMISSION_ANSWERS, InputRequest
 from ..opencode.client import OpenCode
 from ..opencode.errors import NotFound
 from ..opencode.family import descendants_of
-from ..opencode.models import PermissionRequest, QuestionRequest
+from ..opencode.models import Pending, PermissionRequest, Question, QuestionRequest
 from ..opencode.pending import is_left_over
 
-__all__ = ["PERMISSION_ANSWERS", "Request", "reply", "waiting_in"]
-
-PERMISSION_ANSWERS = ("once", "always", "reject")
+__all__ = ["Request", "reply", "waiting_in"]
 
 
 @dataclass(frozen=True)
 class Request:
-    """What an agent waits for. ``options`` are the answers to its first question."""
+    """What an agent waits for."""
 
-    request: PermissionRequest | QuestionRequest
+    request: Pending
     directory: str
-
-    @property
-    def options(self) -> list[str]:
-        """The answers that it offers."""
-        if isinstance(self.request, PermissionRequest):
-            return list(PERMISSION_ANSWERS)
-        first = self.request.questions[:1]
-        return [option.label for question in first for option in question.options]
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
+        asked = InputRequest.of(self.request.model_dump(mode="json"))
+        if asked is None:
+            raise AssertionError
         return {
             "id": self.request.id,
             "session": self.request.session,
-            "kind": "permission" if isinstance(self.request, PermissionRequest) else "question",
+            "kind": "permission" if asked.is_permission else "question",
             "words": self.request.in_words(),
-            "options": self.options,
+            "options": list(asked.questions[0].options) if asked.questions else [],
+            "questions": [each.as_dict() for each in asked.questions],
         }
 
 
@@ -59,7 +55,7 @@ async def waiting_in(server: OpenCode, session: str) -> list[Request]:
     for directory in sorted({each.directory for each in family}):
         statuses = await server.statuses(directory)
         working = {name for name, status in statuses.items() if status.type != "idle"}
-        asked: Sequence[PermissionRequest | QuestionRequest] = [
+        asked: Sequence[Pending] = [
             *await server.permissions(directory),
             *await server.questions(directory),
         ]
@@ -71,30 +67,55 @@ async def waiting_in(server: OpenCode, session: str) -> list[Request]:
     return sorted(found, key=lambda each: each.request.id)
 
 
-async def reply(server: OpenCode, waiting: Request, answer: str) -> bool:
+async def reply(server: OpenCode, waiting: Request, answers: Sequence[str]) -> bool:
     """Answer one request.
 
     Args:
         server: Its server.
         waiting: The request.
-        answer: For a permission ``once``, ``always`` or ``reject``; any other text rejects it and tells the
-            agent why. For a question the text, or ``reject``; of several questions each gets it.
+        answers: For a permission ``once``, ``always`` or ``reject``; any other text rejects it and tells the
+            agent why. For questions a text for each, or one for all of them; ``reject`` alone, where it is
+            not offered, rejects them.
 
     Returns:
         Whether it was still waited for.
 
     Raises:
+        UsageError: ``answers_missing``: there are more questions than answers, or fewer.
         OpenCodeError: It can't be known whether the answer arrived.
     """
     request = waiting.request
     try:
         if isinstance(request, PermissionRequest):
+            answer = " ".join(answers)
             word = answer if answer in PERMISSION_ANSWERS else "reject"
             words = None if word == answer else answer
             await server.reply_permission(request.id, waiting.directory, word, words)
-        else:
-            answers = None if answer == "reject" else [[answer] for _ in request.questions]
-            await server.reply_question(request.id, waiting.directory, answers)
+        elif isinstance(request, QuestionRequest):
+            await server.reply_question(request.id, waiting.directory, _to_questions(request, answers))
     except NotFound:
         return False
     return True
+
+
+def _to_questions(request: QuestionRequest, answers: Sequence[str]) -> list[list[str]] | None:
+    """What OpenCode takes: a list for each question; None rejects them."""
+    offered = {option.label for question in request.questions for option in question.options}
+    if list(answers) == ["reject"] and "reject" not in offered:
+        return None
+    if len(answers) not in (1, len(request.questions)):
+        raise UsageError(
+            f"{len(request.questions)} questions wait, and there are {len(answers)} answers",
+            reason_code="answers_missing",
+            next_action="give one answer for each question, in their order",
+        )
+    each = list(answers) * (len(request.questions) if len(answers) == 1 else 1)
+    return [_chosen(question, answer) for question, answer in zip(request.questions, each, strict=True)]
+
+
+def _chosen(question: Question, answer: str) -> list[str]:
+    """One answer; where several may be chosen, all that are named with commas between them."""
+    labels = {option.label for option in question.options}
+    several = [each.strip() for each in answer.split(",")]
+    are_several = question.multiple is True and answer not in labels and labels.issuperset(several)
+    return several if are_several else [answer]

@@ -10,12 +10,15 @@ from dataclasses import replace
 from typing import Any
 
 from ...domain.event_kind import EventKind
+from ...domain.input_request import InputRequest
 from ...domain.outcome import Evidence, Outcome, State
 from ...domain.verdict import numbers as work_numbers
 from .event import AuditEvent, Subject
 
 __all__ = [
     "aborting",
+    "answered",
+    "asked",
     "claim_ended",
     "claimed",
     "dispatching",
@@ -63,6 +66,24 @@ def aborting(subject: Subject, why: str = "", by: str = "", *, occurrence: str =
 def stopped(subject: Subject, *, occurrence: str = "") -> AuditEvent:
     """The stop is proven."""
     return AuditEvent(EventKind.STOPPED, subject, occurrence=occurrence)
+
+
+def asked(subject: Subject, about: InputRequest, next_action: str) -> AuditEvent:
+    """The agent waits for a person, and is followed meanwhile. A request is asked once, whoever sees it."""
+    fields = {
+        "message": f"the agent waits for an answer: {about.words}",
+        "reason_code": "permission_pending" if about.is_permission else "question_pending",
+        "next_action": next_action,
+        "request": about.as_request(),
+    }
+    return AuditEvent(EventKind.NEEDS_INPUT, subject, fields, occurrence=about.id)
+
+
+def answered(
+    subject: Subject, request: str, words: str, answer: str | None = None, by: str | None = None
+) -> AuditEvent:
+    """A request has its answer; ``by`` is who gave it, or the rule that did, where that is known."""
+    return AuditEvent(EventKind.ANSWERED, subject, {"words": words, "answer": answer, "by": by}, request)
 
 
 def claim_ended(

@@ -21,6 +21,7 @@ _STEPS = frozenset(
         EventKind.DISPATCHING,
         EventKind.SESSION_CREATED,
         EventKind.RETRYING,
+        EventKind.ANSWERED,
         EventKind.ABORTING,
         EventKind.STOPPED,
         EventKind.TASK_FAILED,

@@ -10,6 +10,8 @@ from typing import Any
 
 from ...domain.event_kind import EventKind
 from ...domain.identity import new_dispatch_id
+from ...domain.input_request import InputRequest
+from ...domain.next_action import answer_command
 from ...domain.outcome import Outcome
 from ...domain.progress import ProgressEvent
 from ...domain.progress_wording import words_of
@@ -104,6 +106,13 @@ class DispatchTrail:
         if progress.kind is EventKind.ABORTING:
             by = str(fields.get("by") or "")
             return kinds.aborting(subject, fields["why"], by, occurrence=self._occurrence())
+        if progress.kind is EventKind.ASKED:
+            about = InputRequest.of(fields["request"])
+            session = subject.session or progress.session or ""
+            return None if about is None else kinds.asked(subject, about, answer_command(session, about))
+        if progress.kind is EventKind.ANSWERED:
+            named = {name: fields.get(name) for name in ("answer", "by")}
+            return kinds.answered(subject, str(fields["request"]), str(fields["words"]), **named)
         if progress.kind is EventKind.STOPPED:
             return kinds.stopped(subject, occurrence=self._occurrence())
         return None

@@ -38,6 +38,7 @@ VMS_SHOWN = 20
 _STATES = {
     EventKind.SESSION_CREATED: "running",
     EventKind.RETRYING: "running, the model is asked again",
+    EventKind.ANSWERED: "running",
     EventKind.ABORTING: "stopping",
     EventKind.COMPLETED: "finished, not verified",
     EventKind.NO_OP: "no work done",
@@ -148,6 +149,12 @@ def _retrying(event: AuditEvent) -> str:
     return f"Retrying ({_short(event, 'attempt', NAME_WIDTH)}): {_short(event, 'why')}"
 
 
+def _answered(event: AuditEvent) -> str:
+    answer, by = _short(event, "answer", NAME_WIDTH), _short(event, "by", 2 * NAME_WIDTH)
+    given = f": {answer}" if answer else ""
+    return f"Answered{f' by {by}' if by else ''}{given} ({_short(event, 'words')})"
+
+
 def _aborting(event: AuditEvent) -> str:
     by = _short(event, "by", NAME_WIDTH)
     asked = f" (asked by {by})" if by else ""
@@ -238,6 +245,7 @@ _WORDS: Mapping[EventKind, Callable[[AuditEvent], str]] = {
     EventKind.TAKEN_OVER: _taken_over,
     EventKind.SESSION_CREATED: _session_created,
     EventKind.RETRYING: _retrying,
+    EventKind.ANSWERED: _answered,
     EventKind.ABORTING: _aborting,
     EventKind.STOPPED: _stopped,
     EventKind.FLEET_TESTED: _fleet_tested,

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ...domain.errors import UsageError
+from ...domain.fleet import Fleet
+from ...domain.input_request import InputQuestion, InputRequest
+from ...domain.next_action import answer_command
 from ...domain.outcome import Outcome, State
 from ...launch.in_process import InProcess
 from ...launch.interrupt import leaving_by
@@ -19,10 +23,11 @@ from ..command import Command
 from ..fleet_source import find_fleet, vm_names
 from ..options import Options, option, words
 from ..report import Report, graded, left, outcomes_of
+from ..terminal import question_lines
 from .status import beads_found
 from .stop import hosts_of
 
-__all__ = ["COMMAND", "AnswerOptions", "answer"]
+__all__ = ["COMMAND", "AnswerOptions", "answer", "answer_playbook"]
 
 
 @dataclass(frozen=True)
@@ -31,12 +36,13 @@ class AnswerOptions(Options):
 
     words: tuple[str, ...] = words(
         "TARGET [once|always|reject|TEXT]",
-        most=2,
-        help="a VM, a session, a bead or a dispatch; then the answer",
+        help="a VM, a session, a bead or a dispatch; then the answer, or one for each of several questions",
         complete=vm_names,
     )
     request: str | None = option("--request", metavar="ID", help="which one, where more than one waits")
-    by: str | None = option("--by", metavar="WHO", help="who answers (default: you); it is not recorded yet")
+    by: str | None = option(
+        "--by", metavar="WHO", help="who answers, for the thread and the bead (default: you)"
+    )
 
     def check(self) -> None:
         if not self.words:
@@ -50,20 +56,13 @@ def answer(options: AnswerOptions) -> Report:
         UsageError: There is no such VM.
     """
     fleet, inventory = find_fleet(options.inventory)
-    name, *rest = options.words
+    name, *answers = options.words
     hosts, named = hosts_of(fleet, name)
-    variables = {
-        "target": ":".join(hosts),
-        "what": named,
-        "answer": rest[0] if rest else None,
-        "request_id": options.request,
-        **beads_found(fleet),
-    }
-    playbook = PlaybookRun(
-        "answer",
+    playbook = answer_playbook(
+        fleet,
         inventory,
-        variables={key: value for key, value in variables.items() if value is not None},
-        hosts=len(hosts),
+        hosts,
+        {"what": named, "answers": answers or None, "request_id": options.request, "by": options.by},
         verbosity=0 if options.json else options.verbose,
     )
     with leaving_by(left):
@@ -73,10 +72,32 @@ def answer(options: AnswerOptions) -> Report:
     silent = [vm for vm in hosts if vm not in collected.requests]
     outcomes = outcomes_of(silent, collected, again)
     if not any(each["state"] == "answered" for each in requests):
-        outcomes += [] if outcomes and not requests else [_unanswered(name, requests, given=bool(rest))]
+        outcomes += [] if outcomes and not requests else [_unanswered(name, requests, given=bool(answers))]
     lines = [line for each in requests for line in _lines(each)]
     done = sum(each["state"] == "answered" for each in requests)
     return Report(graded(outcomes, done), outcomes, lines, {"requests": requests})
+
+
+def answer_playbook(
+    fleet: Fleet, inventory: Path, hosts: Sequence[str], given: Mapping[str, Any], verbosity: int = 0
+) -> PlaybookRun:
+    """The run that answers.
+
+    Args:
+        fleet: The fleet.
+        inventory: Its source.
+        hosts: The VMs to ask.
+        given: Variables of the playbook; what is None is not given.
+        verbosity: As of ``-v``.
+    """
+    variables = {"target": ":".join(hosts), **given, **beads_found(fleet)}
+    return PlaybookRun(
+        "answer",
+        inventory,
+        variables={key: value for key, value in variables.items() if value is not None},
+        hosts=len(hosts),
+        verbosity=verbosity,
+    )
 
 
 def _unanswered(name: str, requests: Sequence[Mapping[str, Any]], *, given: bool) -> Outcome:
@@ -92,27 +113,25 @@ def _unanswered(name: str, requests: Sequence[Mapping[str, Any]], *, given: bool
         return Outcome(
             State.REFUSED, "already_answered", f"{first['id']} was answered meanwhile", vm=first["vm"]
         )
-    answered = command_line(
-        ["dx-fleet", "answer", first["session"], _example(first), "--request", first["id"]]
-    )
+    answered = answer_command(first["session"], _asked(first))
     if len(requests) > 1 and given:
         words = f"{len(requests)} requests wait: say which one is meant"
         return Outcome(State.REFUSED, "answer_ambiguous", words, next_action=answered, vm=first["vm"])
     return Outcome(State.NEEDS_INPUT, first["kind"], first["words"], next_action=answered, vm=first["vm"])
 
 
-def _example(request: Mapping[str, Any]) -> str:
-    return str(request["options"][0]) if request["options"] else "TEXT"
+def _asked(request: Mapping[str, Any]) -> InputRequest:
+    questions = tuple(map(InputQuestion.from_dict, request["questions"]))
+    return InputRequest(request["id"], request["session"], questions)
 
 
 def _lines(request: Mapping[str, Any]) -> Iterator[str]:
     where = f"[{request['vm']}] {request['session']}"
     if request["state"] == "answered":
-        yield f"{where}: {request['words']}: answered: {request['answer']}"
+        yield f"{where}: {request['words']}: answered: {request['answer']} (by {request['by']})"
         return
     yield f"{where}: {request['words']} ({request['id']})"
-    for each in request["options"]:
-        yield f"    {each}"
+    yield from question_lines(_asked(request).questions)
 
 
 COMMAND = Command(AnswerOptions, answer, "TARGET [ANSWER]")

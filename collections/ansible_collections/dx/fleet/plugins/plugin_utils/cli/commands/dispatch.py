@@ -24,6 +24,7 @@ from ...launch.collected import Collected
 from ...launch.in_process import InProcess
 from ...launch.interrupt import leaving_by
 from ...launch.playbook_run import PlaybookRun
+from ..asking import asking, on_input_of
 from ..command import Command
 from ..dispatch_options import HELP_EXAMPLES, USAGE, DispatchOptions
 from ..dispatch_record import remember, vm_of
@@ -47,12 +48,13 @@ def dispatch(options: DispatchOptions) -> Report:
     task = _task(targets)
     name = _name(options)
     targets, locate = _where_the_id_is(options, targets, fleet)
+    on_input = on_input_of(options)
     run = _Run(_asked(options, targets, task, name), targets, options.all, name)
     audit = Audit(options, fleet)
     playbook = PlaybookRun(
         "dispatch",
         inventory,
-        variables=_variables(run.asked),
+        variables=_variables({**run.asked, "on_input": on_input}),
         hosts=len(targets.vms),
         check=options.dry_run,
         verbosity=0 if options.json else options.verbose,
@@ -60,17 +62,22 @@ def dispatch(options: DispatchOptions) -> Report:
         skip_tags=_not_needed(run.asked, fleet, locate=locate),
     )
     launcher = InProcess()
-    with following(
-        targets.vms, quiet=options.json, as_json=sys.stderr if options.progress_json else None
-    ) as followed:
+    with (
+        following(
+            targets.vms, quiet=options.json, as_json=sys.stderr if options.progress_json else None
+        ) as followed,
+        asking(fleet, inventory, followed, at_all=on_input == "ask" and not options.no_wait) as prompt,
+    ):
 
         def detach() -> int:
+            prompt.close()
             followed.close()
             left = _detached(options, run, launcher.so_far(), followed.sent)
             return show(left, options.json)
 
         def take(event: ProgressEvent) -> None:
             followed.take(event)
+            prompt.take(event)
             if event.kind is EventKind.TASK_SENT:
                 _remember(_ids(event.vm, options, name).get("dispatch"), event.vm)
 
@@ -151,6 +158,7 @@ def _asked(options: DispatchOptions, targets: Targets, task: str | None, name: s
         "max_steps": options.max_steps,
         "preflight_timeout": options.preflight_timeout,
         "no_wait": options.no_wait,
+        "on_input": options.on_input,
         "any_vm": _may_be_elsewhere(options, targets) or None,
         "slack": options.slack,
         "inventory": None if options.inventory is None else str(options.inventory),

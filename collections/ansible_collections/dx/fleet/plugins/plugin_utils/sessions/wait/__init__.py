@@ -15,9 +15,10 @@ from ...domain.progress import Emit, discard
 from ...opencode.client import OpenCode
 from .follower import Follower, Target
 from .limits import Limits
+from .requests import NO_ANSWERS, Answering
 from .server_watch import ServerWatch
 
-__all__ = ["Limits", "Target", "wait_for"]
+__all__ = ["Answering", "Limits", "Target", "wait_for"]
 
 
 async def wait_for(
@@ -25,6 +26,7 @@ async def wait_for(
     servers: Mapping[str, OpenCode],
     limits: Limits,
     *,
+    answering: Answering = NO_ANSWERS,
     emit: Emit = discard,
     clock: Clock = SYSTEM_CLOCK,
 ) -> dict[str, list[Outcome]]:
@@ -34,6 +36,7 @@ async def wait_for(
         targets: Sessions by the name of their server.
         servers: The servers by name; they are opened and closed here.
         limits: When to stop a session.
+        answering: What is done when one waits for a person.
         emit: Called with each change.
         clock: The time.
 
@@ -44,13 +47,21 @@ async def wait_for(
         for server in servers.values():
             await stack.enter_async_context(server)
         found = await asyncio.gather(
-            *(_wait_on(servers[name], members, limits, emit, clock) for name, members in targets.items())
+            *(
+                _wait_on(servers[name], members, limits, answering, emit, clock)
+                for name, members in targets.items()
+            )
         )
     return dict(zip(targets, found, strict=True))
 
 
 async def _wait_on(
-    server: OpenCode, targets: Sequence[Target], limits: Limits, emit: Emit, clock: Clock
+    server: OpenCode,
+    targets: Sequence[Target],
+    limits: Limits,
+    answering: Answering,
+    emit: Emit,
+    clock: Clock,
 ) -> list[Outcome]:
     began = clock.monotonic()
     watches: list[dict[str, Follower]] = []
@@ -62,5 +73,7 @@ async def _wait_on(
             watches.append({})
         watches[place][target.session] = Follower(target, emit, moved_at=began)
         places.append(place)
-    found = await asyncio.gather(*(ServerWatch(server, watch, limits, clock).run() for watch in watches))
+    found = await asyncio.gather(
+        *(ServerWatch(server, watch, limits, answering, clock).run() for watch in watches)
+    )
     return [found[place][target.session] for place, target in zip(places, targets, strict=True)]

@@ -49,7 +49,7 @@ class Family:
             session = self._parents[session]
         return session
 
-    async def waiting(self, directory: str, at_work: Collection[str]) -> dict[str, Pending]:
+    async def waiting(self, directory: str, at_work: Collection[str]) -> dict[str, list[Pending]]:
         """The requests of a directory that wait for a person, by the followed session.
 
         Args:
@@ -63,7 +63,7 @@ class Family:
             self._server.permissions(directory), self._server.questions(directory)
         )
         pending: list[Pending] = [*permissions, *questions]
-        found: dict[str, Pending] = {}
+        found: dict[str, list[Pending]] = {}
         for request in pending:
             if request.id in self._left_over or request.session not in at_work:
                 continue
@@ -73,7 +73,7 @@ class Family:
             if await is_left_over(self._server, request):
                 self._left_over.add(request.id)
             else:
-                found[session] = request
+                found.setdefault(session, []).append(request)
         return found
 
     async def ask_root(self, session: str) -> str:

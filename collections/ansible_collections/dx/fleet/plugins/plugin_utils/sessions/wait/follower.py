@@ -12,14 +12,22 @@ from typing import Any
 from ...domain.event_kind import EventKind
 from ...domain.progress import Emit, ProgressEvent
 from ...domain.task import shortened
-from ...opencode.models import Message, SessionStatus, call_title
+from ...opencode.models import Message, Pending, SessionStatus, call_title
 
 __all__ = ["Follower", "Target"]
 
 FIELD_WIDTH = 500
 
 _SUBSTANCE = ("message.part.updated", "message.part.delta", "message.updated", "todo.updated")
-_WORTH_A_LOOK = ("session.idle", "session.error", "permission.asked", "question.asked")
+_WORTH_A_LOOK = (
+    "session.idle",
+    "session.error",
+    "permission.asked",
+    "permission.replied",
+    "question.asked",
+    "question.replied",
+    "question.rejected",
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,8 @@ class _Retry:
 class Follower:
     """Takes events and messages of one session, counts, and emits each change once.
 
-    ``moved_at`` is the monotonic time of the last event of substance.
+    ``moved_at`` is the monotonic time of the last event of substance. ``asked`` is what it waits for a person
+    about, while it is followed all the same.
     """
 
     target: Target
@@ -66,6 +75,7 @@ class Follower:
     steps: set[str] = field(default_factory=set)
     costs: dict[str, float] = field(default_factory=dict)
     error: str | None = None
+    asked: Pending | None = None
     _tools: dict[str, str] = field(default_factory=dict)
     _retry: _Retry | None = None
     _fingerprint: int | None = None

@@ -10,17 +10,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ...domain.clock import Clock
-from ...domain.outcome import Evidence, State
-from ...domain.task import shortened
 from ...opencode.client import OpenCode
 from ...opencode.errors import OpenCodeError
-from ...opencode.models import Pending, PermissionRequest, SessionStatus
+from ...opencode.models import Pending, SessionStatus
 from ..turn import Verdict, read_turn
 from . import pace
 from .directories import Directories
 from .endings import Endings
 from .family import Family
 from .limits import Limits
+from .requests import Answering, Requests, needs_input
 from .trouble import Troubles, is_own
 
 __all__ = ["Look"]
@@ -44,6 +43,7 @@ class Look:
         directories: Where they work.
         troubles: What kept us from them.
         limits: Our limits, for the pace of counting.
+        answering: What is done when one waits for a person.
         clock: The time.
         look_again: Called with a session that is to be looked at once more after so many seconds.
         look_now: Called with a session that is to be looked at once more at once.
@@ -57,6 +57,7 @@ class Look:
         directories: Directories,
         troubles: Troubles,
         limits: Limits,
+        answering: Answering,
         clock: Clock,
         *,
         look_again: Callable[[str, float], None],
@@ -72,6 +73,7 @@ class Look:
         self._look_now = look_now
         self._clock = clock
         self._began = self._clock.monotonic()
+        self._requests = Requests(server, endings.pending, answering, clock, look_again)
         self._doubts: dict[str, _Doubt] = {}
         self._counted: dict[str, float] = {}
 
@@ -113,14 +115,17 @@ class Look:
             await self._in_trouble(members, error)
             return
         for session in members:
-            await self._at_session(session, busy.get(session), waiting.get(session))
+            await self._at_session(session, busy.get(session), waiting.get(session, ()), directory)
 
-    async def _at_session(self, session: str, status: SessionStatus | None, request: Pending | None) -> None:
+    async def _at_session(
+        self, session: str, status: SessionStatus | None, requests: Sequence[Pending], directory: str
+    ) -> None:
         try:
             if status is None:
+                self._requests.ended(session)
                 await self._at_idle(session)
             else:
-                await self._at_busy(session, status, request)
+                await self._at_busy(session, status, requests, directory)
         except OpenCodeError as error:
             if status is None or not is_own(error):
                 await self._in_trouble([session], error)
@@ -143,11 +148,14 @@ class Look:
             self._endings.in_trouble(session, error)
             self._look_again(session, pace.AGAIN_S)
 
-    async def _at_busy(self, session: str, status: SessionStatus, request: Pending | None) -> None:
+    async def _at_busy(
+        self, session: str, status: SessionStatus, requests: Sequence[Pending], directory: str
+    ) -> None:
         self._doubts.pop(session, None)
         self._endings.pending[session].take_status(status)
+        request = await self._requests.unanswered(session, requests, directory)
         if request is not None:
-            await self._needs_input(session, request)
+            await self._endings.finish(session, *needs_input(request))
         else:
             await self._count(session)
 
@@ -221,9 +229,3 @@ class Look:
             case "server_restarted":
                 return pace.SETTLE_S if self._troubles.server_was_gone else pace.START_S
         return pace.SETTLE_S
-
-    async def _needs_input(self, session: str, request: Pending) -> None:
-        kind = "permission_pending" if isinstance(request, PermissionRequest) else "question_pending"
-        words = f"the agent waits for {shortened(request.in_words(), 200)}"
-        evidence = Evidence(request=request.model_dump(mode="json"))
-        await self._endings.finish(session, Verdict(State.NEEDS_INPUT, kind, words), evidence)

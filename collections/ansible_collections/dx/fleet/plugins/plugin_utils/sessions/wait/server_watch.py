@@ -25,6 +25,7 @@ from .family import Family
 from .follower import Follower
 from .limits import Limits
 from .look import Look
+from .requests import Answering
 from .stopping import Stopping
 from .stream import Stream
 from .trouble import Troubles
@@ -39,11 +40,17 @@ class ServerWatch:
         server: The server; it is only used while :meth:`run` runs.
         followers: The sessions, by id.
         limits: When to stop one.
+        answering: What is done when one waits for a person.
         clock: The time.
     """
 
     def __init__(
-        self, server: OpenCode, followers: dict[str, Follower], limits: Limits, clock: Clock
+        self,
+        server: OpenCode,
+        followers: dict[str, Follower],
+        limits: Limits,
+        answering: Answering,
+        clock: Clock,
     ) -> None:
         self._clock = clock
         self._pending = dict(followers)
@@ -60,6 +67,7 @@ class ServerWatch:
             self._directories,
             troubles,
             limits,
+            answering,
             clock,
             look_again=self._look_again,
             look_now=self._look_now,

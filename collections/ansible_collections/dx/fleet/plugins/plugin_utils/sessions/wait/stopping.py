@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from ...domain.clock import Clock
 from ...domain.event_kind import EventKind
+from ...domain.outcome import State
 from ...opencode.client import OpenCode
 from ...opencode.errors import AnswerLost, OpenCodeError
 from ..turn import Verdict, read_turn
@@ -18,6 +19,7 @@ from .endings import Endings
 from .family import Family
 from .follower import Follower
 from .limits import Limits, exceeded
+from .requests import needs_input
 
 __all__ = ["Stopping"]
 
@@ -54,6 +56,10 @@ class Stopping:
         follower = self._endings.pending[session]
         verdict = exceeded(self._limits, follower, began=self._started, now=self._clock.monotonic())
         if verdict is None or await self._ended_or_moved(follower, verdict):
+            return
+        if follower.asked is not None and verdict.state is State.TIMED_OUT:
+            # A person is what it waits for: their answer still helps.
+            await self._endings.finish(session, *needs_input(follower.asked))
             return
         follower.changed(EventKind.ABORTING, why=verdict.message)
         if await self._aborted(session):
