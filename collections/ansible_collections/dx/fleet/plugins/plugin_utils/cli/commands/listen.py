@@ -26,10 +26,9 @@ from ...config.folders import state_folder
 from ...config.listener import ListenerConfig
 from ...domain.fleet import Fleet
 from ...domain.outcome import ExitCode
-from ...launch.own_command import Document, run_command
+from ...launch.kept_command import KeptCommands
 from ...listener.health import Health, health_file
 from ...listener.inbox import Inbox
-from ...listener.plan import Plan
 from ...listener.service import Listener
 from ..command import Command
 from ..fleet_source import find_fleet
@@ -39,6 +38,7 @@ from ..report import Report
 __all__ = ["COMMAND", "ListenOptions", "listen"]
 
 INBOX = "inbox.db"
+COMMANDS = "commands"
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,8 @@ async def _serve(config: ListenerConfig, fleet: Fleet, health: Health, inventory
     token, url = str(config.audit.token), config.audit.api_url
     web = AsyncWebClient(token=token, base_url=url, timeout=10, retry_handlers=[])
     inbox = Inbox(state_folder(os.environ) / INBOX)
-
-    async def run(plan: Plan) -> Document:
-        return await run_command(plan.argv, inventory=inventory, stdin=plan.stdin, prints=plan.prints)
-
-    listener = Listener(config, fleet, inbox, outbox, web, health, run)
+    commands = KeptCommands(state_folder(os.environ) / COMMANDS, inventory)
+    listener = Listener(config, fleet, inbox, outbox, web, health, commands)
     deliverer = Deliverer(
         outbox,
         WebApi(token, url),
