@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Commands of ours that run once each, although whoever started them may be killed.
 
-A command reads and writes files, so that it needs nobody at the other end of a pipe, and it holds a lock while
-it lives. Whoever comes after its parent waits for that lock, and reads what the command printed.
+A command reads and writes files, so that it needs nobody at the other end of a pipe, and it holds a lock
+while it lives. Whoever comes after its parent waits for that lock, and reads what the command printed.
 """
 
 from __future__ import annotations

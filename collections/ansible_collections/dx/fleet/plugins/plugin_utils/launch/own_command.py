@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Running a command of ours in a process of its own, for orchestrating agents.
 
-Where it is cancelled, the command is asked to detach, as by Ctrl-C: the remote work goes on, and can be joined
-again. See :mod:`.kept_command` for commands that outlive whoever started them.
+Where it is cancelled, the command is asked to detach, as by Ctrl-C: the remote work goes on, and can be
+joined again. See :mod:`.kept_command` for commands that outlive whoever started them.
 """
 
 from __future__ import annotations
