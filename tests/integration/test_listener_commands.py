@@ -123,6 +123,6 @@ def test_a_listener_that_is_killed_while_it_stops_is_followed_by_one_that_posts_
     request.getfixturevalue("listener")
     told = texts(slack, thread, "proven")
     assert sum(text.startswith("Aborting epyc6") for text in told) == 1
-    assert sum("(asked by" in text for text in told) == 1
+    assert sum(text.startswith(f"Stopping {name}") for text in told) == 1
     ended = waiting.finish()
     assert (ended.code, ended.result()["reason_code"]) == (8, "stopped"), ended
