@@ -5,16 +5,15 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.command import Completed, words_of
-from tests.lab import Lab, LabVM
+from tests.lab import Lab
 from tests.lab.tracker import Tracker
 
+from .clone import Clone
 from .fleet import Fleet, fresh_id
 
 pytestmark = pytest.mark.usefixtures("idle_before")
@@ -22,38 +21,6 @@ pytestmark = pytest.mark.usefixtures("idle_before")
 CHANGE = "@bash echo 'more' >> README.md && git commit -qam 'Say more'\n@say all done"
 LIE = "@bash touch BREAK && git add BREAK && git commit -qm 'Small change'\n@say all tests pass"
 NOTHING = "@say there was nothing to do"
-
-
-def git(directory: Path | str, *words: str) -> str:
-    done = subprocess.run(["git", "-C", str(directory), *words], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
-class Clone:
-    """The clone of affordabot on a VM, as git itself sees it."""
-
-    def __init__(self, vm: LabVM) -> None:
-        self.path = vm.repo("affordabot")
-        self._before = self._state()
-
-    def worktrees(self) -> dict[str, Mapping[str, str]]:
-        """Branch -> what git says of its worktree."""
-        found = {}
-        for block in git(self.path, "worktree", "list", "--porcelain").split("\n\n")[1:]:
-            fields = dict(line.partition(" ")[::2] for line in block.splitlines())
-            found[fields.get("branch", "").removeprefix("refs/heads/")] = fields
-        return found
-
-    def is_untouched(self) -> bool:
-        """Whether the person's own checkout is as it was."""
-        return self._state() == self._before
-
-    def _state(self) -> tuple[str, str]:
-        return git(self.path, "rev-parse", "HEAD"), git(self.path, "status", "--porcelain")
-
-    def at_remote(self, branch: str) -> str:
-        """The commit of a branch at the remote; empty where it has none."""
-        return git(self.path, "ls-remote", "origin", f"refs/heads/{branch}").partition("\t")[0]
 
 
 @pytest.fixture
