@@ -32,6 +32,7 @@ DIRECTORY = CHECKOUT / "collections" / "ansible_collections" / "dx" / "fleet" / 
 NOT_ALWAYS = (
     "vms",
     "claims",
+    "worktrees",
     "trail",
     "listener",
     "stops",
@@ -120,6 +121,21 @@ class Claim(TypedDict):
     session_why: NotRequired[str | None]
     became: NotRequired[str]
     found: NotRequired[str]
+
+
+class ReapedWorktree(TypedDict):
+    """A worktree on a VM and what became of it, of `dx-fleet reap`; see worktree_reap's documentation."""
+
+    vm: str
+    path: str
+    repo: str | None
+    branch: str | None
+    dispatch: str | None
+    unused_s: float | None
+    became: Literal["kept", "ended"]
+    found: str
+    rescue_refs: list[str]
+    summary: str
 
 
 class AuditRecord(TypedDict):
@@ -307,6 +323,7 @@ class Document(TypedDict):
     error: Error | None
     vms: NotRequired[list[ListedVM] | list[AskedVM]]
     claims: NotRequired[list[Claim]]
+    worktrees: NotRequired[list[ReapedWorktree]]
     trail: NotRequired[AuditTrail]
     stops: NotRequired[list[Stop]]
     requests: NotRequired[list[AnsweredRequest]]
