@@ -65,7 +65,7 @@ def why_kept(tree: Facts, claims: Sequence[Facts] | None, keep_s: float) -> str 
 
 def _is_of(claim: Facts, tree: Facts) -> bool:
     same_dispatch = tree["dispatch"] is not None and claim.get("dispatch") == tree["dispatch"]
-    return same_dispatch or claim.get("worktree") == tree["path"]
+    return same_dispatch or bool(claim.get("worktree") == tree["path"])
 
 
 def _is_at(directory: str, clone: str) -> bool:
