@@ -75,7 +75,7 @@ class ActionModule(FleetAction):
         """What is to be stopped on this VM: claims, and sessions of dispatches without a bead."""
         name = args["name"]
         claims = [claim for claim in args["claims"] if claim["vm"] == self.vm and claim["session"]]
-        if name is not None and name not in (self.vm, *(self._task_vars.get("opencode_aliases") or ())):
+        if name is not None and name not in self.vm_names:
             named = [
                 claim for claim in claims if name in (claim["bead"], claim["dispatch"], claim["session"])
             ]
