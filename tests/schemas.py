@@ -32,11 +32,11 @@ DIRECTORY = CHECKOUT / "collections" / "ansible_collections" / "dx" / "fleet" / 
 NOT_ALWAYS = (
     "vms",
     "claims",
+    "worktrees",
     "trail",
     "listener",
     "stops",
     "requests",
-    "kept_stops",
     "answer",
     "session_state",
     "session_outcome",
@@ -121,6 +121,21 @@ class Claim(TypedDict):
     session_why: NotRequired[str | None]
     became: NotRequired[str]
     found: NotRequired[str]
+
+
+class ReapedWorktree(TypedDict):
+    """A worktree on a VM and what became of it, of `dx-fleet reap`; see worktree_reap's documentation."""
+
+    vm: str
+    path: str
+    repo: str | None
+    branch: str | None
+    dispatch: str | None
+    unused_s: float | None
+    became: Literal["kept", "ended"]
+    found: str
+    rescue_refs: list[str]
+    summary: str
 
 
 class AuditRecord(TypedDict):
@@ -261,7 +276,6 @@ class Stop(TypedDict):
     vm: str
     session: str
     dispatch: str | None
-    message: str | None
     bead: str | None
     state: Literal["stopped", "prevented", "already_ended", "too_late", "still_works"]
     by: str
@@ -275,17 +289,6 @@ class Stop(TypedDict):
     disposed: bool
     processes: dict[str, Any] | None
     uncommitted: str | None
-
-
-class KeptStop(TypedDict):
-    """A stop of a VM that could not be reached; it is done when that answers. `what`: null is all that it does."""
-
-    vm: str
-    what: str | None
-    by: str
-    reason: str
-    asked_at: float
-    url: str
 
 
 class InputQuestion(TypedDict):
@@ -320,10 +323,10 @@ class Document(TypedDict):
     error: Error | None
     vms: NotRequired[list[ListedVM] | list[AskedVM]]
     claims: NotRequired[list[Claim]]
+    worktrees: NotRequired[list[ReapedWorktree]]
     trail: NotRequired[AuditTrail]
     stops: NotRequired[list[Stop]]
     requests: NotRequired[list[AnsweredRequest]]
-    kept_stops: NotRequired[list[KeptStop]]
     listener: NotRequired[Seen]
     fleet_test: NotRequired[TestedFleet]
 

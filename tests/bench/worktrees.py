@@ -19,7 +19,9 @@ __all__ = ["worktrees"]
 
 VM = "epyc6"
 WARM = {"ansible.builtin.wait_for_connection": {}}
-"""Opens the connection in both plays, which is then warm."""
+"""Opens the connection in each play, which is then warm."""
+PING = {"ansible.builtin.ping": {}}
+"""A module that does nothing: what Ansible itself takes on this machine, at its load."""
 
 
 def worktrees(setting: Setting) -> list[Figure]:
@@ -35,11 +37,13 @@ def worktrees(setting: Setting) -> list[Figure]:
     remove = {"dx.fleet.git_worktree": {"repo": repo, "branch": branch, "path": path, "state": "absent"}}
     with tempfile.TemporaryDirectory() as folder:
         bare = _playbook(Path(folder, "bare.yml"), [WARM])
+        pings = _playbook(Path(folder, "pings.yml"), [WARM, PING, PING])
         both = _playbook(Path(folder, "both.yml"), [WARM, make, check])
         clean = _playbook(Path(folder, "clean.yml"), [remove])
-        without, with_both, _ = paired(
+        without, with_pings, with_both, _ = paired(
             setting.rounds,
             lambda: _play(setting, bare),
+            lambda: _play(setting, pings),
             lambda: _play(setting, both),
             lambda: _play(setting, clean),
         )
@@ -50,8 +54,15 @@ def worktrees(setting: Setting) -> list[Figure]:
         added = (_sessions(log) - between) - (between - before)
         _play(setting, clean)
     seconds = median(with_both, "wall_s") - median(without, "wall_s")
+    of_pings = median(with_pings, "wall_s") - median(without, "wall_s")
     return [
-        Figure("worktree and check, added", seconds, 1.5, "s", "medians of two plays on a warm connection"),
+        Figure(
+            "worktree and check, added",
+            seconds,
+            1.5,
+            "s",
+            f"medians of two plays on a warm connection; two modules that do nothing add {of_pings:.2f} s",
+        ),
         Figure("worktree and check, SSH sessions", added, 4, "", "of sshd's own log, two each at most"),
     ]
 

@@ -12,13 +12,19 @@ import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ansible_collections.dx.fleet.plugins.module_utils.processes import working_in
 
+from tests.command import Running, command_of
 from tests.lab import Lab
 from tests.lab.sample_repos import git_environment
 from tests.lab.slack import SlackWorkspace
+from tests.lab.tracker import Tracker
+from tests.wait import wait_for
 
+from .clone import Clone, git
 from .fleet import Fleet
 from .test_schema import VALIDATOR
 from .test_slack_flow import lines
@@ -28,8 +34,10 @@ PYTEST = "python3 -m pytest -q -p no:cacheprovider -c /dev/null --rootdir . --ju
 TESTS = """\
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ansible_collections.dx.fleet.plugins.module_utils.processes import working_in
 
 VM = os.environ["DX_LAB_VM"]
 RUNS = Path(os.environ["HOME"], "runs-of-{name}")
@@ -207,3 +215,37 @@ def test_a_person_sees_progress_and_the_matrix_and_where_the_reports_are(
     assert "epyc6: passed: 3 passed" in done.out
     page = next(line.partition(": ")[2] for line in done.out.splitlines() if line.startswith("html: "))
     assert Path(page).read_text().startswith("<!doctype html>")
+
+
+def test_what_an_interrupted_run_leaves_is_named_and_goes_with_the_next_reap(
+    ssh_lab: Lab, person: Fleet, repo: Repo, tracker: Tracker, tmp_path: Path
+) -> None:
+    sha = repo.push("tests-interrupted", {"README.md": "interrupted\n"})
+    running, gate = tmp_path / "running", tmp_path / "gate"
+    command = f"touch {running}; until [ -e {gate} ]; do sleep 0.1; done"
+    person = replace(person, env={**person.env, **tracker.env})
+    words = ("test", "affordabot", "--ref", sha, "--command", command, "--vm", "epyc6")
+    test = Running([*command_of("dx-fleet"), *words], person.env, Path("/"), None)
+    wait_for(running.exists)
+    test.interrupt()
+    ended = test.finish()
+    assert ended.code == 130, ended
+    (line,) = [line for line in ended.out.splitlines() if line.startswith("interrupted: ")]
+    branch = next(word for word in line.split() if word.startswith("dx-fleet-test/"))
+    assert "left on epyc6" in line
+    assert "Next: dx-fleet reap" in line
+    clone = Clone(ssh_lab.vms["epyc6"])
+    assert branch in clone.worktrees()
+
+    def reaped(*more: str) -> dict[str, Any]:
+        document = person.look("reap", *more).document()
+        return next(each for each in document["worktrees"] if each["branch"] == branch)
+
+    assert "works in it" in reaped("--ttl", "0.001s")["found"], "the tests still run"
+    gate.touch()
+    path = Path(clone.worktrees()[branch]["worktree"])
+    wait_for(lambda: not working_in(str(path)))
+    assert "stays for 1 hour" in reaped()["found"]
+    assert reaped("--ttl", "0.001s")["became"] == "ended"
+    assert branch not in clone.worktrees()
+    assert git(clone.path, "branch", "--list", branch) == ""

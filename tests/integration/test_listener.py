@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -73,9 +73,7 @@ class Office:
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[Listener]:
         """A listener that is connected."""
-        listener = Listener(
-            self.config, self.fleet, self.inbox, self.outbox, self.web, self.health, self._run
-        )
+        listener = Listener(self.config, self.fleet, self.inbox, self.outbox, self.web, self.health, self)
         work = asyncio.create_task(listener.serve())
         try:
             await asyncio.to_thread(self.slack.socket.wait_for, 1)
@@ -119,9 +117,20 @@ class Office:
         await self.replies(asked, 2)
         return ran
 
-    async def _run(self, plan: Plan) -> Mapping[str, Any]:
-        await self.ran.put(plan)
-        return {"text": "all is well"} if plan.prints else self.answer
+    # --- the commands of the listener ---
+
+    async def run(
+        self, key: str, argv: Sequence[str], *, stdin: str | None = None, prints: bool = False
+    ) -> Mapping[str, Any]:
+        """A command is recorded, and has run."""
+        await self.ran.put(Plan(tuple(argv), key, stdin, prints))
+        return {"text": "all is well"} if prints else self.answer
+
+    def forget(self, key: str) -> None:
+        """There is nothing to forget."""
+
+    def forget_all_but(self, keys: Collection[str]) -> None:
+        """There is nothing to forget."""
 
 
 Scene = Callable[[Office], Awaitable[None]]

@@ -21,7 +21,8 @@ from tests.lab.slack import SlackWorkspace
 from tests.lab.slack.seed import BOT_USER
 from tests.lab.tracker import Tracker
 
-from .fleet import Fleet
+from . import dying_listener
+from .fleet import Fleet, fresh_id
 
 LISTEN = "from ansible_collections.dx.fleet.plugins.plugin_utils.cli.entry import fleet_main; fleet_main()"
 
@@ -103,3 +104,25 @@ def test_the_users_flow_from_a_mention_to_the_proven_stop_and_the_retry(
     texts(slack, thread, "not verified: the agent wrote: done")
     metadata = tracker.metadata(bead)
     assert (metadata["attempt"], metadata["branch"]) == (2, "feature-xyz")
+
+
+def test_a_listener_that_is_killed_while_it_stops_is_followed_by_one_that_posts_the_proof(
+    slack_fleet: Fleet, slack: SlackWorkspace, jane: WebClient, request: pytest.FixtureRequest
+) -> None:
+    name = fresh_id()
+    waiting = slack_fleet.start("epyc6", "affordabot", "@bash sleep 605", "--id", name, "--json")
+    slack.wait_for_calls("chat.postMessage", 1, 60)
+    (thread,) = [one.root.ts for one in slack.threads()]
+    texts(slack, thread, "Session created")
+    environ = {**slack_fleet.env, "SLACK_APP_TOKEN": slack.app_token}
+    dying = subprocess.Popen([sys.executable, dying_listener.__file__, "begun"], env=environ)
+    slack.socket.wait_for(1)
+    jane.chat_postMessage(channel=slack.channel, thread_ts=thread, text="stop")
+    assert dying.wait(30) == -signal.SIGKILL
+    slack.socket.wait_for(0)
+    request.getfixturevalue("listener")
+    told = texts(slack, thread, "proven")
+    assert sum(text.startswith("Aborting epyc6") for text in told) == 1
+    assert sum(text.startswith(f"Stopping {name}") for text in told) == 1
+    ended = waiting.finish()
+    assert (ended.code, ended.result()["reason_code"]) == (8, "stopped"), ended

@@ -5,16 +5,15 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.command import Completed, words_of
-from tests.lab import Lab, LabVM
+from tests.lab import Lab
 from tests.lab.tracker import Tracker
 
+from .clone import Clone
 from .fleet import Fleet, fresh_id
 
 pytestmark = pytest.mark.usefixtures("idle_before")
@@ -22,38 +21,6 @@ pytestmark = pytest.mark.usefixtures("idle_before")
 CHANGE = "@bash echo 'more' >> README.md && git commit -qam 'Say more'\n@say all done"
 LIE = "@bash touch BREAK && git add BREAK && git commit -qm 'Small change'\n@say all tests pass"
 NOTHING = "@say there was nothing to do"
-
-
-def git(directory: Path | str, *words: str) -> str:
-    done = subprocess.run(["git", "-C", str(directory), *words], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
-class Clone:
-    """The clone of affordabot on a VM, as git itself sees it."""
-
-    def __init__(self, vm: LabVM) -> None:
-        self.path = vm.repo("affordabot")
-        self._before = self._state()
-
-    def worktrees(self) -> dict[str, Mapping[str, str]]:
-        """Branch -> what git says of its worktree."""
-        found = {}
-        for block in git(self.path, "worktree", "list", "--porcelain").split("\n\n")[1:]:
-            fields = dict(line.partition(" ")[::2] for line in block.splitlines())
-            found[fields.get("branch", "").removeprefix("refs/heads/")] = fields
-        return found
-
-    def is_untouched(self) -> bool:
-        """Whether the person's own checkout is as it was."""
-        return self._state() == self._before
-
-    def _state(self) -> tuple[str, str]:
-        return git(self.path, "rev-parse", "HEAD"), git(self.path, "status", "--porcelain")
-
-    def at_remote(self, branch: str) -> str:
-        """The commit of a branch at the remote; empty where it has none."""
-        return git(self.path, "ls-remote", "origin", f"refs/heads/{branch}").partition("\t")[0]
 
 
 @pytest.fixture
@@ -103,9 +70,6 @@ def test_an_agent_that_lies_is_found_out_and_the_next_try_is_on_its_branch(
     mended = "@bash git rm -q BREAK && git commit -qm 'Take it back'\n@say done"
     again = checked.dispatch(*words_of(result["next_action"])[1:], "epyc6", "affordabot", mended)
     assert (again.code, again.result()["state"]) == (0, "verified"), again
-    assert result["session"] in str(
-        checked["epyc6"].prompts(again.result()["session"])
-    )  # it learns of the try before
     assert again.result()["evidence"]["directory"] == result["evidence"]["directory"]
     assert again.result()["evidence"]["commits"] == 2
     assert tracker.show(bead)["status"] == "closed"
@@ -192,23 +156,3 @@ def test_what_does_not_go_together_is_said_before_anything_is_done(fleet: Fleet)
     assert reason("--push", "--branch", "b") == "verify_missing"
     assert reason("--session", "ses_1", "--branch", "b") == "worktree_needed"
     assert reason("--verify", "x", "--no-verify") == "usage"
-
-
-def test_a_bead_can_be_tried_again_in_the_same_session(checked: Fleet, lab: Lab, tracker: Tracker) -> None:
-    bead = tracker.create("Make a small change", LIE)
-    first = checked.dispatch("epyc6", "affordabot", "--bead", bead).result()
-    assert (first["state"], tracker.show(bead)["status"]) == ("failed", "blocked")
-    mended = "@bash git rm -q BREAK && git commit -qm 'Take it back'\n@say done"
-    again = checked.dispatch("--retry", bead, "--same-session", "--", mended)
-    result = again.result()
-    assert (again.code, result["state"], result["session"]) == (0, "verified", first["session"]), again
-    assert result["dispatch"] != first["dispatch"]
-    assert tracker.metadata(bead)["attempt"] == 2
-    assert [first["dispatch"] in str(each) for each in checked["epyc6"].prompts(first["session"])] == [
-        False,
-        True,
-    ]
-    fresh = tracker.create("Never tried", "@say x")
-    refused = checked.dispatch("epyc6", "affordabot", "--retry", fresh, "--same-session")
-    assert refused.result()["state"] == "refused"
-    assert not tracker.metadata(fresh)

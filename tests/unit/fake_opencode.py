@@ -111,7 +111,7 @@ class _Rule:
 
 @dataclass
 class FakeSession:
-    """One session. ``status`` None is idle; ``messages`` are as the server gives them."""
+    """One session. ``status`` None is idle; ``messages`` are as the server gives them; times are in ms."""
 
     id: str
     directory: str
@@ -122,6 +122,8 @@ class FakeSession:
     messages: list[dict[str, Any]] = field(default_factory=list)
     status: dict[str, Any] | None = None
     cost: float = 0.0
+    created: float = 1
+    updated: float = 1
 
     def as_dict(self) -> dict[str, Any]:
         parent = {"parentID": self.parent} if self.parent else {}
@@ -132,7 +134,7 @@ class FakeSession:
             "metadata": self.metadata,
             "permission": self.permission,
             "cost": self.cost,
-            "time": {"created": 1, "updated": 1},
+            "time": {"created": self.created, "updated": self.updated},
             **parent,
         }
 
@@ -338,12 +340,9 @@ class FakeOpenCode:
                     }
                 )
             case "GET", ["experimental", "session"]:
-                newest = list(reversed(self.sessions.values()))[: int(request.url.params["limit"])]
-                return _json([session.as_dict() for session in newest])
+                return self._sessions_page(request.url.params)
             case "POST", ["api", "session"]:
-                made = self.sessions.setdefault(
-                    body["id"], FakeSession(body["id"], body["location"]["directory"])
-                )
+                made = self.sessions.setdefault(body["id"], self._new_session(body))
                 return _json({"data": {"id": made.id, "location": {"directory": made.directory}}})
             case "POST", ["instance", "dispose"]:
                 for session in list(self.sessions.values()):
@@ -355,6 +354,22 @@ class FakeOpenCode:
             case _, ["session", name, *rest]:
                 return self._of_session(request, name, rest, body)
         return httpx.Response(200, headers={"content-type": "text/html"}, text="<html>OpenCode</html>")
+
+    def _new_session(self, body: Any) -> FakeSession:
+        """Each is a millisecond younger than the one before."""
+        now = max((session.created for session in self.sessions.values()), default=0) + 1
+        return FakeSession(body["id"], body["location"]["directory"], created=now, updated=now)
+
+    def _sessions_page(self, params: httpx.QueryParams) -> httpx.Response:
+        """Last changed first; the cursor is the time of the last one (OpenCode 1.18)."""
+        by_age = enumerate(self.sessions.values())
+        newest = [
+            each for _, each in sorted(by_age, key=lambda pair: (pair[1].updated, pair[0]), reverse=True)
+        ]
+        left = [each for each in newest if "cursor" not in params or each.updated < float(params["cursor"])]
+        page = left[: int(params["limit"])]
+        headers = {"x-next-cursor": str(page[-1].updated)} if len(left) > len(page) else {}
+        return _json([session.as_dict() for session in page], **headers)
 
     def _of_session(self, request: httpx.Request, name: str, rest: list[str], body: Any) -> httpx.Response:
         if (request.method, rest) == ("POST", ["abort"]):

@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.git_clone import PROGRAM, Clone
+from tests.wait import wait_for
 
 # Counts what changes anything, and dies before the step with that number. The call of git that follows a kill
 # is made all the same with "after": an orphan that works on.
@@ -191,10 +191,3 @@ def test_while_it_is_pushed(clone: Clone) -> None:
     process.communicate()
     assert clone.do(dispatch="d1", state="pushed")["pushed"]
     assert clone.git("rev-parse", "dx/a", at=clone.remote) == commit
-
-
-def wait_for(condition: Callable[[], bool], timeout_s: float = 30) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

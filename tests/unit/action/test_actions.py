@@ -8,7 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.dx.fleet.plugins.action import opencode_dispatch, opencode_info, opencode_wait
+from ansible_collections.dx.fleet.plugins.action import (
+    opencode_dispatch,
+    opencode_info,
+    opencode_reply,
+    opencode_stop,
+    opencode_wait,
+)
 from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge import action as ansible_action
 from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.versions import NEWEST_TESTED
 
@@ -159,8 +165,10 @@ MACMINI = {
         (opencode_info, {}),
         (opencode_dispatch, {"task": "Run", "repo": "affordabot", "id": "d1"}),
         (opencode_wait, {"session": "ses_1", "message_id": "msg_1"}),
+        (opencode_stop, {"name": "mac"}),
+        (opencode_reply, {"name": "mac"}),
     ],
-    ids=["info", "dispatch", "wait"],
+    ids=["info", "dispatch", "wait", "stop", "reply"],
 )
 def test_a_task_that_is_delegated_to_a_vm_is_that_vms(
     ansible: Ansible, action: Any, options: dict[str, Any]
@@ -177,7 +185,9 @@ def test_a_task_that_is_delegated_to_a_vm_is_that_vms(
 
 
 @pytest.mark.parametrize(
-    "action", [opencode_info, opencode_dispatch, opencode_wait], ids=["info", "dispatch", "wait"]
+    "action",
+    [opencode_info, opencode_dispatch, opencode_wait, opencode_stop, opencode_reply],
+    ids=["info", "dispatch", "wait", "stop", "reply"],
 )
 @pytest.mark.parametrize("known", [{}, {"localhost": {"inventory_hostname": "localhost"}}])
 def test_a_task_that_is_delegated_to_a_host_without_a_server_is_refused(
@@ -185,7 +195,10 @@ def test_a_task_that_is_delegated_to_a_host_without_a_server_is_refused(
 ) -> None:
     ansible.delegate_to = "localhost"
     ansible.host["ansible_delegated_vars"] = known
-    options = {opencode_info: {}, opencode_wait: {"session": "ses_1"}}
+    options: dict[Any, dict[str, Any]] = {
+        action: {} for action in (opencode_info, opencode_stop, opencode_reply)
+    }
+    options[opencode_wait] = {"session": "ses_1"}
     found = ansible.run(action, **options.get(action, {"task": "Run", "repo": "affordabot"}))
     assert (found["failed"], found["reason_code"], found["outcome"]["vm"]) == (
         True,

@@ -343,3 +343,51 @@ def test_the_wait_leaves_the_last_word_to_the_check(
     }
     vm.ansible.run(opencode_wait, request=request, sent=sent)
     assert bool(ended) is ends
+
+
+MACMINI = {"inventory_hostname": "macmini", "opencode_url": "http://macmini:4105"}
+# Each action that runs a module on the VM, with what it is given, and the module's answer.
+ON_A_VM = {
+    "make": (dispatch_worktree, {"request": BRANCHED, "plan": {"id": "d1"}}, WORKTREE),
+    "release": (
+        dispatch_worktree,
+        {
+            "state": "released",
+            "worktree": MADE,
+            "sent": SENT,
+            "followed": {"outcome": {"state": "completed"}},
+        },
+        {"changed": True},
+    ),
+    "verify": (dispatch_verify, {"policies": policies(verify="make test")}, GIT_SAYS_NO),
+}
+
+
+@pytest.mark.parametrize("step", ON_A_VM)
+def test_work_that_is_delegated_to_a_vm_is_done_with_what_holds_for_it(vm: VM, step: str) -> None:
+    action, options, answer = ON_A_VM[step]
+    vm.ansible.delegate_to = "macmini"
+    vm.ansible.host["ansible_delegated_vars"] = {"macmini": {**MACMINI, "dx_worktrees_root": "/mac"}}
+    if action is dispatch_verify:
+        found = vm.verify(answer, **options)
+        assert found["outcome"]["state"] == "unverified"
+    else:
+        vm.run(action, answer, **options)
+    assert {client["url"] for client in vm.ansible.connected} <= {"http://macmini:4105"}
+    assert vm.asked
+    if step == "make":
+        assert vm.asked[0]["worktrees_root"] == "/mac"
+
+
+@pytest.mark.parametrize("step", ON_A_VM)
+@pytest.mark.parametrize("known", [{}, {"localhost": {"inventory_hostname": "localhost"}}])
+def test_work_that_is_delegated_to_a_host_without_a_server_is_refused(
+    vm: VM, step: str, known: dict[str, Any]
+) -> None:
+    action, options, _ = ON_A_VM[step]
+    vm.ansible.delegate_to = "localhost"
+    vm.ansible.host["ansible_delegated_vars"] = known
+    found = vm.verify(**options) if action is dispatch_verify else vm.run(action, **options)
+    assert (found["reason_code"], found["outcome"]["vm"]) == ("url_missing", "localhost")
+    assert "leave delegate_to out" in found["next_action"]
+    assert vm.asked == []

@@ -34,10 +34,12 @@ SPECS = {
     "beads_claim": specs.CLAIM,
     "beads_info": specs.BEADS_INFO,
     "beads_reap": specs.REAP,
+    "worktree_reap": specs.WORKTREE_REAP,
     "fleet_test_report": specs.FLEET_TEST_REPORT,
 }
 ON_THE_HOST = {
     "git_worktree": specs.GIT_WORKTREE,
+    "git_worktree_info": specs.GIT_WORKTREE_INFO,
     "verify_work": specs.VERIFY_WORK,
     "work_processes": specs.WORK_PROCESSES,
 }

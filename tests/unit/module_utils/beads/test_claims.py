@@ -30,7 +30,7 @@ def tracker(tmp_path: Path) -> Tracker:
 
 @pytest.fixture
 def claims(tracker: Tracker) -> Claims:
-    return Claims(Bd(str(STANDIN), str(tracker.folder)), str(tracker.folder / ".beads"))
+    return Claims(Bd(str(tracker.folder / "bin" / "bd"), str(tracker.folder)), str(tracker.folder / ".beads"))
 
 
 def taken_by_hand(tracker: Tracker, claims: Claims) -> str:

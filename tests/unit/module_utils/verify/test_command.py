@@ -11,15 +11,15 @@ import signal
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from tests.git_clone import Clone
 from tests.verify_runs import run_check, start_check
+from tests.wait import wait_for
 
 DAEMON = """
 import os, signal, sys, time
@@ -53,13 +53,6 @@ def sleepers(seconds: str) -> list[psutil.Process]:
     return [
         each for each in psutil.process_iter(["cmdline"]) if (each.info["cmdline"] or [])[-1:] == [seconds]
     ]
-
-
-def wait_for(condition: Callable[[], Any], timeout_s: float = 30) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 LEAVERS = {

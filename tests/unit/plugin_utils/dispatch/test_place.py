@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.dispatch import place as submit
+from ansible_collections.dx.fleet.plugins.plugin_utils.dispatch.at_most_once import TRIES
 from ansible_collections.dx.fleet.plugins.plugin_utils.dispatch.preflight import Plan, look
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import DispatchError
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import State
@@ -207,7 +208,7 @@ async def test_a_server_that_is_gone_is_given_up_after_some_tries(step: tuple[st
     fake.add(*step, not_sent(), times=100)
     error = await failure(fake)
     assert (error.state, error.reason_code) == (State.UNREACHABLE, "connection_refused")
-    assert fake.count(*step) == submit.TRIES
+    assert fake.count(*step) == TRIES
 
 
 @pytest.mark.parametrize("step", [LABEL, PROMPT])
@@ -241,7 +242,7 @@ async def test_what_is_only_ever_answered_by_somebody_else_is_unknown(step: tupl
     error = await failure(fake)
     assert (error.state, error.reason_code) == (State.UNREACHABLE, "effect_unknown")
     assert ("the task was not sent" in error.message) is (step is not PROMPT)
-    assert fake.count(*step) == submit.TRIES
+    assert fake.count(*step) == TRIES
 
 
 async def test_a_no_after_a_lost_answer_is_not_the_end_of_it() -> None:

@@ -114,8 +114,10 @@ def test_the_page_has_the_matrix_the_differences_the_flaky_and_what_failed() -> 
     text = page_of(MIXED, Matrix.of(MIXED))
     for heading in ("VMs", "Suites", "Tests that differ between VMs", "Flaky tests", "What failed"):
         assert f"<h2>{heading}</h2>" in text
-    assert '<td class="failed">1 passed, 1 flaky</td>' in text
-    assert '<td class="missing">missing</td>' in text
+    assert '<td class="failed" data-vm="macmini">1 passed, 1 flaky</td>' in text
+    assert '<td class="missing" data-vm="macmini">missing</td>' in text
     assert "&lt;b&gt;no&lt;/b&gt; &amp;" in text
     same = fleet_test(vm("a", "x+"), vm("b", "x+"))
     assert "every test ended the same" in page_of(same, Matrix.of(same))
+    skipped = fleet_test(vm("a", "x~"), vm("b", "x+"))
+    assert '<td class="skipped" data-vm="a">1 skipped</td>' in page_of(skipped, Matrix.of(skipped))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.listener.acts import Click, Message, NativeStop
-from ansible_collections.dx.fleet.plugins.plugin_utils.listener.inbox import KEPT_S, Inbox
+from ansible_collections.dx.fleet.plugins.plugin_utils.listener.inbox import KEPT_S, OVERLAP_S, Inbox
 
 FIRST = Message("message T1 C1 1.1", "U1", "1.1", "stop epyc6", True)
 SECOND = Click("click T1 1.1 stop U1 2.5", "U1", "2.5", "stop", "d1", "1.1")
@@ -54,13 +54,22 @@ def test_what_is_finished_is_forgotten_after_a_week_and_what_is_not_stays(path):
     assert not inbox.keep(SECOND)
 
 
-def test_the_mark_only_goes_forward(path):
+def test_the_history_is_read_again_from_some_minutes_before_what_was_heard_last(path):
     inbox = Inbox(path)
-    assert inbox.mark("C1") is None
-    for ts in ("9.5", "10.25", "2.0"):
+    assert inbox.heard_until("C1") is None
+    inbox.begin_at("C1", "1000.5")
+    for ts in ("5000.5", "9000.25", "2000.0"):
         inbox.set_mark("C1", ts)
-    assert Inbox(path).mark("C1") == "10.25"
-    assert inbox.mark("C2") is None
+    assert float(Inbox(path).heard_until("C1")) == 9000.25 - OVERLAP_S
+    assert inbox.heard_until("C2") is None
+
+
+def test_what_was_written_before_there_was_a_listener_is_never_read(path):
+    inbox = Inbox(path)
+    inbox.begin_at("C1", "1000.5")
+    inbox.begin_at("C1", "1.5")  # a second one
+    inbox.set_mark("C1", "1001.5")
+    assert inbox.heard_until("C1") == "1000.5"
 
 
 def test_the_file_is_this_users_alone(path):

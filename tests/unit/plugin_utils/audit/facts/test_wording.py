@@ -140,6 +140,10 @@ def end(
             ),
             "[epyc6] Completed: tests passed (42, 3 commits, +120/-8, pushed)",
         ),
+        (
+            end(State.VERIFIED, "3 passed", verify_rc=0, tests={"passed": 3}, tests_changed=tuple("abcd")),
+            "[epyc6] Completed: tests passed (3, changed tests: a, b, c and 1 more)",
+        ),
         (end(State.VERIFIED, "the check passed", verify_rc=0), "[epyc6] Completed: check passed"),
         (
             end(State.FAILED, "3 of 42 failed: test_a, test_b"),

@@ -30,6 +30,7 @@ with suppress(ImportError):  # FleetAction.run says what is missing
 
 class ActionModule(FleetAction):
     ARGUMENT_SPEC = FLEET_TEST_REPORT
+    DELEGATED_TO_VM = False  # it reports on all VMs, whatever the host
 
     async def act(self, args: dict[str, Any]) -> dict[str, Any]:
         if self._task.check_mode:

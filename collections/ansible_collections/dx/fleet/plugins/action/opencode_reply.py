@@ -80,7 +80,7 @@ class ActionModule(FleetAction):
 
     async def _sessions(self, server: OpenCode, args: Mapping[str, Any]) -> list[str]:
         name = args["name"]
-        if name is None or name in (self.vm, *(self._task_vars.get("opencode_aliases") or ())):
+        if name is None or name in self.vm_names:
             return [each.id for each in await server.sessions(NEWEST) if each.parent is None]
         named = [
             claim["session"] for claim in self._claims(args) if name in (claim["bead"], claim["dispatch"])

@@ -28,7 +28,6 @@ with suppress(ImportError):  # FleetAction.run says what is missing
         Stopped,
         Wanted,
         idle_clauses,
-        keep_stopped,
         stop,
     )
     from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.survey import NEWEST
@@ -76,7 +75,7 @@ class ActionModule(FleetAction):
         """What is to be stopped on this VM: claims, and sessions of dispatches without a bead."""
         name = args["name"]
         claims = [claim for claim in args["claims"] if claim["vm"] == self.vm and claim["session"]]
-        if name is not None and name not in (self.vm, *(self._task_vars.get("opencode_aliases") or ())):
+        if name is not None and name not in self.vm_names:
             named = [
                 claim for claim in claims if name in (claim["bead"], claim["dispatch"], claim["session"])
             ]
@@ -104,7 +103,7 @@ class ActionModule(FleetAction):
     ) -> dict[str, Any]:
         """Stop one session and what it began on the VM."""
         told: dict[str, Any] = {
-            **{name: each[name] for name in ("session", "dispatch", "message", "bead", "directory")},
+            **{name: each[name] for name in ("session", "dispatch", "bead", "directory")},
             "vm": self.vm,
             "by": mark.by,
             "reason": mark.why,
@@ -187,17 +186,18 @@ class ActionModule(FleetAction):
                 if each["state"] in (*ENDED, "would_stop"):
                     stops.append(each)
                     continue
-                mark = StopMark(each["by"], each["reason"], each["at"], each["dispatch"], each["message"])
                 found = Stopped(
-                    each["session"], each["state"], each["directory"], mark, tuple(each["family"])
+                    each["session"],
+                    each["state"],
+                    each["directory"],
+                    StopMark("", "", 0, None, None),
+                    tuple(each["family"]),
                 )
                 of_bead = blocked.get(each["bead"])
                 if of_bead is not None and of_bead.get("reason_code") == "claim_lost":
                     # Its dispatcher was faster: what has ended is left as it is.
                     stops.append({**each, "state": "already_ended", "why": of_bead["msg"], "clauses": []})
                     continue
-                with suppress(OpenCodeError):  # the clauses say that it can't be asked
-                    await keep_stopped(server, found.session, mark)
                 clauses = [
                     *(clause.as_dict() for clause in await idle_clauses(server, found)),
                     *each["clauses"],

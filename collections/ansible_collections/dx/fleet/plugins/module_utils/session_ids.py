@@ -11,14 +11,15 @@ from __future__ import annotations
 import hashlib
 import re
 
-__all__ = ["MESSAGE_PREFIX", "message_id", "part_id", "session_id"]
+__all__ = ["MESSAGE_PREFIX", "SESSION_PREFIX", "message_id", "part_id", "session_id"]
 
 MESSAGE_PREFIX = "msg_dx-"
+SESSION_PREFIX = "ses_dx-"
 
 
 def session_id(dispatch: str) -> str:
     """The id of the session that a dispatch creates; OpenCode wants it to begin with ``ses``."""
-    return f"ses_dx-{_stem(dispatch)}"
+    return f"{SESSION_PREFIX}{_stem(dispatch)}"
 
 
 def message_id(dispatch: str) -> str:

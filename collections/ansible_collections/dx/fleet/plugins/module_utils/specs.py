@@ -198,6 +198,20 @@ REAP: Spec = {
     "ttl": {"type": "float", "default": 3600.0},
 }
 
+WORKTREE_REAP: Spec = {
+    **CONNECTION,
+    **WORK,
+    "preflight_timeout": {"type": "float", "default": 5.0},
+    "repos": {"type": "dict", "default": {}},
+    "claims": {"type": "list", "elements": "dict"},
+    "ttl": {"type": "float", "default": 3600.0},
+}
+
+GIT_WORKTREE_INFO: Spec = {
+    "worktrees_roots": {"type": "list", "elements": "path", "default": []},
+    "timeout": {"type": "float", "default": 60.0},
+}
+
 GIT_WORKTREE: Spec = {
     "repo": {"type": "path", "required": True},
     "state": {"type": "str", "choices": ["present", "absent", "pushed"], "default": "present"},

@@ -153,7 +153,9 @@ options:
     default: true
   max_concurrent:
     description:
-      - How many sessions may work on the VM at the same time; with so many, the task fails with V(at_capacity).
+      - How many sessions may work on the VM at the same time; with so many, the task fails with V(at_capacity). Of
+        dispatches that come at the same moment, only as many send their task as there is room for.
+      - A session counts together with its subagents. One that took no step for a day is no load.
       - Default is the host variable C(opencode_max_concurrent), else there is no limit.
     type: int
   repos:

@@ -111,6 +111,7 @@ class FleetAction(ActionBase):  # type: ignore[misc]
         )
         try:
             _check_text({name: value for name, value in args.items() if name != "task"})
+            self._check_delegated(args)
             result.update(asyncio.run(_attended(self.act(args))))
         except FleetError as error:
             outcome = error.as_outcome().with_(vm=self.vm, **self.named(args))
@@ -127,6 +128,26 @@ class FleetAction(ActionBase):  # type: ignore[misc]
     @property
     def _delegated_to(self) -> str | None:
         return str(self._task.delegate_to) if self.DELEGATED_TO_VM and self._task.delegate_to else None
+
+    @property
+    def vm_names(self) -> frozenset[str]:
+        """All that the VM answers to."""
+        return frozenset((self.vm, *(self._host_variables().get("opencode_aliases") or ())))
+
+    def _check_delegated(self, args: Mapping[str, Any]) -> None:
+        """Raises ConfigError for a task that is delegated to a host which is no VM."""
+        if self._delegated_to and not (args.get("url") or self._host_variables().get("opencode_url")):
+            raise self._url_missing()
+
+    def _url_missing(self) -> ConfigError:
+        return ConfigError(
+            f"{self.vm} has no OpenCode server: neither the option url nor the host variable"
+            " opencode_url is set",
+            reason_code="url_missing",
+            next_action="use the inventory plugin dx.fleet.vm_endpoints, or set url"
+            if self._delegated_to is None
+            else "leave delegate_to out, as this runs on the controller anyway, or delegate to a VM",
+        )
 
     def _host_variables(self) -> Mapping[str, Any]:
         """The variables of the VM."""
@@ -154,14 +175,7 @@ class FleetAction(ActionBase):  # type: ignore[misc]
         """
         url = args.get("url")
         if not url:
-            raise ConfigError(
-                f"{self.vm} has no OpenCode server: neither the option url nor the host variable"
-                " opencode_url is set",
-                reason_code="url_missing",
-                next_action="use the inventory plugin dx.fleet.vm_endpoints, or set url"
-                if self._delegated_to is None
-                else "leave delegate_to out, as this runs on the controller anyway, or delegate to a VM",
-            )
+            raise self._url_missing()
         password = _password(args)
         try:
             url = check_url(url)

@@ -27,15 +27,13 @@ def document(
     fleet_test: dict[str, Any] | None = None,
     stops: Sequence[dict[str, Any]] | None = None,
     requests: Sequence[dict[str, Any]] | None = None,
-    kept_stops: Sequence[dict[str, Any]] | None = None,
-    listener: dict[str, Any] | None = None,
+    worktrees: Sequence[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """The document of a run: one result per VM, or the error that kept it from running.
 
     ``vms`` is only there for ``--list`` and ``--status``; ``claims`` for ``--reap``, and for ``--status``
     where Beads is used; ``trail`` for ``--audit`` and ``--flush-audit``; ``fleet_test`` for ``test``;
-    ``stops`` for ``stop``; ``requests`` for ``answer``; ``kept_stops`` for ``stop`` and ``status``, where
-    a VM could not be reached; ``listener`` for ``status``, where one has run.
+    ``stops`` for ``stop``; ``requests`` for ``answer``; ``worktrees`` for ``reap``.
     """
     found: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
@@ -53,14 +51,12 @@ def document(
         found["vms"] = list(vms)
     if claims is not None:
         found["claims"] = list(claims)
+    if worktrees is not None:
+        found["worktrees"] = list(worktrees)
     if requests is not None:
         found["requests"] = list(requests)
     if stops is not None:
         found["stops"] = list(stops)
-    if listener is not None:
-        found["listener"] = listener
-    if kept_stops is not None:
-        found["kept_stops"] = list(kept_stops)
     if trail is not None:
         found["trail"] = trail
     if fleet_test is not None:

@@ -85,6 +85,7 @@ SlackUser = Annotated[str, StringConstraints(pattern=r"^[UW][A-Z0-9]{2,}$")]
 SlackVerb = Literal["stop", "answer", "retry", "dispatch", "status", "*"]
 SlackVerbs = Annotated[tuple[SlackVerb, ...], Field(strict=False)]
 Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
+Days = Annotated[float, Field(ge=0, le=36500, allow_inf_nan=False)]
 
 
 class _Strict(BaseModel):
@@ -144,6 +145,11 @@ class RepoEntry(_Strict):
     )
     counts: Literal["required", "none"] = Field(
         "required", description="Whether verify must count tests; none accepts its exit code alone."
+    )
+    keep_worktrees: Days = Field(
+        14.0,
+        description="How many days after its last use dx-fleet reap leaves the worktree of a dispatch that"
+        " ended.",
     )
 
 
@@ -387,6 +393,7 @@ def _policy(entry: RepoEntry) -> RepoPolicy:
         push=entry.push,
         close_on=entry.close_on,
         counts=entry.counts,
+        keep_worktrees=entry.keep_worktrees,
     )
 
 

@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
 
 import stamina
 
 from ..domain.clock import SYSTEM_CLOCK, Clock
 from ..domain.errors import DispatchError
 from ..domain.event_kind import EventKind
+from ..domain.identity import session_id
 from ..domain.next_action import dispatch_command
 from ..domain.outcome import State
 from ..domain.progress import Emit, ProgressEvent, discard
@@ -20,30 +22,22 @@ from ..domain.request import Request
 from ..domain.stop import StopMark
 from ..domain.task import shortened
 from ..opencode.client import OpenCode
-from ..opencode.errors import (
-    AnswerLost,
-    ConfigInvalid,
-    NotFound,
-    NotSent,
-    OpenCodeError,
-    OwnError,
-    ServerFault,
-)
+from ..opencode.errors import ConfigInvalid, NotFound, NotSent, OpenCodeError, OwnError
 from ..opencode.models import Session
 from ..opencode.reach import unusable
+from .at_most_once import EffectUnknown, at_most_once
+from .capacity import QUEUES_FOR, check_turn
+from .empty_session import delete_if_empty
 from .preflight import Plan
 
 __all__ = ["place"]
 
-TRIES = 4
 TASK_WIDTH = 500  # of the task in a progress event
 LOOK_S = 3.0  # for what a lost answer may have been about
 LOOKS = 15  # for the session, one every 0.2 s
 CONFIRM_S = 15.0  # a loaded server stores the message of an accepted prompt late
 
 _ARRIVED = "task arrived"
-
-T = TypeVar("T")
 
 
 async def place(
@@ -68,7 +62,7 @@ async def place(
 
     Raises:
         DispatchError: It was not sent, or (``effect_unknown``) nobody can tell. Where the server refused
-            the prompt, an empty session that was made for it is deleted.
+            the prompt, or has no room for it, an empty session that was made for it is deleted.
     """
     if plan.replay:
         return False
@@ -76,8 +70,9 @@ async def place(
         if request.resume is None:
             await _ensure_session(server, request, plan, clock)
             emit(ProgressEvent(request.vm, EventKind.SESSION_CREATED, plan.session))
-        await _send_prompt(server, request, plan, clock)
-    except _EffectUnknown as error:
+        async with _turn(server, request, plan, clock):
+            await _send_prompt(server, request, plan, clock)
+    except EffectUnknown as error:
         raise _unknown(request, error) from error
     except OpenCodeError as error:
         raise await _not_placed(server, request, error) from error
@@ -86,70 +81,46 @@ async def place(
     return True
 
 
-class _EffectUnknown(Exception):
-    """A write may have taken effect, and the server can't be asked whether it did. ``what`` names it."""
+@asynccontextmanager
+async def _turn(server: OpenCode, request: Request, plan: Plan, clock: Clock) -> AsyncIterator[None]:
+    """Within the block the task may be sent: the VM has room for it, and others see that it is taken.
 
-    def __init__(self, what: str, error: OpenCodeError) -> None:
-        super().__init__(error.message)
-        self.what = what
-
-
-async def _at_most_once(
-    what: str,
-    send: Callable[[], Awaitable[T]],
-    effect: Callable[[], Awaitable[T | None]],
-    clock: Clock,
-) -> T:
-    """Send a write. Where its answer is lost, look whether it took effect before it is sent again.
-
-    Args:
-        what: What it brings about: ``task arrived``.
-        send: The write.
-        effect: What it led to; None where the server itself says that it did not happen so far.
-        clock: The time.
-
-    Raises:
-        _EffectUnknown: It may have taken effect.
-        OpenCodeError: It did not.
+    A task for an old session queues with an empty one, which goes again.
     """
-    lost = False
-    for left in reversed(range(TRIES)):
-        try:
-            return await send()
-        except NotSent as error:
-            trouble: OpenCodeError = error
-        except (AnswerLost, ServerFault) as error:
-            trouble = error
-            try:
-                found = await effect()
-            except OpenCodeError as unanswered:
-                raise _EffectUnknown(what, unanswered) from error
-            if found is not None:
-                return found
-            if isinstance(error, ServerFault) and not lost:
-                raise  # OpenCode gave it up
-            lost = True
-        except OwnError as error:
-            if lost:  # an earlier one may still be under way
-                raise _EffectUnknown(what, error) from error
-            raise
-        if not left:
-            if lost:
-                raise _EffectUnknown(what, trouble) from trouble
-            raise trouble
-        await clock.sleep(0.1 * 2 ** (TRIES - left))
-    raise AssertionError("unreachable")
+    if request.max_concurrent is None:
+        yield
+        return
+    queued = session_id(request.dispatch)
+    if queued == plan.session:
+        await check_turn(server, request, queued)
+        yield
+        return
+    await _created(server, queued, plan.directory, clock)
+    try:
+        mark = {"dx_dispatch": request.dispatch, QUEUES_FOR: plan.session}
+        changes = {"title": f"queues for {plan.session}", "metadata": mark}
+        await _marked(server, queued, request.dispatch, changes, clock)
+        await check_turn(server, request, queued)
+        yield
+    finally:
+        await delete_if_empty(server, queued)
+
+
+async def _created(server: OpenCode, session: str, directory: str, clock: Clock) -> str:
+    """The directory of a session that is there now."""
+
+    async def effect() -> str | None:
+        found = await _session(server, session)
+        return None if found is None else found.directory
+
+    return await at_most_once(
+        "session was made", lambda: server.create_session(session, directory), effect, clock
+    )
 
 
 async def _ensure_session(server: OpenCode, request: Request, plan: Plan, clock: Clock) -> None:
-    async def effect() -> str | None:
-        found = await _session(server, plan)
-        return None if found is None else found.directory
-
-    directory = await _at_most_once(
-        "session was made", lambda: server.create_session(plan.session, plan.directory), effect, clock
-    )
-    await _unless_stopped(server, request, plan)
+    directory = await _created(server, plan.session, plan.directory, clock)
+    metadata = await _unless_stopped(server, request, plan)
     if directory.rstrip("/") != plan.directory.rstrip("/"):
         # Only a session of an earlier try can differ: it is not ours to delete.
         raise DispatchError(
@@ -158,7 +129,7 @@ async def _ensure_session(server: OpenCode, request: Request, plan: Plan, clock:
             next_action="leave --id out to get a new dispatch",
             state=State.REFUSED,
         )
-    await _label(server, request, plan, clock)
+    await _label(server, request, plan, clock, metadata)
 
 
 async def _unless_stopped(server: OpenCode, request: Request, plan: Plan) -> Mapping[str, Any]:
@@ -171,36 +142,30 @@ async def _unless_stopped(server: OpenCode, request: Request, plan: Plan) -> Map
     metadata = (await server.session(plan.session)).metadata
     mark = StopMark.read(metadata)
     if mark is not None and mark.is_about(request.dispatch, plan.message):
-        raise _stopped(request, f"{mark.words()}, before the task was sent")
+        raise DispatchError(
+            f"{mark.words()}, before the task was sent",
+            reason_code="stopped",
+            next_action=dispatch_command(request),
+            state=State.ABORTED,
+        )
     return metadata
 
 
-def _stopped(request: Request, words: str) -> DispatchError:
-    return DispatchError(
-        words, reason_code="stopped", next_action=dispatch_command(request), state=State.ABORTED
-    )
-
-
-async def _label(server: OpenCode, request: Request, plan: Plan, clock: Clock) -> None:
+async def _label(
+    server: OpenCode, request: Request, plan: Plan, clock: Clock, metadata: Mapping[str, Any]
+) -> None:
     """Title, our mark and permission rules in one request, so that the mark proves the rules.
 
     A repeat would only append the same rules again: harmless, as the last match wins.
     """
-    changes: dict[str, Any] = {"title": request.title or shortened(request.task, 60)}
+    changes: dict[str, Any] = {
+        "title": request.title or shortened(request.task, 60),
+        "metadata": {**metadata, "dx_dispatch": request.dispatch},
+    }
     if request.permission:
         changes["permission"] = [dict(rule) for rule in request.permission]
 
-    async def send() -> Session:
-        # Read anew for each try: what it replaces may be the note of a stop.
-        metadata = await _unless_stopped(server, request, plan)
-        own = {"metadata": {**metadata, "dx_dispatch": request.dispatch}}
-        return await server.update_session(plan.session, changes | own)
-
-    async def effect() -> Session | None:
-        found = await _session(server, plan)
-        return found if found and found.metadata.get("dx_dispatch") == request.dispatch else None
-
-    session = await _at_most_once("session was labelled", send, effect, clock)
+    session = await _marked(server, plan.session, request.dispatch, changes, clock)
     if session.metadata.get("dx_dispatch") != request.dispatch:
         raise DispatchError(
             f"the server did not keep the mark of session {plan.session}",
@@ -208,6 +173,20 @@ async def _label(server: OpenCode, request: Request, plan: Plan, clock: Clock) -
             next_action=f"look at session {plan.session} on {request.vm}: dx-fleet status {request.vm}",
             state=State.REFUSED,
         )
+
+
+async def _marked(
+    server: OpenCode, session: str, dispatch: str, changes: Mapping[str, Any], clock: Clock
+) -> Session:
+    """The session after changes that name the dispatch in its metadata."""
+
+    async def effect() -> Session | None:
+        found = await _session(server, session)
+        return found if found and found.metadata.get("dx_dispatch") == dispatch else None
+
+    return await at_most_once(
+        "session was labelled", lambda: server.update_session(session, changes), effect, clock
+    )
 
 
 async def _send_prompt(server: OpenCode, request: Request, plan: Plan, clock: Clock) -> None:
@@ -230,11 +209,11 @@ async def _send_prompt(server: OpenCode, request: Request, plan: Plan, clock: Cl
     async def effect() -> bool | None:
         return await _is_stored(server, plan, clock, within_s=LOOK_S) or None
 
-    seen = await _at_most_once(_ARRIVED, send, effect, clock)
+    seen = await at_most_once(_ARRIVED, send, effect, clock)
     try:
         stored = seen or await _is_stored(server, plan, clock, within_s=CONFIRM_S)
     except OpenCodeError as error:
-        raise _EffectUnknown(_ARRIVED, error) from error
+        raise EffectUnknown(_ARRIVED, error) from error
     if not stored:
         raise DispatchError(
             "the server accepted the prompt (204) but never stored it: usually a default"
@@ -242,27 +221,9 @@ async def _send_prompt(server: OpenCode, request: Request, plan: Plan, clock: Cl
             reason_code="prompt_not_stored",
             next_action=f"look into ~/.local/share/opencode/log on {request.vm}",
         )
-    await _stop_if_stopped(server, request, plan)
 
 
-async def _stop_if_stopped(server: OpenCode, request: Request, plan: Plan) -> None:
-    """A stop that looked for the task before it arrived, and was noted after we looked for it, is done here.
-
-    Whoever stops notes it first and looks for the task then; so one of the two sees the other.
-
-    Raises:
-        DispatchError: Somebody has stopped the task meanwhile.
-    """
-    try:
-        mark = StopMark.read((await server.session(plan.session)).metadata)
-    except OpenCodeError:
-        return  # it is followed from here on, and its end says who stopped it
-    if mark is not None and mark.is_about(request.dispatch, plan.message):
-        await server.abort(plan.session)
-        raise _stopped(request, mark.words())
-
-
-async def _session(server: OpenCode, plan: Plan) -> Session | None:
+async def _session(server: OpenCode, session: str) -> Session | None:
     """The session, if the server has it, asked again for some seconds.
 
     Raises:
@@ -273,7 +234,7 @@ async def _session(server: OpenCode, plan: Plan) -> Session | None:
     ):
         with attempt:
             try:
-                return await server.session(plan.session)
+                return await server.session(session)
             except NotFound:
                 return None
     raise AssertionError("unreachable")
@@ -310,7 +271,7 @@ async def _is_stored(server: OpenCode, plan: Plan, clock: Clock, *, within_s: fl
 async def _not_placed(server: OpenCode, request: Request, error: OpenCodeError) -> DispatchError:
     """The error in the words of a dispatch, after taking away an empty session of ours."""
     if isinstance(error, OwnError) and request.resume is None:
-        await _delete_empty(server, request)
+        await delete_if_empty(server, request.session)
     state = State.UNREACHABLE if isinstance(error, NotSent) else State.REFUSED
     mend = unusable(server, request.vm, error).next_action if isinstance(error, ConfigInvalid) else None
     return DispatchError(
@@ -321,7 +282,7 @@ async def _not_placed(server: OpenCode, request: Request, error: OpenCodeError) 
     )
 
 
-def _unknown(request: Request, error: _EffectUnknown) -> DispatchError:
+def _unknown(request: Request, error: EffectUnknown) -> DispatchError:
     sent = "" if error.what == _ARRIVED else "; the task was not sent"
     return DispatchError(
         f"{error}; whether the {error.what} can't be known{sent} (the same id sends nothing twice)",
@@ -329,12 +290,3 @@ def _unknown(request: Request, error: _EffectUnknown) -> DispatchError:
         next_action=dispatch_command(request),
         state=State.UNREACHABLE,
     )
-
-
-async def _delete_empty(server: OpenCode, request: Request) -> None:
-    try:
-        messages, _ = await server.messages(request.session, limit=1)
-        if not messages:
-            await server.delete_session(request.session)
-    except OpenCodeError:
-        return  # the error that led here is the one to report; an empty session does no harm

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from ..domain.errors import PreflightError
 from ..domain.outcome import State
 from ..domain.request import Request
-from ..opencode.activity import activity_of_family, working_families
+from ..opencode.activity import activity_of_family
 from ..opencode.client import OpenCode
 from ..opencode.errors import ConfigInvalid, NotFound, OpenCodeError, Rejected, ServerFault
 from ..opencode.models import Message, Session
 from ..opencode.reach import PATIENCE_S, check_server, check_version, unusable
+from .capacity import check_capacity
 from .place_of_repo import directories_of, directory_of
 
 __all__ = ["Plan", "look"]
@@ -81,8 +82,7 @@ async def _plan(server: OpenCode, request: Request, version: str) -> Plan:
     directory = await _directory(server, request, resumed)
     if resumed is not None:
         await _check_idle(server, request, resumed)
-    if request.max_concurrent is not None:
-        await _check_capacity(server, request)
+    await check_capacity(server, request)
     await _check_agent_and_model(server, request, directory)
     return Plan(request.session, request.message, directory, version, replay=False)
 
@@ -169,18 +169,6 @@ async def _check_idle(server: OpenCode, request: Request, session: Session) -> N
             f"session {session.id} on {request.vm} is busy; OpenCode would merge a second task into its"
             " running turn",
             reason_code="session_busy",
-            next_action=f"dx-fleet status {request.vm}",
-            state=State.REFUSED,
-        )
-
-
-async def _check_capacity(server: OpenCode, request: Request) -> None:
-    busy = await working_families(server, await server.sessions())
-    if request.max_concurrent is not None and len(busy) >= request.max_concurrent:
-        raise PreflightError(
-            f"{request.vm} is at its capacity: {len(busy)} busy session(s), max_concurrent is"
-            f" {request.max_concurrent}",
-            reason_code="at_capacity",
             next_action=f"dx-fleet status {request.vm}",
             state=State.REFUSED,
         )

@@ -61,6 +61,7 @@ class RepoPolicy:
         push: Whether a verified branch is pushed.
         close_on: The outcome that closes the bead.
         counts: ``none`` accepts a ``verify`` that counts no tests.
+        keep_worktrees: How many days after its last use the worktree of a dispatch that ended stays.
     """
 
     verify: str | None = None
@@ -71,6 +72,7 @@ class RepoPolicy:
     push: bool = False
     close_on: Literal["verified", "completed"] = "verified"
     counts: Literal["required", "none"] = "required"
+    keep_worktrees: float = 14.0
 
     def as_dict(self) -> dict[str, Any]:
         """As the host variable ``dx_repos`` has it, by the names of the endpoints file."""

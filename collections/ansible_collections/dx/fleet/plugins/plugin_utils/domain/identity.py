@@ -12,12 +12,13 @@ from __future__ import annotations
 import re
 import secrets
 
-from ...module_utils.session_ids import MESSAGE_PREFIX, message_id, part_id, session_id
+from ...module_utils.session_ids import MESSAGE_PREFIX, SESSION_PREFIX, message_id, part_id, session_id
 from .clock import SYSTEM_CLOCK, Clock
 from .errors import UsageError
 
 __all__ = [
     "MESSAGE_PREFIX",
+    "SESSION_PREFIX",
     "check_dispatch_id",
     "dispatch_id_on",
     "given_id_of",

@@ -17,7 +17,7 @@ from ...module_utils.git.names import worktree_path
 from .errors import UsageError
 from .precedence import is_given, is_on
 
-__all__ = ["Place", "Work", "closing_outcome", "verify_command", "work_of"]
+__all__ = ["Place", "Work", "closing_outcome", "root_of", "verify_command", "work_of"]
 
 Options = Mapping[str, Any]
 
@@ -77,9 +77,14 @@ class Place:
             clone: The directory of the clone.
             branch: The branch.
         """
-        chosen = root or ROOT
-        whole = f"{home.rstrip('/')}{chosen[1:]}" if chosen == "~" or chosen.startswith("~/") else chosen
+        whole = root_of(root, home)
         return cls(whole, worktree_path(whole, f"{clone.rstrip('/')}/.git", branch))
+
+
+def root_of(root: str | None, home: str) -> str:
+    """The folder of worktrees of a VM whose server's user has that home; None: the default one."""
+    chosen = root or ROOT
+    return f"{home.rstrip('/')}{chosen[1:]}" if chosen == "~" or chosen.startswith("~/") else chosen
 
 
 def work_of(request: Options, policies: Options, claim: Options) -> Work:

@@ -37,6 +37,11 @@ class Cell:
         """Whether any of its tests failed in any run."""
         return any(self.counts.get(seen) for seen in (Seen.FAILED, Seen.ERROR, Seen.FLAKY))
 
+    @property
+    def passed(self) -> bool:
+        """Whether none failed, and not all were skipped."""
+        return not self.bad and bool(self.counts.get(Seen.PASSED))
+
 
 @dataclass(frozen=True)
 class Difference:

@@ -33,6 +33,9 @@ tbody th{font-weight:400;min-width:9rem;overflow-wrap:anywhere}
 .unknown,.flaky,.missing{color:var(--odd)}.skipped,.soft{color:var(--soft)}
 details{border-bottom:1px solid var(--line);padding:.3rem 0}summary{cursor:pointer;overflow-wrap:anywhere}
 ul{padding-left:1.2rem}li{overflow-wrap:anywhere;margin:.2rem 0}
+@media(max-width:40rem){thead{display:none}tr,tbody th,td{display:block;border:0;padding:.1rem 0}
+tr{border-bottom:1px solid var(--line);padding:.4rem 0}tbody th{font-weight:600}
+td::before{content:attr(data-vm) ": ";color:var(--soft)}}
 """
 
 _HEAD = """<!doctype html>
@@ -93,7 +96,8 @@ def _matrix(matrix: Matrix) -> Iterator[str]:
         return
     yield "<h2>Suites</h2>\n"
     rows = (
-        [_th(suite), *(_cell(cells.get(vm)) for vm in matrix.vms)] for suite, cells in matrix.cells.items()
+        [_th(suite), *(_cell(vm, cells.get(vm)) for vm in matrix.vms)]
+        for suite, cells in matrix.cells.items()
     )
     yield from _table(["Suite", *matrix.vms], rows)
 
@@ -105,7 +109,7 @@ def _differences(matrix: Matrix) -> Iterator[str]:
     if not matrix.differences:
         yield "<p>None: every test ended the same on all of them.</p>\n"
         return
-    rows = ([_th(each.id), *(_state(each.vms[vm]) for vm in matrix.vms)] for each in matrix.differences)
+    rows = ([_th(each.id), *(_state(vm, each.vms[vm]) for vm in matrix.vms)] for each in matrix.differences)
     yield from _table(["Test", *matrix.vms], rows)
 
 
@@ -155,10 +159,15 @@ def _th(text: str) -> str:
     return f'<th scope="row">{escape(text)}</th>'
 
 
-def _cell(cell: Cell | None) -> str:
-    kind = "soft" if cell is None else "failed" if cell.bad else "passed"
-    return f'<td class="{kind}">{escape(cell_text(cell))}</td>'
+def _cell(vm: str, cell: Cell | None) -> str:
+    kind = "soft" if cell is None else "failed" if cell.bad else "passed" if cell.passed else "skipped"
+    return _td(vm, kind, cell_text(cell))
 
 
-def _state(seen: Seen) -> str:
-    return f'<td class="{seen}">{seen.value}</td>'
+def _state(vm: str, seen: Seen) -> str:
+    return _td(vm, str(seen), seen.value)
+
+
+def _td(vm: str, kind: str, text: str) -> str:
+    """A cell that names its column, which a phone has no room to show."""
+    return f'<td class="{kind}" data-vm="{escape(vm)}">{escape(text)}</td>'

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..domain.errors import UsageError
+from ..domain.worktree_end import OF_A_TEST
 
 __all__ = ["command_of", "plan_of"]
 
@@ -55,7 +56,7 @@ def plan_of(request: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str, An
     report = request.get("report") or (policy.get("report") if is_own else None)
     return {
         "directory": _directory(repo, host),
-        "branch": f"dx-fleet-test/{request['id']}",
+        "branch": f"{OF_A_TEST}{request['id']}",
         "command": command,
         "report": [report] if report else [],
         "counts": policy.get("counts") or "required",

@@ -16,6 +16,7 @@ __all__ = ["Collected", "ResultFile", "record"]
 
 SURVEY = ("url", "version", "home", "sessions", "session_counts", "permissions", "questions")
 OF_THE_TESTS = "dx.fleet.fleet_test_report"
+OF_THE_WORKTREES = "dx.fleet.worktree_reap"
 OF_THE_TRACKER = ("dx.fleet.beads_info", "dx.fleet.beads_reap")
 NOT_OURS = ("invocation", "warnings", "deprecations", "diff")  # of Ansible, and of any size
 
@@ -26,7 +27,8 @@ class Collected:
 
     ``elsewhere``: the VM on which the work of a host's bead goes on. ``tracker``: what was last returned of
     all claims. ``fleet_test``: what the last task of a fleet test returned. ``stops``: what was stopped, with
-    its proof. ``requests``: what waits for an answer, or has it.
+    its proof. ``requests``: what waits for an answer, or has it. ``worktrees``: what ``worktree_reap``
+    returned.
     """
 
     outcomes: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -37,6 +39,7 @@ class Collected:
     fleet_test: dict[str, Any] | None = None
     stops: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     requests: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    worktrees: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def take(
         self, host: str, result: Mapping[str, Any], *, failed: bool = False, action: str | None = None
@@ -44,6 +47,9 @@ class Collected:
         """Take the result of one task on one host; ``action`` is the task's, if that is of interest."""
         if action in OF_THE_TRACKER:
             self.tracker = dict(result)
+            return
+        if action == OF_THE_WORKTREES and "worktrees" in result:
+            self.worktrees[host] = dict(result)
             return
         if action == OF_THE_TESTS and "fleet_test" in result:
             self.fleet_test = dict(result)

@@ -1,10 +1,10 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Running a command of ours in a process of its own: for Slack's listener and for orchestrating agents.
+"""Running a command of ours in a process of its own, for orchestrating agents.
 
-Whoever asked may die, and the command goes on to its end. Where it is cancelled, the command is asked to
-detach, as by Ctrl-C: the remote work goes on, and can be joined again.
+Where it is cancelled, the command is asked to detach, as by Ctrl-C: the remote work goes on, and can be
+joined again. See :mod:`.kept_command` for commands that outlive whoever started them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 from ..domain.outcome import ExitCode
 from ..domain.progress import ProgressEvent
 
-__all__ = ["Document", "run_command"]
+__all__ = ["Document", "broken", "entry_of", "run_command", "with_options"]
 
 _ENTRY = "from ansible_collections.dx.fleet.plugins.plugin_utils.cli.entry import {0}; {0}()"
 _ENTRIES = {"dx-dispatch": _ENTRY.format("main"), "dx-fleet": _ENTRY.format("fleet_main")}
@@ -36,7 +36,6 @@ async def run_command(
     *,
     inventory: Path,
     stdin: str | None = None,
-    prints: bool = False,
     progress: Progress | None = None,
 ) -> Document:
     """Run it to its end; returns the JSON document that it prints, or one that says why there is none.
@@ -45,15 +44,14 @@ async def run_command(
         argv: ``dx-dispatch`` or ``dx-fleet``, and its words.
         inventory: Of the fleet that it is about.
         stdin: What it reads, such as the text of a task.
-        prints: It prints for people; the document's ``text`` is what it printed.
         progress: Gets each event; the command must be one that follows a dispatch.
     """
     program, *words = argv
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
-        _ENTRIES[program],
-        *_with_options(program, words, inventory, progress),
+        entry_of(program),
+        *with_options(program, words, inventory, progress_json=progress is not None),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -67,13 +65,11 @@ async def run_command(
             child.send_signal(signal.SIGINT)
         await work
         raise
-    if prints:
-        return {"text": out.decode(errors="replace"), "exit_code": child.returncode}
     try:
         found = json.loads(out)
     except ValueError:
-        return _broken(program, child.returncode, last)
-    return found if isinstance(found, dict) else _broken(program, child.returncode, last)
+        return broken(program, child.returncode, last)
+    return found if isinstance(found, dict) else broken(program, child.returncode, last)
 
 
 async def _talk(
@@ -113,15 +109,22 @@ def _event(line: str) -> ProgressEvent | None:
         return None
 
 
-def _with_options(
-    program: str, words: Sequence[str], inventory: Path, progress: Progress | None
+def entry_of(program: str) -> str:
+    """What ``python -c`` takes to be ``dx-dispatch`` or ``dx-fleet``."""
+    return _ENTRIES[program]
+
+
+def with_options(
+    program: str, words: Sequence[str], inventory: Path, *, progress_json: bool = False
 ) -> Sequence[str]:
+    """The words of a command with the inventory that it is about, and with progress in JSON where wanted."""
     command = 1 if program == "dx-fleet" else 0
-    options = [f"--inventory={inventory}", *([] if progress is None else ["--progress-json"])]
+    options = [f"--inventory={inventory}", *(["--progress-json"] if progress_json else [])]
     return [*words[:command], *options, *words[command:]]
 
 
-def _broken(program: str, code: int | None, last: str) -> Document:
+def broken(program: str, code: int | None, last: str) -> Document:
+    """The document of a command that printed none; ``last`` is the last line of its standard error."""
     error = {
         "reason_code": "own_fault",
         "message_to_human": f"{program} ended with {code}: {last}",

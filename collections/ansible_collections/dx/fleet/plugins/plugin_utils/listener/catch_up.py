@@ -12,7 +12,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from .acts import Act, Channel, Ignored, act_of_history
 
-__all__ = ["missed"]
+__all__ = ["missed", "newest"]
 
 PAGE = 200
 
@@ -33,6 +33,12 @@ async def missed(
             if message.get("ts") != thread:
                 for act in _acts(message, channel):
                     yield act
+
+
+async def newest(web: AsyncWebClient, channel: Channel) -> str:
+    """The ``ts`` of the channel's newest message, ``0`` where there is none; raises as :func:`missed`."""
+    page = await web.api_call("conversations.history", params={"channel": channel.id, "limit": 1})
+    return next((str(message.get("ts") or "0") for message in page.get("messages") or ()), "0")
 
 
 def _acts(message: dict[str, Any], channel: Channel) -> Sequence[Act]:

@@ -26,6 +26,8 @@ __all__ = ["Entry", "Inbox"]
 
 # Slack delivers again for some six minutes, and the history is read from the mark on.
 KEPT_S = 7 * 86400.0
+# Messages may arrive in another order than they were written in, and a listener may die between two of them.
+OVERLAP_S = 600.0
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS act (
@@ -37,6 +39,7 @@ CREATE TABLE IF NOT EXISTS act (
     effect TEXT
 );
 CREATE TABLE IF NOT EXISTS mark (channel TEXT PRIMARY KEY, ts TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS first_mark (channel TEXT PRIMARY KEY, ts TEXT NOT NULL);
 """
 
 _KINDS: Mapping[str, type[Act]] = {"message": Message, "click": Click, "native_stop": NativeStop}
@@ -117,14 +120,26 @@ class Inbox:
             durable=True,
         )
 
-    def mark(self, channel: str) -> str | None:
-        """Until which message the channel's history has been heard; None where nothing has been yet."""
-        row = self._database.read(
-            lambda connection: connection.execute(
-                "SELECT ts FROM mark WHERE channel = ?", (channel,)
-            ).fetchone()
-        )
-        return row[0] if row else None
+    def begin_at(self, channel: str, ts: str) -> None:
+        """Nobody has listened to this channel before: what was written until this message is not for us."""
+
+        def insert(connection: sqlite3.Connection) -> None:
+            for table in ("first_mark", "mark"):
+                statement = f"INSERT OR IGNORE INTO {table} (channel, ts) VALUES (?, ?)"  # noqa: S608
+                connection.execute(statement, (channel, ts))
+
+        self._database.write(insert, durable=True)
+
+    def heard_until(self, channel: str) -> str | None:
+        """From which message on the channel's history is read after a pause; None where nobody listened yet.
+
+        That is some minutes before the last message that was heard: what is read twice is known by its key.
+        """
+        row = self._database.row("SELECT ts FROM mark WHERE channel = ?", channel)
+        if row is None:
+            return None
+        first = self._database.row("SELECT ts FROM first_mark WHERE channel = ?", channel)
+        return max(f"{float(row[0]) - OVERLAP_S:.6f}", first[0] if first else "0", key=float)
 
     def set_mark(self, channel: str, ts: str) -> None:
         """The channel has been heard until this message; an older one changes nothing."""

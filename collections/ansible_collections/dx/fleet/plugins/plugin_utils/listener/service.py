@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol
 
 from slack_sdk.errors import SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
@@ -23,7 +23,7 @@ from ..domain.fleet import Fleet
 from . import wording
 from .acts import Act, Channel, Click, Ignored, Message, NativeStop, act_in
 from .authority import may, verb_of
-from .catch_up import missed
+from .catch_up import missed, newest
 from .clicks import command_of_click
 from .connection import Connection
 from .grammar import Command, Help, Stop, command_in
@@ -36,7 +36,17 @@ __all__ = ["Listener"]
 
 log = logging.getLogger("dx.fleet.listener")
 
-Run = Callable[[Plan], Awaitable[Mapping[str, Any]]]
+
+class Commands(Protocol):
+    """Runs commands of ours, each once, see :class:`~..launch.kept_command.KeptCommands`."""
+
+    async def run(
+        self, key: str, argv: Sequence[str], *, stdin: str | None = None, prints: bool = False
+    ) -> Mapping[str, Any]: ...
+
+    def forget(self, key: str) -> None: ...
+
+    def forget_all_but(self, keys: Collection[str]) -> None: ...
 
 
 class Listener:
@@ -49,7 +59,7 @@ class Listener:
         outbox: What is known of the dispatches, by their threads.
         web: The bot's client.
         health: Where it is written down how the listener is.
-        run: Runs a command of ours to its end, see :func:`~..launch.own_command.run_command`.
+        commands: Runs our own commands.
     """
 
     def __init__(
@@ -60,7 +70,7 @@ class Listener:
         outbox: Outbox,
         web: AsyncWebClient,
         health: Health,
-        run: Run,
+        commands: Commands,
     ) -> None:
         self._config = config
         self._fleet = fleet
@@ -68,7 +78,7 @@ class Listener:
         self._outbox = outbox
         self._web = web
         self._health = health
-        self._run = run
+        self._commands = commands
         self._replies = Replies(web, config.channel)
         self._connection = Connection(web, config.app_token, self._hear, self._greet)
         self._channel: Channel | None = None
@@ -82,7 +92,9 @@ class Listener:
             ConfigError: A token is refused.
             AuditError: The inbox can't be used.
         """
-        for entry in self._inbox.unfinished():
+        unfinished = self._inbox.unfinished()
+        self._commands.forget_all_but([entry.act.key for entry in unfinished])
+        for entry in unfinished:
             self._begin(entry, again=True)
         try:
             await self._connection.serve()
@@ -107,8 +119,9 @@ class Listener:
             log.warning("what was written meanwhile could not be read: %s", type(error).__name__)
 
     async def _catch_up(self, channel: Channel) -> None:
-        mark = self._inbox.mark(channel.id)
+        mark = self._inbox.heard_until(channel.id)
         if mark is None:  # the first time: what was written before there was a listener is not for it
+            self._inbox.begin_at(channel.id, await newest(self._web, channel))
             return
         threads = self._outbox.ledger.thread_roots(channel.id)
         heard = [act async for act in missed(self._web, channel, mark, threads)]
@@ -146,6 +159,7 @@ class Listener:
         try:
             effect = await self._effect_of(entry, again)
             self._inbox.finish(act.key, effect)
+            self._commands.forget(act.key)
         except Exception:  # an edge that must not die: one act does not end the others
             log.exception("%s", act.key)
 
@@ -176,7 +190,8 @@ class Listener:
     async def _carry_out(self, act: Act, plan: Plan, *, again: bool) -> Mapping[str, Any]:
         log.info("%s: %s", act.user, plan.accepted)
         accepted = self._replies.post(act, "accepted", wording.accepted(plan.accepted, act.user), again=again)
-        _, document = await asyncio.gather(accepted, self._run(plan))
+        command = self._commands.run(act.key, plan.argv, stdin=plan.stdin, prints=plan.prints)
+        _, document = await asyncio.gather(accepted, command)
         text = wording.printed(document["text"]) if plan.prints else wording.effect_of(document)
         await self._replies.post(act, "effect", text, again=again)
         return {"exit_code": document.get("exit_code")}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from .client import OpenCode
@@ -17,6 +18,8 @@ from .models import Pending, Session, SessionStatus
 from .pending import is_left_over
 
 __all__ = ["Activity", "activity_of", "activity_of_family", "working_families"]
+
+AT_ONCE = 8  # directories; the server opens each at its first request
 
 
 @dataclass(frozen=True)
@@ -90,16 +93,21 @@ async def working_families(server: OpenCode, sessions: Sequence[Session]) -> set
         OpenCodeError: The server can't be asked.
     """
     parents = {session.id: session.parent for session in sessions}
-    roots: set[str] = set()
-    for directory in sorted({session.directory for session in sessions}):
-        try:
-            statuses = await server.statuses(directory)
-        except OwnError as error:
-            if isinstance(error, Unauthorized):
-                raise
-            continue
-        roots |= {await _root_of(server, name, parents) for name in _working(statuses)}
-    return roots
+    directories = sorted({session.directory for session in sessions})
+    working: list[str] = []
+    for first in range(0, len(directories), AT_ONCE):
+        places = directories[first : first + AT_ONCE]
+        working += chain.from_iterable(await asyncio.gather(*(_working_in(server, each) for each in places)))
+    return {await _root_of(server, name, parents) for name in working}
+
+
+async def _working_in(server: OpenCode, directory: str) -> list[str]:
+    try:
+        return list(_working(await server.statuses(directory)))
+    except OwnError as error:
+        if isinstance(error, Unauthorized):
+            raise
+        return []
 
 
 def _working(statuses: Mapping[str, SessionStatus]) -> dict[str, str]:

@@ -171,7 +171,15 @@ class OpenCode:
 
     async def sessions(self, limit: int = 100) -> list[models.Session]:
         """The newest sessions of all directories."""
-        return await self._get("/experimental/session", list[models.Session], params={"limit": str(limit)})
+        return (await self.sessions_before(None, limit=limit))[0]
+
+    async def sessions_before(
+        self, cursor: str | None, *, limit: int
+    ) -> tuple[list[models.Session], str | None]:
+        """A page of all directories' sessions, last changed first, and the cursor of the page after it."""
+        params = {"limit": str(limit)} | ({"cursor": cursor} if cursor else {})
+        reply = await self._read_again("/experimental/session", params=params)
+        return parsed(reply, list[models.Session]), reply.cursor
 
     async def statuses(self, directory: str) -> dict[str, models.SessionStatus]:
         """`GET /session/status` of one directory. Idle, unknown and failed sessions are all absent."""

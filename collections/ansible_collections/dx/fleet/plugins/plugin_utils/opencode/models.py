@@ -89,6 +89,7 @@ class Time(_Answer):
 
     created: float = Field(default=0, ge=0, le=LATEST_MS)
     completed: Optional[float] = Field(default=None, ge=0, le=LATEST_MS)
+    updated: float = Field(default=0, ge=0, le=LATEST_MS)
 
 
 class Cache(_Answer):
@@ -104,7 +105,10 @@ class Tokens(_Answer):
 
 
 class Session(_Answer):
-    """A session. ``directory`` is where its tools run; ``cost`` in US dollars over the session's life."""
+    """A session. ``directory`` is where its tools run; ``cost`` in US dollars over the session's life.
+
+    Its ``time`` has ``created``, and ``updated`` of its last step or change.
+    """
 
     id: str
     directory: str

@@ -168,6 +168,8 @@ def _evidence(evidence: Evidence) -> Iterator[tuple[str, Any]]:
         yield "tests", dict(evidence.tests)
     if numbers := list(work_numbers(evidence)):
         yield "work", numbers
+    if evidence.tests_changed:
+        yield "tests_changed", list(evidence.tests_changed)
     if evidence.tools:
         yield (
             "tools",

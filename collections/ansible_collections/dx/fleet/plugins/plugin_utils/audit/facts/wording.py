@@ -34,6 +34,7 @@ TASK_WIDTH = 300
 WIDTH = 500
 NAME_WIDTH = 80
 VMS_SHOWN = 20
+NAMES_SHOWN = 3
 
 _STATES = {
     EventKind.SESSION_CREATED: "running",
@@ -203,8 +204,18 @@ def _verified(event: AuditEvent) -> str:
     shown = [shortened(str(each)) for each in work] if isinstance(work, list) else []
     if passed:
         shown = [str(passed), *shown]
+    shown += _tests_changed(event)
     in_brackets = f" ({', '.join(shown)})" if shown else ""
     return f"Completed: {'tests' if passed else 'check'} passed{in_brackets}"
+
+
+def _tests_changed(event: AuditEvent) -> Iterator[str]:
+    """``changed tests: tests/test_total.py``: what passed may have been made to fit."""
+    names = event.fields.get("tests_changed")
+    if isinstance(names, list) and names:
+        more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+        listed = ", ".join(shortened(str(name), NAME_WIDTH) for name in names[:NAMES_SHOWN])
+        yield f"changed tests: {listed}{more}"
 
 
 def _end(event: AuditEvent) -> str:

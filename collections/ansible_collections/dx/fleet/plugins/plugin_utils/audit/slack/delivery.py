@@ -127,7 +127,7 @@ class Delivery:
         for thread in self._ledger.stale(channel.name):
             if thread.ts is None or self._thread.is_unsure(thread):
                 continue  # the root will show it; or the thread is read first
-            due = max(self._head.wait(thread), state.next_update_at - now)
+            due = max(0.0 if closing else self._head.wait(thread), state.next_update_at - now)
             if due <= 0:
                 state.next_update_at = now + self._pace.update_s
                 await self._attempt(channel, state, partial(self._head.show, thread))

@@ -124,6 +124,8 @@ class ThreadDelivery:
             updated_at=now,
         )
         await self._head.mark_told(records, posted.ts)
+        # Nothing is left to show, so that nobody waits for a later update which would change nothing.
+        await self._ledger.shown(thread, digest_of(message), records[-1].seq if records else 0, now)
         return None
 
     async def _root_refused(self, thread: Thread, error: SlackError) -> str | None:

@@ -31,7 +31,6 @@ from ..dispatch_record import remember, vm_of
 from ..fleet_source import find_fleet
 from ..report import OWN_FAULT, Report, graded, outcomes_of, own_fault, show, warn
 from ..slack_audit import Audit
-from ..stopping import carry_out_kept_stops
 from ..targets import Targets, targets_of
 from ..terminal import following
 
@@ -62,8 +61,6 @@ def dispatch(options: DispatchOptions) -> Report:
         callbacks=audit.callbacks,
         skip_tags=_not_needed(run.asked, fleet, locate=locate),
     )
-    if not options.dry_run:
-        carry_out_kept_stops(fleet, inventory, targets.vms)
     launcher = InProcess()
     with (
         following(
@@ -147,7 +144,6 @@ def _asked(options: DispatchOptions, targets: Targets, task: str | None, name: s
         "task": task,
         "id": name,
         "session": options.session,
-        "same_session": options.same_session or None,
         "branch": options.branch,
         "verify": options.verify,
         "no_verify": options.no_verify or None,

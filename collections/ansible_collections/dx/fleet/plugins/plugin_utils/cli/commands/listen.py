@@ -24,24 +24,21 @@ from ...audit.slack.web_api import WebApi
 from ...audit.store.outbox import Outbox, outbox_path
 from ...config.folders import state_folder
 from ...config.listener import ListenerConfig
-from ...domain.clock import SYSTEM_CLOCK
 from ...domain.fleet import Fleet
 from ...domain.outcome import ExitCode
-from ...launch.own_command import Document, run_command
+from ...launch.kept_command import KeptCommands
 from ...listener.health import Health, health_file
 from ...listener.inbox import Inbox
-from ...listener.plan import Plan
 from ...listener.service import Listener
 from ..command import Command
 from ..fleet_source import find_fleet
-from ..kept_stops import KeptStops
 from ..options import Options, flag
 from ..report import Report
 
 __all__ = ["COMMAND", "ListenOptions", "listen"]
 
 INBOX = "inbox.db"
-KEPT_EVERY_S = 15.0
+COMMANDS = "commands"
 
 
 @dataclass(frozen=True)
@@ -73,11 +70,8 @@ async def _serve(config: ListenerConfig, fleet: Fleet, health: Health, inventory
     token, url = str(config.audit.token), config.audit.api_url
     web = AsyncWebClient(token=token, base_url=url, timeout=10, retry_handlers=[])
     inbox = Inbox(state_folder(os.environ) / INBOX)
-
-    async def run(plan: Plan) -> Document:
-        return await run_command(plan.argv, inventory=inventory, stdin=plan.stdin, prints=plan.prints)
-
-    listener = Listener(config, fleet, inbox, outbox, web, health, run)
+    commands = KeptCommands(state_folder(os.environ) / COMMANDS, inventory)
+    listener = Listener(config, fleet, inbox, outbox, web, health, commands)
     deliverer = Deliverer(
         outbox,
         WebApi(token, url),
@@ -85,22 +79,9 @@ async def _serve(config: ListenerConfig, fleet: Fleet, health: Health, inventory
         audience=Audience(config.audit.mention, buttons=True),
     )
     async with asyncio.TaskGroup() as tasks:
-        serving = (listener.serve(), deliverer.serve(), _carry_out_kept_stops(inventory))
-        work = [tasks.create_task(each) for each in serving]
+        work = [tasks.create_task(listener.serve()), tasks.create_task(deliverer.serve())]
         for name in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(name, lambda: [task.cancel() for task in work])
-
-
-async def _carry_out_kept_stops(inventory: Path) -> None:
-    """Do what is kept for VMs that could not be reached, as soon as they can be."""
-    log = logging.getLogger("dx.fleet.listener")
-    while True:
-        await SYSTEM_CLOCK.sleep(KEPT_EVERY_S)
-        kept = KeptStops(os.environ).all()
-        if kept:
-            await run_command(["dx-fleet", "stop", "--kept", "--json"], inventory=inventory)
-            left = len(KeptStops(os.environ).all())
-            log.info("%d of %d kept stops are done", len(kept) - left, len(kept))
 
 
 def _log(as_json: bool) -> None:

@@ -8,21 +8,24 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...domain.errors import UsageError
+from ...domain.errors import FleetError, UsageError
 from ...domain.fleet import Fleet
 from ...domain.identity import new_dispatch_id
 from ...domain.outcome import ExitCode
+from ...domain.worktree_end import OF_A_TEST
 from ...fleet_test.plan import command_of, plan_of
 from ...launch.in_process import InProcess
 from ...launch.interrupt import leaving_by
 from ...launch.playbook_run import PlaybookRun
 from ..command import Command
+from ..document import document, encoded
 from ..fleet_source import find_fleet, vm_names
 from ..options import Options, count, flag, option, seconds, words
-from ..report import Report, left, outcomes_of
+from ..report import Report, outcomes_of
 from ..terminal import following
 
 __all__ = ["COMMAND", "TestOptions", "test"]
@@ -101,7 +104,8 @@ def test(options: TestOptions) -> Report:
         hosts=len(vms),
         verbosity=0 if options.json else options.verbose,
     )
-    with following(vms, quiet=options.json) as followed, leaving_by(left):
+    leave = partial(_leave, variables["id"], vms, in_json=options.json)
+    with following(vms, quiet=options.json) as followed, leaving_by(leave):
         collected = InProcess().run(playbook, followed.take)
     found = collected.fleet_test
     if found is None:
@@ -112,6 +116,21 @@ def test(options: TestOptions) -> Report:
     return Report(
         _EXIT_CODES[found["state"]], lines=found["lines"], sections={"fleet_test": found["fleet_test"]}
     )
+
+
+def _leave(name: str, vms: tuple[str, ...], *, in_json: bool) -> int:
+    """The last words after Ctrl-C, and the exit code: tests that run on a VM are not ended by it."""
+    error = FleetError(
+        f"interrupted: worktrees of the branch {OF_A_TEST}{name} may be left on {', '.join(vms)}, and tests"
+        " may still run in them",
+        reason_code="interrupted",
+        next_action="dx-fleet reap, which removes them an hour after their last use",
+    )
+    if in_json:
+        print(encoded(document(ExitCode.DETACHED, error=error)), flush=True)
+    else:
+        print(f"{error.message}. Next: {error.next_action}", flush=True)
+    return int(ExitCode.DETACHED)
 
 
 def _vms(options: TestOptions, fleet: Fleet) -> tuple[str, ...]:

@@ -1,0 +1,174 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The process ``dx-fleet listen`` is killed at each step from a message to its effect: there is one effect."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import kinds
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import Subject
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.deliverer import Deliverer
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.web_api import WebApi
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox, outbox_path
+from ansible_collections.dx.fleet.plugins.plugin_utils.listener.inbox import Inbox
+from ansible_collections.dx.fleet.plugins.plugin_utils.listener.replies import EVENT_TYPE
+from slack_sdk import WebClient
+
+from tests.lab.slack import SlackWorkspace
+from tests.lab.slack.seed import BOT_USER
+
+from . import dying_listener
+
+DISPATCH = "bd-a1b2@1-k3j9"
+KILLED = -signal.SIGKILL
+OVER = ("ended", "answered", "before it is written down", "written down")
+
+
+class Desk:
+    """A workspace with the thread of a dispatch, and listeners whose commands are stand-ins."""
+
+    def __init__(self, slack: SlackWorkspace, directory: Path) -> None:
+        self.slack = slack
+        self.jane: WebClient = slack.client(slack.reader_token)
+        self.state = directory / "state"
+        self.record = directory / "record"
+        gate = directory / "gate"
+        os.mkfifo(gate)
+        self.gate = os.open(gate, os.O_RDWR)
+        endpoints = directory / "vm-endpoints.json"
+        users = {self.jane.auth_test()["user_id"]: ["*"]}
+        vms = {"epyc6": {"opencode": "http://epyc6:4105"}}
+        endpoints.write_text(json.dumps({"vms": vms, "slack_users": users}))
+        self.env = {
+            **os.environ,
+            **slack.env,
+            "SLACK_APP_TOKEN": slack.app_token,
+            "DX_VM_ENDPOINTS": str(endpoints),
+            "XDG_STATE_HOME": str(self.state),
+            "NO_PROXY": "*",
+        }
+        self.words = (str(self.record), str(gate))
+
+    def thread(self) -> str:
+        """The root of the dispatch's thread."""
+        outbox = Outbox(outbox_path(self.env))
+        subject = Subject(dispatch=DISPATCH, vm="epyc6", session="ses_1", orchestrator="jo@vm")
+        outbox.append(kinds.dispatching(subject, "Run make test"), self.slack.channel)
+        api = WebApi(self.slack.bot_token, self.slack.url)
+        asyncio.run(Deliverer(outbox, api, report=print).until_delivered(20))
+        return str(self.slack.threads()[-1].root.ts)
+
+    @contextmanager
+    def listening(self, step: str = "") -> Iterator[subprocess.Popen[bytes]]:
+        """A listener that dies at a step, or of SIGTERM at the end."""
+        words = [sys.executable, dying_listener.__file__, step, *self.words]
+        process = subprocess.Popen(words, env=self.env)
+        try:
+            self.slack.socket.wait_for(1)
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+            self.slack.socket.wait_for(0)
+
+    def says(self, text: str, thread: str | None = None) -> str:
+        """Jane writes."""
+        posted = self.jane.chat_postMessage(channel=self.slack.channel, text=text, thread_ts=thread)
+        return str(posted["ts"])
+
+    def end_stop(self) -> None:
+        """The command that stops comes to its end."""
+        os.write(self.gate, b"\n")
+
+    def replies(self, thread: str, at_least: int) -> list[str]:
+        """The names of the listener's replies in a thread, as soon as there are so many."""
+        while True:
+            calls = self.slack.calls("chat.postMessage")
+            found = [one.metadata or {} for one in self.slack.thread(thread).replies]
+            steps = [one["event_payload"]["step"] for one in found if one.get("event_type") == EVENT_TYPE]
+            if len(steps) >= at_least:
+                return steps
+            self.slack.wait_for_calls("chat.postMessage", calls + 1, 30)
+
+    def commands(self) -> list[list[str]]:
+        """The words of each command that was begun."""
+        return [json.loads(line) for line in self.record.read_text().splitlines()]
+
+
+@pytest.fixture
+def desk(slack: SlackWorkspace, tmp_path: Path) -> Iterator[Desk]:
+    """Slack delivers again at once what is not acknowledged."""
+    slack.socket.settings(ack_s=0.5, redelivery_s=(0.0, 0.0, 0.0))
+    made = Desk(slack, tmp_path)
+    yield made
+    os.close(made.gate)
+
+
+@pytest.mark.parametrize("step", dying_listener.STEPS)
+def test_a_listener_that_is_killed_at_a_step_is_followed_by_one_effect(desk: Desk, step: str) -> None:
+    thread = desk.thread()
+    with desk.listening(step) as first:
+        desk.says("stop, wrong branch", thread)
+        if step in OVER:
+            desk.end_stop()
+        assert first.wait(30) == KILLED
+    with desk.listening():
+        if step not in OVER:
+            desk.end_stop()
+        steps = desk.replies(thread, 2)
+        assert sorted(steps) == ["accepted", "effect"]
+        later = desk.says(f"<@{BOT_USER}> status")
+        desk.replies(later, 2)
+        assert sorted(desk.replies(thread, 2)) == ["accepted", "effect"]
+    stops = [words for words in desk.commands() if words[0] == "stop"]
+    assert [words[-1] for words in stops] == [DISPATCH], step
+    assert Inbox(desk.state / "dx-fleet" / "inbox.db").unfinished() == []
+    assert list((desk.state / "dx-fleet" / "commands").iterdir()) == []
+
+
+def test_a_command_that_was_killed_with_its_listener_is_run_again(desk: Desk) -> None:
+    thread = desk.thread()
+    with desk.listening("accepted") as first:
+        desk.says("stop", thread)
+        assert first.wait(30) == KILLED
+        _kill_stand_in(desk)
+    with desk.listening():
+        desk.end_stop()
+        assert sorted(desk.replies(thread, 2)) == ["accepted", "effect"]
+    assert len(desk.commands()) == 2
+
+
+def _kill_stand_in(desk: Desk) -> None:
+    (child,) = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if str(desk.record) in " ".join(process.info["cmdline"] or ())
+        and dying_listener.__file__ not in process.info["cmdline"]
+    ]
+    child.kill()
+    psutil.wait_procs([child], 10)
+
+
+def test_a_listener_that_is_ended_leaves_its_command_alone(desk: Desk) -> None:
+    thread = desk.thread()
+    with desk.listening() as first:
+        desk.says("stop", thread)
+        desk.replies(thread, 1)
+        first.send_signal(signal.SIGTERM)
+        assert first.wait(30) == 0
+    desk.end_stop()
+    with desk.listening():
+        assert sorted(desk.replies(thread, 2)) == ["accepted", "effect"]
+    assert len(desk.commands()) == 1
