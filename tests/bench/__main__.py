@@ -26,9 +26,10 @@ from .beads import beads
 from .figures import FIGURES as BASIC
 from .figures import Figure, Setting
 from .ssh import ssh
+from .stop import stop
 from .worktrees import worktrees
 
-FIGURES = BASIC | {"beads": beads, "ssh": ssh, "worktrees": worktrees}
+FIGURES = BASIC | {"beads": beads, "ssh": ssh, "stop": stop, "worktrees": worktrees}
 RESULTS = Path(__file__).parents[2] / "bench-results"
 
 
