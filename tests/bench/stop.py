@@ -36,6 +36,7 @@ VM = "epyc6"
 OTHERS = 2
 LIMIT_S = 3.0
 BURN = "while True: pass"
+WORK = f"@slow 900 1\n@say {'at work ' * 900}"
 
 
 def stop(setting: Setting) -> list[Figure]:
@@ -72,7 +73,7 @@ def _others(setting: Setting) -> Iterator[None]:
     """Other tasks, each in a worktree of its own, that go on on the server meanwhile."""
     words = ("--no-wait", "--no-verify", "--branch")
     for _ in range(OTHERS):
-        setting.dispatch(VM, "affordabot", "@loop", *words, f"bench-{secrets.token_hex(4)}")
+        setting.dispatch(VM, "affordabot", WORK, *words, f"bench-{secrets.token_hex(4)}")
     yield
     run([str(BIN / "dx-fleet"), "stop", VM], setting.environment)
 
