@@ -9,6 +9,7 @@ PY := $(VENV)/bin/python
 LINT := .tools/lint
 LOWEST := .tools/lowest
 NEWEST := .tools/newest
+MCP := .tools/mcp
 NODE := .tools/nodejs
 NPM := .tools/npm
 OLDEST := .tools/npm-oldest
@@ -28,7 +29,7 @@ ELSEWHERE := -p ansible_collections.dx.fleet.plugins.modules -p ansible_collecti
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
-setup: $(VENV)/.ready $(NPM)/.ready $(SLACK)/.ready sshd  ## Set up what the other targets need
+setup: $(VENV)/.ready $(MCP)/.ready $(NPM)/.ready $(SLACK)/.ready sshd  ## Set up what the other targets need
 
 sshd:
 	@tools/sshd
@@ -89,6 +90,13 @@ $(LINT)/.ready: requirements/lint.lock tools/python
 	@echo "setup: linters $(LINT) ..."
 	@tools/python -m venv $(LINT)
 	@$(LINT)/bin/python -m pip install -q --disable-pip-version-check -r requirements/lint.lock
+	@touch $@
+
+# Apart from the tests' own: it brings click, with which httpx imports a command line at each start.
+$(MCP)/.ready: requirements/mcp.lock tools/python
+	@echo "setup: Model Context Protocol $(MCP) ..."
+	@tools/python -m venv $(MCP)
+	@$(MCP)/bin/python -m pip install -q --disable-pip-version-check -r requirements/mcp.lock
 	@touch $@
 
 $(LOWEST)/.ready: requirements/lowest.lock tools/python
