@@ -42,12 +42,13 @@ def start_check(
     *,
     check: bool = False,
     env: Mapping[str, str] | None = None,
+    program: str = PROGRAM,
     **options: Any,
 ) -> subprocess.Popen[str]:
     """Start it; it prints its result or its failure as JSON."""
     words = [json.dumps(check_options(path, command, **options)), *(["check"] if check else [])]
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *words],
+        [sys.executable, "-c", program, *words],
         env={**os.environ, "PYTHONPATH": str(COLLECTIONS), **(env or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

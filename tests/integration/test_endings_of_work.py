@@ -9,6 +9,8 @@ code and the state.
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +23,7 @@ from tests.command import Completed
 from tests.lab import Lab
 from tests.lab.slack import SlackWorkspace, Thread
 from tests.lab.tracker import Tracker
+from tests.wait import wait_for
 
 from .ahead import Ahead, ahead, chosen
 from .clone import Clone, git
@@ -428,6 +431,45 @@ def test_an_orchestrator_that_is_replaced_in_the_middle(stage: Stage, tmp_path: 
     check_all(stage, ending, replace(found, thread=sorted_by_claim(found.thread)))
     assert f"[epyc6] Taken over by antigravity@homedesktop-wsl from {US}" in told(found.thread, bead)
     assert stage.tracker.metadata(bead)["taken_from"] == US
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "Make the worktree",
+        "Follow it to its end",
+        "Verify the work and push what passed",
+        "Let go of the worktree",
+        "in the middle of the check",
+    ],
+)
+def test_a_controller_that_is_killed_at_a_step_of_the_work(stage: Stage, tmp_path: Path, step: str) -> None:
+    gate, reached = tmp_path / "gate", tmp_path / "reached"
+    check = f"touch {reached}; until [ -e {gate} ]; do sleep 0.1; done; make test"
+    bead = stage.tracker.create(step, CHANGE)
+    words = ("epyc6", "affordabot", "--bead", bead, "--push", "--json", *PATIENT)
+    person = stage.person({"verify": check})
+    if step == "in the middle of the check":
+        running = person.start(*words)
+        wait_for(reached.exists)
+        os.kill(running.pid, signal.SIGKILL)
+        died = running.finish()
+        gate.touch()
+    else:
+        gate.touch()
+        died = killing(person, "AFTER", step).command(*words)
+    assert died.code == KILLED, died
+    other = someone_else(stage.person({"verify": check}), tmp_path / "home")
+    done = other.dispatch("--bead", bead, "--push", *PATIENT)
+    assert (done.code, done.result()["state"]) == (0, "verified"), done
+    assert stage.tracker.status(bead) == "closed"
+    pushed = ENDINGS["done and pushed by us"]
+    found = Came(bead, "epyc6", done, Thread(None, ()), 0)  # type: ignore[arg-type] - Slack is not looked at
+    worktree = check_git(stage, pushed, found)
+    check_server(stage, "epyc6", done.result()["session"], worktree, CHANGE)
+    vm = stage.lab.vms["epyc6"]
+    git(vm.repo("affordabot"), "fsck", "--no-dangling")
+    assert [each for each in psutil.process_iter(["cwd"]) if each.info["cwd"] == worktree] == []
 
 
 def sorted_by_claim(thread: Thread) -> Thread:

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.git_clone import PROGRAM, Clone
+from tests.verify_runs import PROGRAM as CHECK
+from tests.verify_runs import run_check, start_check
 from tests.wait import wait_for
 
 # Counts what changes anything, and dies before the step with that number. The call of git that follows a kill
@@ -32,6 +37,26 @@ def step(event, arguments):
         if words[1] in READS or " ".join(words[1:3]) in READS:
             return
     elif event not in ("os.remove", "os.rmdir", "os.mkdir", "os.rename") or "dx-fleet" not in str(arguments[0]) or "/tmp/dx-" in str(arguments[0]):
+        return
+    seen += 1
+    if seen == at:
+        os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(step)
+"""
+
+# Counts what a check changes, and dies before the step with that number: the module, or what supervises the command.
+DIES_CHECKING = """
+import os, signal, sys
+at, seen = int(os.environ["DX_DIE_AT"]), 0
+def step(event, arguments):
+    global seen
+    if event == "subprocess.Popen":
+        if list(arguments[1])[0] == "git":
+            return
+    elif event == "open":
+        if "dx-fleet" not in str(arguments[0]) or not arguments[2] & (os.O_WRONLY | os.O_RDWR):
+            return
+    elif event not in ("os.fork", "os.remove", "os.mkdir") or "/tmp/dx-" in str(arguments[:1]):
         return
     seen += 1
     if seen == at:
@@ -176,6 +201,44 @@ def test_in_the_middle_of_a_checkout(clone: Clone, end: str) -> None:
     assert clone.git("status", "--porcelain", at=made["path"]) == ""
     assert made["repaired"] == ([] if end == "it goes on" else ["half made"])
     assert Path(made["path"], "b.txt").read_text() == "new\n"
+
+
+def test_while_it_is_verified(clone: Clone) -> None:
+    path = Path(clone.do(dispatch="d1")["path"])
+    commit = clone.commit(path, "new.txt")
+    clone.git("push", "--quiet", "origin", "HEAD", at=path)
+    before, refs = files_of(path), clone.refs()
+    command = f'{shlex.quote(sys.executable)} -c \'import subprocess; subprocess.Popen(["sleep", "86398"])\'; make test'
+    number, code, ends = 0, -signal.SIGKILL, set()
+    while code:
+        number += 1
+        (path / "report.xml").write_text("<testsuite/>")
+        env = {"DX_DIE_AT": str(number)}
+        process = start_check(path, command, program=DIES_CHECKING + CHECK, env=env, report=["report.xml"])
+        out, err = process.communicate(timeout=120)
+        code = process.returncode
+        assert code in (0, -signal.SIGKILL), err
+        if code == 0 and json.loads(out)["reason_code"] == "check_not_run":
+            ends.add("its supervisor was killed, and that is no success")
+            code = 1
+        found = run_check(path, command)
+        assert (found["verdict"], found["head"], found["pushed"]) == ("verified", commit, True), number
+        assert [
+            each for each in psutil.process_iter(["cmdline"]) if "86398" in (each.info["cmdline"] or ())
+        ] == []
+        assert (files_of(path), clone.refs()) == (before, refs), number
+        clone.check()
+    assert number > 5
+    assert ends
+
+
+def files_of(path: Path) -> dict[str, bytes]:
+    """All files that a person sees there."""
+    return {
+        str(each.relative_to(path)): each.read_bytes()
+        for each in path.rglob("*")
+        if each.is_file() and "__pycache__" not in each.parts and each.name != "report.xml"
+    }
 
 
 def test_while_it_is_pushed(clone: Clone) -> None:

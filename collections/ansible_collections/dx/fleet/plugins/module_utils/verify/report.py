@@ -44,9 +44,10 @@ class Reports:
                     os.unlink(path)
             if os.path.lexists(path):
                 self._there[path] = _identity(path)
-        # The clock of the file system, which need not be this host's.
-        with tempfile.NamedTemporaryFile(dir=self._root, prefix=".dx-fleet-") as mark:
-            self._began_ns = os.stat(mark.name).st_mtime_ns
+        # The clock of the file system, which need not be this host's. A file without a name: nothing of it is
+        # left in the work, however this run ends.
+        with tempfile.TemporaryFile(dir=self._root) as mark:
+            self._began_ns = os.fstat(mark.fileno()).st_mtime_ns
 
     def written(self) -> tuple[State, list[str]]:
         """After the run: whether it wrote any, and which."""
