@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -385,3 +386,21 @@ def test_a_registration_of_the_branch_at_a_place_that_is_gone_is_in_nobodys_way(
     made = clone.do(dispatch="d1")
     assert made["path"] != first
     assert clone.registered() == [made["path"]]
+
+
+def test_a_clone_with_an_awkward_name_and_worktrees_on_another_disk(clone: Clone, tmp_path: Path) -> None:
+    disk = Path("/dev/shm")
+    if not disk.is_dir() or disk.stat().st_dev == clone.home.stat().st_dev:
+        pytest.skip("this machine has no second file system to write to")
+    odd = clone.home / "-my \u00fc $(repo)"
+    clone.path.rename(odd)
+    with tempfile.TemporaryDirectory(dir=disk) as root:
+        options = {"repo": str(odd), "worktrees_root": root, "dispatch": "d1"}
+        made = clone.do(**options)
+        path = Path(made["path"])
+        assert path.is_relative_to(root)
+        (path / "loose file").write_text("kept\n")
+        gone = clone.do(state="absent", **options)
+        assert not path.exists()
+    (ref,) = gone["rescue_refs"]
+    assert clone.git("show", f"{ref}:loose file", at=odd) == "kept"

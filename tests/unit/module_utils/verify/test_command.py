@@ -116,6 +116,30 @@ def test_what_a_killed_run_left_is_ended(
     assert clone.git("status", "--porcelain", at=tree).split() == ["??", "daemon.py"]
 
 
+@pytest.mark.parametrize(
+    ("hostile", "reason"),
+    [
+        ("kill -9 $PPID; sleep SECONDS", "check_not_run"),
+        ("exec >&- 2>&- <&-; (sleep SECONDS &); true", "no_counts"),
+        ("kill -9 0", "check_killed"),
+    ],
+)
+def test_a_command_that_attacks_what_runs_it(tree: Path, seconds: str, hostile: str, reason: str) -> None:
+    result = run_check(tree, hostile.replace("SECONDS", seconds), timeout=20.0)
+    assert (result["verdict"], result["reason_code"]) == ("unverified", reason)
+    assert (result["processes_alive"], sleepers(seconds)) == (0, [])
+
+
+def test_a_command_that_kills_all_above_it_is_no_success_and_leaves_nothing(tree: Path, seconds: str) -> None:
+    kill = "kill -9 $(ps -o ppid= -p $PPID) $PPID; sleep SECONDS".replace("SECONDS", seconds)
+    process = start_check(tree, kill)
+    out, _ = process.communicate(timeout=30)
+    assert (process.returncode, out) == (-signal.SIGKILL, "")
+    again = run_check(tree, "echo 3 passed in 0.1s")
+    assert again["verdict"] == "verified"
+    assert sleepers(seconds) == []
+
+
 def test_a_terminated_module_ends_its_check(tree: Path, seconds: str) -> None:
     process = start_check(tree, f"sleep {seconds}")
     wait_for(lambda: sleepers(seconds))

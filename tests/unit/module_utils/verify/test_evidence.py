@@ -194,6 +194,28 @@ def test_a_report_without_tests(tree: Path) -> None:
     assert checked(tree, "echo 42 tests > report.xml") == ("unverified", "report_unreadable", "unreadable")
 
 
+@pytest.mark.parametrize(
+    ("writes", "reason"),
+    [
+        ("mkfifo report.xml", "report_unreadable"),
+        ("ln -s report.xml report.xml", "report_stale"),
+        ("ln -s /dev/zero report.xml", "report_missing"),
+        ("mkdir report.xml", "report_missing"),
+        ("head -c 20000000 /dev/zero > report.xml", "report_unreadable"),
+        (
+            'printf \'<!DOCTYPE a [<!ENTITY b "ha"><!ENTITY c "&b;&b;&b;">]>'
+            '<testsuite><testcase name="&c;"/></testsuite>\' > report.xml',
+            "report_unreadable",
+        ),
+    ],
+)
+def test_what_is_written_in_the_place_of_a_report_proves_nothing(
+    tree: Path, writes: str, reason: str
+) -> None:
+    result = run_check(tree, f"{writes}; {PASSES}", report=["report.xml"], return_reports=True, timeout=30.0)
+    assert (result["verdict"], result["reason_code"]) == ("unverified", reason)
+
+
 def test_what_lies_outside_is_neither_read_nor_removed(tree: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()

@@ -15,7 +15,7 @@ import typing as t
 from dataclasses import dataclass
 from xml.parsers import expat
 
-__all__ = ["Counts", "ReportUnreadable", "junit"]
+__all__ = ["Counts", "ReportUnreadable", "content", "junit"]
 
 MAX_REPORT = 16 << 20  # bytes
 MAX_NAMES = 20_000
@@ -95,7 +95,7 @@ class _Reader:
         parser.EndElementHandler = self._ended
         self._name, self._depth = None, 0
         try:
-            parser.Parse(_content(path), True)
+            parser.Parse(content(path), True)
         except (expat.ExpatError, ValueError, LookupError) as error:
             raise ReportUnreadable(f"{os.path.basename(path)} is no JUnit XML: {error}") from error
 
@@ -130,8 +130,12 @@ _ENDS = {"failure": "failed", "error": "errors", "skipped": "skipped"}
 _RANK = {"passed": 0, "skipped": 1, "failed": 2, "errors": 3}
 
 
-def _content(path: str) -> bytes:
-    """The bytes of a regular file within bounds; nothing else is opened, or waited for."""
+def content(path: str) -> bytes:
+    """The bytes of a regular file within bounds; nothing else is opened, or waited for.
+
+    Raises:
+        ReportUnreadable: It is none, or larger.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:

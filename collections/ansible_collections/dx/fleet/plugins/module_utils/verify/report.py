@@ -14,6 +14,7 @@ import zlib
 from contextlib import suppress
 
 from ..git.command import Git
+from .counts import ReportUnreadable, content
 
 __all__ = ["Reports"]
 
@@ -68,10 +69,10 @@ class Reports:
         left_out = 0
         for path in self.written()[1]:
             try:
-                with open(path, "rb") as file:
-                    data = file.read(limit + 1)
-            except OSError:
-                data = b" " * (limit + 1)
+                data = content(path)
+            except ReportUnreadable:
+                left_out += 1
+                continue
             if len(data) > limit:
                 left_out += 1
                 continue
