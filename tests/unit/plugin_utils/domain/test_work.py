@@ -105,6 +105,16 @@ def test_only_a_verified_branch_of_its_own_is_pushed(
     assert work_of(REPO | request_, policies(**policy), {}).push is push
 
 
+def test_the_repo_of_a_bead_that_is_gone_on_with_comes_with_its_claim() -> None:
+    asked = {"push": True, "bead": "bd-1"}
+    claim = {"repo": REPO["repo"], "branch": "dx/bd-1"}
+    assert not work_of(asked, policies(verify="x"), {}).push
+    assert work_of(asked, policies(verify="x"), claim).push
+    with pytest.raises(UsageError) as caught:
+        work_of(asked, policies(), claim)
+    assert caught.value.reason_code == "verify_missing"
+
+
 @pytest.mark.parametrize(
     ("request_", "policy", "reason"),
     [

@@ -103,7 +103,8 @@ def work_of(request: Options, policies: Options, claim: Options) -> Work:
     isolated = _isolated(request, policy, claim)
     verify = verify_command(request, policies, repo)
     asked_to_push = is_on(request.get("push"))
-    if asked_to_push and verify is None:
+    repo_comes_with_the_claim = repo is None and is_given(request.get("bead"))
+    if asked_to_push and verify is None and not repo_comes_with_the_claim:
         raise UsageError(
             "only verified work is pushed, and nothing verifies it",
             reason_code="verify_missing",
