@@ -83,7 +83,7 @@ async def test_a_dispatch_makes_one_labelled_session_and_sends_one_prompt() -> N
     assert sent
     session = fake.sessions[request.session]
     assert session.directory == f"{HOME}/affordabot"
-    assert (session.title, session.metadata) == ("Tests", {"dx_dispatch": "d1"})
+    assert (session.title, session.metadata) == ("Tests", {"dx_dispatch": "d1", "dx_repo": "affordabot"})
     assert session.permission == [{"permission": "question", "pattern": "*", "action": "deny"}]
     assert fake.bodies == [
         {
@@ -125,7 +125,7 @@ async def test_one_prompt_is_stored_whatever_is_lost(step: tuple[str, str], faul
         assert await submit.place(server, REQUEST, plan, clock=ManualClock())
     assert texts(fake) == ["Run make test"]
     assert list(fake.sessions) == [REQUEST.session]
-    assert fake.sessions[REQUEST.session].metadata == {"dx_dispatch": "d1"}
+    assert fake.sessions[REQUEST.session].metadata == {"dx_dispatch": "d1", "dx_repo": "affordabot"}
 
 
 @pytest.mark.parametrize(("one", "other"), list(itertools.combinations(STEPS, 2)))
@@ -177,7 +177,7 @@ async def test_a_crash_at_any_request_is_made_good_by_a_replay() -> None:
         fake.mend()
         await place(fake)
         assert texts(fake) == ["Run make test"], allowed
-        assert fake.sessions[REQUEST.session].metadata == {"dx_dispatch": "d1"}
+        assert fake.sessions[REQUEST.session].metadata == {"dx_dispatch": "d1", "dx_repo": "affordabot"}
         if not crashed:
             return
     raise AssertionError("it never got through")

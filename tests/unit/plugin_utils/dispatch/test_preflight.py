@@ -414,3 +414,15 @@ async def test_of_many_models_only_some_are_named() -> None:
     fake.models = {"p": [f"m{number:03}" for number in range(300)]}
     error = await refused(fake, replace(REQUEST, model="p/none"))
     assert "and 288 more" in error.message
+
+
+@pytest.mark.parametrize(
+    ("kept", "repo"), [({"dx_repo": "affordabot"}, "affordabot"), ({}, None), ({"dx_repo": 7}, None)]
+)
+async def test_who_joins_by_the_id_alone_learns_the_repo_from_the_session(
+    kept: dict[str, Any], repo: str | None
+) -> None:
+    fake = FakeOpenCode()
+    fake.session(REQUEST.session, metadata=kept).user(REQUEST.message, REQUEST.task)
+    joined = replace(REQUEST, task="", repo=None)
+    assert (await planned(fake, joined)).repo == repo

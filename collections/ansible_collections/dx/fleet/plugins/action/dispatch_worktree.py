@@ -33,7 +33,8 @@ class ActionModule(VMAction):
             return _skipped("no worktree is made in check mode")
         if args["state"] == "released":
             return self._released(args)
-        work = work_of(args["request"], args["policies"], claim)
+        joined = (plan.get("outcome") or {}).get("repo")  # by the id alone: the session says which repo it is
+        work = work_of({"repo": joined, **args["request"]}, args["policies"], claim)
         if not work.isolated:
             return _skipped("the work is not done in a worktree of its own")
         wanted = await self._wanted(args, work, claim, plan)

@@ -168,7 +168,7 @@ def _outcome(request: Request, plan: Plan, state: State, reason: str, words: str
         reason_code=reason,
         message_to_human=words,
         vm=request.vm,
-        repo=request.repo,
+        repo=plan.repo,
         dispatch=request.dispatch,
         session=plan.session,
         message=plan.message,

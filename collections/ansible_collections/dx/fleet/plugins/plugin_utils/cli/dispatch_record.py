@@ -1,7 +1,10 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which VM has which id, of what this user dispatched from here. What is not in it, the VMs are asked for."""
+"""What this user dispatched from here: which VM has which id, and how its work is checked.
+
+What is not in it, the VMs are asked for.
+"""
 
 from __future__ import annotations
 
@@ -9,29 +12,46 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..config.folders import state_folder
 
-__all__ = ["remember", "vm_of"]
+__all__ = ["CHECKED_BY", "Recorded", "recorded", "remember"]
+
+CHECKED_BY = ("repo", "branch", "verify", "no_verify", "expect_changes", "push")
+"""What was asked for on which it depends how the work is checked."""
 
 MOST_BYTES = 1_000_000  # about ten thousand dispatches; the older half goes then
 
 
-def vm_of(environ: Mapping[str, str], dispatch: str) -> str | None:
-    """The VM to which an id was dispatched; None where the record does not know it."""
+@dataclass(frozen=True)
+class Recorded:
+    """A dispatch: its VM, and what was asked for of :data:`CHECKED_BY`."""
+
+    vm: str
+    asked: Mapping[str, Any] = field(default_factory=dict)
+
+
+def recorded(environ: Mapping[str, str], dispatch: str) -> Recorded | None:
+    """A dispatch by its id; None where the record does not know it."""
     found = None
     for line in _lines(environ):
-        with suppress(ValueError, KeyError, TypeError):  # a line that was cut off, or somebody's own
+        with suppress(ValueError, KeyError, TypeError, AttributeError):  # a line cut off, or somebody's own
             entry = json.loads(line)
             if entry["dispatch"] == dispatch:
-                found = str(entry["vm"])
+                asked = entry.get("asked", {})
+                found = Recorded(
+                    str(entry["vm"]), {name: asked[name] for name in CHECKED_BY if name in asked}
+                )
     return found
 
 
-def remember(environ: Mapping[str, str], dispatch: str, vm: str) -> str | None:
-    """Record that an id was dispatched to a VM; returns why that was not possible."""
-    line = json.dumps({"dispatch": dispatch, "vm": vm}).encode() + b"\n"
+def remember(environ: Mapping[str, str], dispatch: str, vm: str, asked: Mapping[str, Any]) -> str | None:
+    """Record that an id was dispatched to a VM, and what for; returns why that was not possible."""
+    kept = {name: asked[name] for name in CHECKED_BY if name in asked}
+    line = json.dumps({"dispatch": dispatch, "vm": vm, "asked": kept}).encode() + b"\n"
     try:
         file = _file(environ)
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

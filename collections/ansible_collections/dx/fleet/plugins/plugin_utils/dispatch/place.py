@@ -28,7 +28,7 @@ from ..opencode.reach import unusable
 from .at_most_once import EffectUnknown, at_most_once
 from .capacity import QUEUES_FOR, check_turn
 from .empty_session import delete_if_empty
-from .preflight import Plan
+from .preflight import REPO, Plan
 
 __all__ = ["place"]
 
@@ -160,7 +160,7 @@ async def _label(
     """
     changes: dict[str, Any] = {
         "title": request.title or shortened(request.task, 60),
-        "metadata": {**metadata, "dx_dispatch": request.dispatch},
+        "metadata": {**metadata, "dx_dispatch": request.dispatch, **_named_repo(request)},
     }
     if request.permission:
         changes["permission"] = [dict(rule) for rule in request.permission]
@@ -173,6 +173,11 @@ async def _label(
             next_action=f"look at session {plan.session} on {request.vm}: dx-fleet status {request.vm}",
             state=State.REFUSED,
         )
+
+
+def _named_repo(request: Request) -> dict[str, str]:
+    """What tells whoever joins by the id alone which policies hold."""
+    return {} if request.repo is None else {REPO: request.repo}
 
 
 async def _marked(

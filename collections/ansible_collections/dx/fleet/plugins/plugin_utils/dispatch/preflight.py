@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from ..domain.errors import PreflightError
 from ..domain.outcome import State
 from ..domain.request import Request
+from ..domain.task import is_text
 from ..opencode.activity import activity_of_family
 from ..opencode.client import OpenCode
 from ..opencode.errors import ConfigInvalid, NotFound, OpenCodeError, Rejected, ServerFault
@@ -19,15 +20,17 @@ from ..opencode.reach import PATIENCE_S, check_server, check_version, unusable
 from .capacity import check_capacity
 from .place_of_repo import directories_of, directory_of
 
-__all__ = ["Plan", "look"]
+__all__ = ["REPO", "Plan", "look"]
+
+REPO = "dx_repo"  # in the metadata of a session of ours: the repo by the name that it was asked for
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a dispatch will do.
 
-    ``replay``: the task was already sent, so nothing will be. ``warning``: what a person should know of the
-    server all the same.
+    ``replay``: the task was already sent, so nothing will be. ``repo``: where it was asked for, or, as the
+    session says, sent to. ``warning``: what a person should know of the server all the same.
     """
 
     session: str
@@ -35,6 +38,7 @@ class Plan:
     directory: str
     server_version: str
     replay: bool
+    repo: str | None = None
     warning: str | None = None
 
 
@@ -64,7 +68,9 @@ async def _plan(server: OpenCode, request: Request, version: str) -> Plan:
         session = resumed or await server.session(request.session)
         if not request.join:
             await _check_same_request(server, request, session, sent)
-        return Plan(request.session, request.message, session.directory, version, replay=True)
+        kept = session.metadata.get(REPO)
+        repo = request.repo or (kept if isinstance(kept, str) and is_text(kept) else None)
+        return Plan(request.session, request.message, session.directory, version, replay=True, repo=repo)
     if not request.enabled:
         raise PreflightError(
             f"{request.vm} is disabled in vm-endpoints.json",
@@ -84,7 +90,7 @@ async def _plan(server: OpenCode, request: Request, version: str) -> Plan:
         await _check_idle(server, request, resumed)
     await check_capacity(server, request)
     await _check_agent_and_model(server, request, directory)
-    return Plan(request.session, request.message, directory, version, replay=False)
+    return Plan(request.session, request.message, directory, version, replay=False, repo=request.repo)
 
 
 async def _check_same_request(server: OpenCode, request: Request, session: Session, sent: Message) -> None:

@@ -27,7 +27,7 @@ from ...launch.playbook_run import PlaybookRun
 from ..asking import asking, on_input_of
 from ..command import Command
 from ..dispatch_options import HELP_EXAMPLES, USAGE, DispatchOptions
-from ..dispatch_record import remember, vm_of
+from ..dispatch_record import Recorded, recorded, remember
 from ..fleet_source import find_fleet
 from ..report import OWN_FAULT, Report, graded, outcomes_of, own_fault, show, warn
 from ..slack_audit import Audit
@@ -47,9 +47,13 @@ def dispatch(options: DispatchOptions) -> Report:
     targets = targets_of(options, fleet)
     task = _task(targets)
     name = _name(options)
-    targets, locate = _where_the_id_is(options, targets, fleet)
+    known = _known(options)
+    targets, locate = _where_the_id_is(options, targets, fleet, known)
     on_input = on_input_of(options)
-    run = _Run(_asked(options, targets, task, name), targets, options.all, name)
+    asked = _asked(options, targets, task, name)
+    if known is not None and task is None:  # it is joined: what was asked for then holds
+        asked = {**known.asked, **({"no_verify": None} if "verify" in asked else {}), **asked}
+    run = _Run(asked, targets, options.all, name)
     audit = Audit(options, fleet)
     playbook = PlaybookRun(
         "dispatch",
@@ -79,7 +83,7 @@ def dispatch(options: DispatchOptions) -> Report:
             followed.take(event)
             prompt.take(event)
             if event.kind is EventKind.TASK_SENT:
-                _remember(_ids(event.vm, options, name).get("dispatch"), event.vm)
+                _remember(_ids(event.vm, options, name).get("dispatch"), event.vm, run.asked)
 
         with leaving_by(detach):
             collected = launcher.run(playbook, take)
@@ -92,7 +96,16 @@ def dispatch(options: DispatchOptions) -> Report:
     return Report(graded(counted), counted)
 
 
-def _where_the_id_is(options: DispatchOptions, targets: Targets, fleet: Fleet) -> tuple[Targets, bool]:
+def _known(options: DispatchOptions) -> Recorded | None:
+    """What is recorded here of the dispatch that the options name."""
+    if options.id is None or options.any_bead is not None or options.all:
+        return None
+    return recorded(os.environ, options.id)
+
+
+def _where_the_id_is(
+    options: DispatchOptions, targets: Targets, fleet: Fleet, known: Recorded | None
+) -> tuple[Targets, bool]:
     """The targets, where the id may have been dispatched before; and whether the VMs are to be asked for it.
 
     Raises:
@@ -100,16 +113,15 @@ def _where_the_id_is(options: DispatchOptions, targets: Targets, fleet: Fleet) -
     """
     if options.id is None or options.any_bead is not None or options.all:
         return targets, False
-    recorded = vm_of(os.environ, options.id)
-    if recorded is None or recorded not in fleet.names():
+    if known is None or known.vm not in fleet.names():
         return targets, True
     if targets.named:
-        check_vm_of_id(options.id, targets.vms[0], recorded)
-    return replace(targets, pattern=recorded, vms=(recorded,)), False
+        check_vm_of_id(options.id, targets.vms[0], known.vm)
+    return replace(targets, pattern=known.vm, vms=(known.vm,)), False
 
 
-def _remember(dispatch: str | None, vm: str) -> None:
-    why = None if dispatch is None else remember(os.environ, dispatch, vm)
+def _remember(dispatch: str | None, vm: str, asked: dict[str, Any]) -> None:
+    why = None if dispatch is None else remember(os.environ, dispatch, vm, asked)
     if why is not None:
         warn(f"{dispatch} can't be recorded here, and will be found by asking the VMs: {why}", "dx-dispatch")
 
@@ -179,7 +191,8 @@ def _not_needed(asked: dict[str, Any], fleet: Fleet, *, locate: bool) -> tuple[s
         "dx_id": locate,
         "dx_look": bead or work.isolated,  # a look of its own is there for what stands before the task
         "dx_worktree": bead or work.isolated,
-        "dx_verify": work.verify is not None or (bead and work.repo is None),
+        # A bead, or a dispatch that is joined, has its repo from its claim, or its session.
+        "dx_verify": work.verify is not None or ("task" not in asked and work.repo is None),
     }
     return ("report", *(tag for tag, is_needed in needed.items() if not is_needed))
 
