@@ -12,6 +12,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import kinds
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import Subject
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.deliverer import Deliverer
+from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.message import Audience
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.web_api import WebApi
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox
 from ansible_collections.dx.fleet.plugins.plugin_utils.config.endpoints import parse_fleet
@@ -332,6 +334,59 @@ def test_a_listener_that_follows_one_that_died_has_the_same_effect_once(
             assert not any(text.startswith("Stopping begun") for text in told)
             assert await office.quiet() == []
         assert office.inbox.unfinished() == []
+
+    play(scene)
+
+
+def test_a_slash_command_is_acknowledged_and_answered_in_the_channel(play: Callable[[Scene], None]) -> None:
+    async def scene(office: Office) -> None:
+        async with office.listening():
+            given = office.slack.channel, "/dx", "stop epyc6, wrong branch", office.user
+            assert await asyncio.to_thread(office.slack.socket.slash, *given)
+            assert stop_of(await office.next()) == ("epyc6", "wrong branch")
+            elsewhere = office.slack.other_channel, "/dx", "stop epyc6", office.user
+            assert await asyncio.to_thread(office.slack.socket.slash, *elsewhere)
+            assert await office.quiet() == []
+            posted = [thread.root.text for thread in office.slack.threads()]
+            ours = [text for text in posted if text.startswith(("Stopping", "Done."))]
+            assert [text.split(" (asked by <@")[0] for text in sorted(ours)] == [
+                "Done.",
+                "Stopping epyc6: wrong branch",
+            ]
+            answers = [one.answer for one in office.slack.socket.envelopes() if one.kind == "slash_commands"]
+            assert answers[0] is None
+            assert "alone" in answers[1]["text"]
+
+    play(scene)
+
+
+def test_a_slash_command_of_one_who_may_not_is_denied(play: Callable[[Scene], None]) -> None:
+    async def scene(office: Office) -> None:
+        async with office.listening():
+            sam = str(office.sam.auth_test()["user_id"])
+            await asyncio.to_thread(office.slack.socket.slash, office.slack.channel, "/dx", "stop epyc6", sam)
+            assert await office.quiet() == []
+            (call,) = office.slack.requests("chat.postEphemeral")
+            assert "may not stop" in call.arguments["text"]
+
+    play(scene)
+
+
+def test_each_of_many_vms_is_stopped_by_its_own_button(play: Callable[[Scene], None]) -> None:
+    async def scene(office: Office) -> None:
+        for vm in ("epyc6", "macmini"):
+            subject = Subject(dispatch=f"d1.{vm}", vm=vm, session=f"ses_{vm}", orchestrator="jo@vm")
+            office.outbox.append(kinds.dispatching(subject, "Run make test"), office.slack.channel)
+        api = WebApi(office.slack.bot_token, office.slack.url)
+        audience = Audience(buttons=True)
+        await Deliverer(office.outbox, api, report=print, audience=audience).until_delivered(20)
+        (thread,) = office.slack.threads()
+        async with office.listening():
+            button = office.slack.channel, thread.root.ts, "dx_stop", office.user
+            clicked = await asyncio.to_thread(partial(office.slack.socket.click, *button, value="d1.macmini"))
+            assert clicked
+            assert stop_of(await office.next())[0] == "d1.macmini"
+            assert await office.quiet() == []
 
     play(scene)
 

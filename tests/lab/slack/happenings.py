@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -59,8 +60,9 @@ def clicked(
     user: str,
     action_ts: str,
     user_team: str | None = None,
+    value: str | None = None,
 ) -> Mapping[str, Any]:
-    """The payload of a click on a button of a message.
+    """The payload of a click on a button of a message: the first one with that value, if one is given.
 
     Raises:
         LookupError: it has no such button.
@@ -69,9 +71,8 @@ def clicked(
         (
             element
             for block in message.get("blocks", ())
-            if block.get("type") == "actions"
-            for element in block["elements"]
-            if element.get("action_id") == action_id
+            for element in (*block.get("elements", ()), block.get("accessory") or {})
+            if element.get("action_id") == action_id and value in (None, element.get("value"))
         ),
         None,
     )
@@ -108,4 +109,5 @@ def slash_command(channel: str, team: str, command: str, text: str, user: str) -
         "team_id": team,
         "api_app_id": APP_ID,
         "response_url": "http://127.0.0.1:9/",
+        "trigger_id": f"{secrets.randbelow(10**12)}.{secrets.randbelow(10**12)}.{secrets.token_hex(16)}",
     }

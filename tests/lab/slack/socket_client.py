@@ -90,14 +90,15 @@ class SocketClient:
         *,
         thread_ts: str | None = None,
         team: str | None = None,
+        value: str | None = None,
     ) -> bool:
-        """Click on a button of a message; whether the app acknowledged it, else the person sees an error.
+        """Click on a button of a message, by its value where several do the same; whether the app acknowledged it, else the person sees an error.
 
         Raises:
             LookupError: There is no such button.
         """
         body = {"channel": channel, "message_ts": message_ts, "action_id": action_id, "user": user}
-        answer = self._post("click", {**body, "thread_ts": thread_ts, "team": team})
+        answer = self._post("click", {**body, "thread_ts": thread_ts, "team": team, "value": value})
         if answer.get("error"):
             raise LookupError(answer["error"])
         return bool(answer["acked"])

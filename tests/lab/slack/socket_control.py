@@ -133,6 +133,7 @@ class SocketControl:
                 wanted["user"],
                 _now(),
                 wanted["team"],
+                wanted["value"],
             )
         except LookupError as error:
             return web.json_response({"acked": False, "error": str(error)})

@@ -14,9 +14,12 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.listener.acts import (
     Ignored,
     Message,
     NativeStop,
+    Slash,
     act_in,
     act_of_history,
 )
+
+from tests.unit.clock import ManualClock
 
 CHANNEL = Channel(id="C1", team="T1", app="A1", bot_user="U0BOT")
 
@@ -128,6 +131,33 @@ def test_what_comes_by_another_way_is_ignored(changed):
 )
 def test_a_click_elsewhere_is_ignored(changed):
     assert isinstance(act_in("interactive", block_actions(**changed), CHANNEL), Ignored)
+
+
+def slash_command(**changed):
+    base = {"command": "/dx", "text": " stop epyc6 ", "user_id": "U1", "channel_id": "C1"}
+    return {**base, "team_id": "T1", "api_app_id": "A1", "trigger_id": "1.2.3", **changed}
+
+
+def test_a_slash_command():
+    found = act_in("slash_commands", slash_command(), CHANNEL, ManualClock(100.5))
+    assert found == Slash("slash T1 1.2.3", "U1", "100.500000", "stop epyc6")
+
+
+@pytest.mark.parametrize(
+    ("changed", "answer"),
+    [
+        ({"team_id": "T2"}, None),
+        ({"api_app_id": "A2"}, None),
+        ({"channel_id": "C2"}, "Nothing was done: commands are taken in <#C1> alone."),
+        ({"user_id": None}, None),
+        ({"trigger_id": 3}, None),
+    ],
+    ids=str,
+)
+def test_a_slash_command_elsewhere_is_ignored(changed, answer):
+    found = act_in("slash_commands", slash_command(**changed), CHANNEL)
+    assert isinstance(found, Ignored)
+    assert found.answer == answer
 
 
 @pytest.mark.parametrize("kind", ["slash_commands", "hello", ""])

@@ -59,6 +59,18 @@ def lines(message: SlackMessage) -> list[str]:
     return "\n".join(texts_of(message)[1:]).split("\n")
 
 
+def elements_of(message: SlackMessage) -> list[Any]:
+    """The buttons, from top to bottom."""
+    blocks = message.blocks or ()
+    return [
+        one for each in blocks for one in each.get("elements", [each.get("accessory")]) if _is_button(one)
+    ]
+
+
+def _is_button(element: Any) -> bool:
+    return isinstance(element, dict) and element["type"] == "button"
+
+
 def buttons(message: SlackMessage) -> dict[str, str]:
     """The buttons' values by what stands on them."""
     actions = [block for block in message.blocks or () if block["type"] == "actions"]
@@ -189,7 +201,28 @@ def test_many_vms_are_a_table_with_the_most_urgent_mark_first() -> None:
     assert lines(message)[0] == "✋ 1 verified, 1 needs input, 1 running"
     assert lines(message)[1] == "[vm1] Which colour?"
     assert [line[0] for line in lines(message) if re.match(r". vm\d: ", line)] == ["✅", "✋", "🔵"]
-    assert buttons(message) == {}
+    actions = [[one["text"]["text"], one["value"]] for one in elements_of(message)]
+    assert actions == [["Stop", "bd-xyz@1.vm1"], ["Stop", "bd-xyz@1.vm2"]]
+    confirmed = [one["confirm"]["text"]["text"] for one in elements_of(message)]
+    assert [text.split(" is ")[0] for text in confirmed] == ["The agent on vm1", "The agent on vm2"]
+    assert elements_of(shown(*events, audience=Audience(("U0123",)))) == [], "nobody hears a click"
+
+
+def test_one_of_many_vms_that_waits_for_a_permission_has_its_answers_at_its_own_line() -> None:
+    vms = [replace(SUBJECT, vm=f"vm{number}", dispatch=f"bd-xyz@1.vm{number}") for number in range(2)]
+    asked = end(State.NEEDS_INPUT, "?", vms[1], evidence=Evidence(request=PERMISSION))
+    message = shown(*(event for vm in vms for event in begun(vm)), asked, audience=HUMAN)
+    assert [(one["text"]["text"], one["value"][-3:]) for one in elements_of(message)] == [
+        ("Stop", "vm0"),
+        ("Allow once", "vm1"),
+        ("Reject", "vm1"),
+        ("Stop", "vm1"),
+    ]
+
+
+def test_more_vms_than_fit_have_no_buttons() -> None:
+    vms = [replace(SUBJECT, vm=f"vm{number}", dispatch=f"bd-xyz@1.vm{number}") for number in range(11)]
+    assert elements_of(shown(*(event for vm in vms for event in begun(vm)), audience=HUMAN)) == []
 
 
 def test_text_of_others_can_neither_call_anybody_nor_link_nor_hide() -> None:

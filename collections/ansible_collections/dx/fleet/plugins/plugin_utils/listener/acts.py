@@ -16,9 +16,20 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ..domain.clock import SYSTEM_CLOCK, Clock
 from .grammar import without_mention
 
-__all__ = ["Act", "Channel", "Click", "Ignored", "Message", "NativeStop", "act_in", "act_of_history"]
+__all__ = [
+    "Act",
+    "Channel",
+    "Click",
+    "Ignored",
+    "Message",
+    "NativeStop",
+    "Slash",
+    "act_in",
+    "act_of_history",
+]
 
 
 @dataclass(frozen=True)
@@ -68,14 +79,29 @@ class NativeStop:
     thread: str | None = None
 
 
-Act = Message | Click | NativeStop
+@dataclass(frozen=True)
+class Slash:
+    """Somebody gave a slash command of ours, which stands in no thread and is no message.
+
+    ``at`` is when it came, in seconds.
+    """
+
+    key: str
+    user: str
+    at: str
+    text: str
+    thread: str | None = None
+
+
+Act = Message | Click | NativeStop | Slash
 
 
 @dataclass(frozen=True)
 class Ignored:
-    """Nothing is done. ``why`` is for the log."""
+    """Nothing is done. ``why`` is for the log, ``answer`` for the person, where Slack shows one at once."""
 
     why: str
+    answer: str | None = None
 
 
 class _Read(BaseModel):
@@ -133,19 +159,33 @@ class _BlockActions(_Read):
     actions: list[_Clicked]
 
 
-def act_in(kind: str, payload: Mapping[str, Any], channel: Channel) -> Act | Ignored:
+class _SlashCommand(_Read):
+    text: str = ""
+    user_id: str
+    channel_id: str
+    team_id: str
+    api_app_id: str
+    trigger_id: str
+
+
+def act_in(
+    kind: str, payload: Mapping[str, Any], channel: Channel, clock: Clock = SYSTEM_CLOCK
+) -> Act | Ignored:
     """What a person did, by an envelope of Socket Mode.
 
     Args:
-        kind: The envelope's ``type``: ``events_api`` or ``interactive``.
+        kind: The envelope's ``type``: ``events_api``, ``interactive`` or ``slash_commands``.
         payload: The envelope's ``payload``.
         channel: Where commands are taken from.
+        clock: When a slash command came; Slack does not say.
     """
     try:
         if kind == "events_api":
             return _of_event(_EventCallback.model_validate(payload), channel)
         if kind == "interactive":
             return _of_click(_BlockActions.model_validate(payload), channel)
+        if kind == "slash_commands":
+            return _of_slash(_SlashCommand.model_validate(payload), channel, clock.time())
     except ValidationError as error:
         fields = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors()[:3])
         return Ignored(f"an envelope of another shape: {fields}")
@@ -211,6 +251,16 @@ def _why_no_person_of_ours(event: _Event, channel: Channel) -> str | None:
     if any(team not in (None, channel.team) for team in (event.user_team, event.source_team)):
         return "by a user of another team"
     return None
+
+
+def _of_slash(given: _SlashCommand, channel: Channel, now: float) -> Act | Ignored:
+    if (given.team_id, given.api_app_id) != (channel.team, channel.app):
+        return Ignored("of another team or app")
+    if given.channel_id != channel.id:
+        return Ignored(
+            "in another channel", f"Nothing was done: commands are taken in <#{channel.id}> alone."
+        )
+    return Slash(f"slash {channel.team} {given.trigger_id}", given.user_id, f"{now:.6f}", given.text.strip())
 
 
 def _of_click(clicked: _BlockActions, channel: Channel) -> Act | Ignored:

@@ -32,7 +32,7 @@ FATAL = ("invalid_auth", "not_allowed_token_type", "account_inactive", "token_re
 
 log = logging.getLogger("dx.fleet.listener")
 
-Hear = Callable[[str, Mapping[str, Any]], Awaitable[None]]
+Hear = Callable[[str, Mapping[str, Any]], Awaitable[str | None]]
 Greet = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
@@ -42,7 +42,8 @@ class Connection:
     Args:
         web: The bot's client, for the address of Slack.
         app_token: Of the app.
-        hear: Gets type and payload of each envelope, which is acknowledged when this has returned.
+        hear: Gets type and payload of each envelope, which is acknowledged when this has returned; what it
+            returns is shown at once to whoever gave a slash command.
         greet: Gets each ``hello``: from then on events come.
         clock: By which silence is measured.
     """
@@ -102,8 +103,10 @@ class Connection:
 
     async def _take(self, client: AsyncBaseSocketModeClient, request: SocketModeRequest) -> None:
         """Hear, and acknowledge only then: what was not kept comes again."""
-        await self._hear(request.type, request.payload)
-        await client.send_socket_mode_response(SocketModeResponse(envelope_id=request.envelope_id))
+        answer = await self._hear(request.type, request.payload)
+        await client.send_socket_mode_response(
+            SocketModeResponse(request.envelope_id, {"text": answer} if answer else None)
+        )
 
     async def _notice(self, _: AsyncBaseSocketModeClient, message: dict[str, Any], __: str | None) -> None:
         self._moved = self._clock.monotonic()

@@ -20,7 +20,7 @@ from typing import Any
 
 from ..audit.store.database import Database
 from ..domain.clock import SYSTEM_CLOCK
-from .acts import Act, Click, Message, NativeStop
+from .acts import Act, Click, Message, NativeStop, Slash
 
 __all__ = ["Entry", "Inbox"]
 
@@ -42,7 +42,12 @@ CREATE TABLE IF NOT EXISTS mark (channel TEXT PRIMARY KEY, ts TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS first_mark (channel TEXT PRIMARY KEY, ts TEXT NOT NULL);
 """
 
-_KINDS: Mapping[str, type[Act]] = {"message": Message, "click": Click, "native_stop": NativeStop}
+_KINDS: Mapping[str, type[Act]] = {
+    "message": Message,
+    "click": Click,
+    "native_stop": NativeStop,
+    "slash": Slash,
+}
 
 
 @dataclass(frozen=True)

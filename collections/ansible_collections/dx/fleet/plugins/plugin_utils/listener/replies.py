@@ -11,7 +11,7 @@ from typing import Any
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 
-from .acts import Act
+from .acts import Act, Slash
 
 __all__ = ["EVENT_TYPE", "Replies"]
 
@@ -21,7 +21,8 @@ log = logging.getLogger("dx.fleet.listener")
 
 
 class Replies:
-    """Posts into the thread of an act, or beside it where it has none.
+    """Posts into the thread of an act; where it has none, in one of its own, or, for a slash command, which
+    is no message, in the channel.
 
     What Slack does not take is logged and left: the effect stands in the thread of the dispatch as well, by
     the outbox.
@@ -37,10 +38,10 @@ class Replies:
 
     async def post(self, act: Act, step: str, text: str, *, again: bool) -> None:
         """Post one reply. ``step`` is its name among those to this act; ``again``: it may be there."""
-        thread = act.thread or act.at
+        thread = None if isinstance(act, Slash) else act.thread or act.at
         payload = {"act": act.key, "step": step}
         try:
-            if again and await self._is_there(thread, payload):
+            if again and await self._is_there(act, thread, payload):
                 return
             await self._web.chat_postMessage(
                 channel=self._channel,
@@ -62,11 +63,14 @@ class Replies:
         except (SlackClientError, OSError, TimeoutError, ValueError) as error:
             log.warning("a private reply was not posted: %s", _reason(error))
 
-    async def _is_there(self, thread: str, payload: dict[str, str]) -> bool:
+    async def _is_there(self, act: Act, thread: str | None, payload: dict[str, str]) -> bool:
+        where = {"oldest": act.at} if thread is None else {"ts": thread}
+        method = "conversations.history" if thread is None else "conversations.replies"
+        asked = {"channel": self._channel, "include_all_metadata": True, "limit": 200, **where}
         cursor: str | None = None
         while True:
-            page = await self._web.conversations_replies(
-                channel=self._channel, ts=thread, include_all_metadata=True, limit=200, cursor=cursor
+            page = await self._web.api_call(
+                method, params={**asked, **({"cursor": cursor} if cursor else {})}
             )
             for message in page.get("messages") or ():
                 metadata: dict[str, Any] = message.get("metadata") or {}

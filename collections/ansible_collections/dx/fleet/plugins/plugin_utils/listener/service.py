@@ -21,7 +21,7 @@ from ..audit.store.outbox import Outbox
 from ..config.listener import ListenerConfig
 from ..domain.fleet import Fleet
 from . import wording
-from .acts import Act, Channel, Click, Ignored, Message, NativeStop, act_in
+from .acts import Act, Channel, Click, Ignored, Message, NativeStop, Slash, act_in
 from .authority import may, verb_of
 from .catch_up import missed, newest
 from .clicks import command_of_click
@@ -128,19 +128,20 @@ class Listener:
         for act in sorted(heard, key=lambda act: float(act.at)):
             self._keep(act)
 
-    async def _hear(self, kind: str, payload: Mapping[str, Any]) -> None:
+    async def _hear(self, kind: str, payload: Mapping[str, Any]) -> str | None:
         await self._ready.wait()
         if self._channel is None:
             raise AssertionError
         act = act_in(kind, payload, self._channel)
         if isinstance(act, Ignored):
             log.debug("ignored: %s", act.why)
-            return
+            return act.answer
         self._keep(act)
+        return None
 
     def _keep(self, act: Act) -> None:
         """Keep what asks for something; the rest of what people write is not ours to keep."""
-        asks = self._command_of(act) is not None or (isinstance(act, Message) and act.mentioned)
+        asks = self._command_of(act) is not None or _speaks_to_us(act)
         if asks and self._inbox.keep(act):
             self._begin(Entry(act, 0.0), again=False)
         if isinstance(act, Message):
@@ -201,7 +202,7 @@ class Listener:
             return Stop(None, "Slack's Stop")
         if isinstance(act, Click):
             return command_of_click(act.action, act.value)
-        if not act.mentioned and not self._thread(act):
+        if not _speaks_to_us(act) and not self._thread(act):
             return None  # people talk among themselves
         return command_in(act.text, in_thread=bool(act.thread))
 
@@ -225,3 +226,7 @@ class Listener:
                     session=subject.session or before.session,
                 )
         return tuple(found.values())
+
+
+def _speaks_to_us(act: Act) -> bool:
+    return isinstance(act, Slash) or (isinstance(act, Message) and act.mentioned)

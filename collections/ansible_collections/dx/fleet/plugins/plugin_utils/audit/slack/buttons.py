@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
+from .text import escaped
+
 __all__ = ["Button", "button"]
 
 
@@ -29,8 +31,9 @@ _LABELS = {
 }
 
 
-def button(kind: Button, value: str) -> Mapping[str, Any]:
-    """The element of an ``actions`` block; a stop asks whether it is meant."""
+def button(kind: Button, value: str, vm: str | None = None) -> Mapping[str, Any]:
+    """The element of an ``actions`` block; a stop asks whether it is meant, and names the VM."""
+    where = f" on {escaped(vm, 80)}" if vm else ""
     element: dict[str, Any] = {
         "type": "button",
         "action_id": kind.value,
@@ -41,9 +44,9 @@ def button(kind: Button, value: str) -> Mapping[str, Any]:
         element["style"] = "danger"
         element["confirm"] = {
             "title": _plain("Stop this work?"),
-            "text": _plain("The agent is stopped; what it has not committed stays where it is."),
+            "text": _plain(f"The agent{where} is stopped; what it has not committed stays where it is."),
             "confirm": _plain("Stop"),
-            "deny": _plain("Go on"),
+            "deny": _plain("Let it work"),
         }
     return element
 

@@ -26,6 +26,7 @@ MAX_TITLE = 150
 MAX_QUESTIONS = 5
 MAX_ID = 100
 MAX_VMS_SHOWN = 80
+MAX_VMS_WITH_BUTTONS = 10
 
 _RUNNING = "🔵"
 _MARKS = {
@@ -81,7 +82,7 @@ def head(
         {"type": "header", "text": plain(escaped(title, MAX_TITLE))},
         *_now(status, steps or {}, audience or Audience()),
         section(escaped(headline, MAX_SECTION)),
-        *_vms(status),
+        *_vms(status, audience or Audience()),
         *_buttons(status, audience or Audience()),
         {"type": "context", "elements": [plain(escaped(_ids(thread_key, status), MAX_SECTION))]},
     ]
@@ -145,13 +146,23 @@ def _result(vm: VMStatus) -> str:
     return "\n".join(lines)
 
 
-def _vms(status: Status) -> list[Block]:
-    """A table of the VMs, where there are several."""
+def _vms(status: Status, audience: Audience) -> list[Block]:
+    """A table of the VMs, where there are several; as long as they are few, each with its own buttons."""
     vms = status.vms
     if len(vms) < 2:
         return []
+    if audience.buttons and len(vms) <= MAX_VMS_WITH_BUTTONS:
+        return [block for vm in vms for block in _vm_with_buttons(vm)]
     lines = [escaped(_vm_line(vm, with_session=len(vms) <= 10), 160) for vm in vms[:MAX_VMS_SHOWN]]
     return sections([*lines, f"and {len(vms) - MAX_VMS_SHOWN} more"] if len(vms) > MAX_VMS_SHOWN else lines)
+
+
+def _vm_with_buttons(vm: VMStatus) -> list[Block]:
+    line = section(escaped(_vm_line(vm, with_session=True), 160))
+    elements = _elements(vm)
+    if len(elements) == 1:
+        return [{**line, "accessory": elements[0]}]
+    return [line, {"type": "actions", "elements": elements}] if elements else [line]
 
 
 def _vm_line(vm: VMStatus, *, with_session: bool) -> str:
@@ -162,20 +173,21 @@ def _vm_line(vm: VMStatus, *, with_session: bool) -> str:
 
 
 def _buttons(status: Status, audience: Audience) -> Iterator[Block]:
-    """What a person can do here. A dispatch to many VMs is stopped by words, which say which."""
-    if not audience.buttons or len(status.vms) != 1:
-        return
-    (vm,) = status.vms
+    """What a person can do about the one VM; several have theirs at their own lines."""
+    if audience.buttons and len(status.vms) == 1 and (elements := _elements(status.vms[0])):
+        yield {"type": "actions", "elements": elements}
+
+
+def _elements(vm: VMStatus) -> list[Block]:
     dispatch = vm.subject.dispatch
     elements = []
     if vm.kind is EventKind.NEEDS_INPUT and vm.last and question_of(vm.last).is_permission:
         elements += [button(Button.ALLOW_ONCE, dispatch), button(Button.REJECT, dispatch)]
     if not vm.final:
-        elements.append(button(Button.STOP, dispatch))
+        elements.append(button(Button.STOP, dispatch, vm.subject.vm))
     elif vm.subject.bead and wording.is_blocked(vm):
         elements.append(button(Button.RETRY, vm.subject.bead))
-    if elements:
-        yield {"type": "actions", "elements": elements}
+    return elements
 
 
 def _ids(thread_key: str, status: Status) -> str:
