@@ -37,6 +37,7 @@ NOT_ALWAYS = (
     "listener",
     "stops",
     "requests",
+    "kept_stops",
     "answer",
     "session_state",
     "session_outcome",
@@ -276,6 +277,7 @@ class Stop(TypedDict):
     vm: str
     session: str
     dispatch: str | None
+    message: str | None
     bead: str | None
     state: Literal["stopped", "prevented", "already_ended", "too_late", "still_works"]
     by: str
@@ -289,6 +291,17 @@ class Stop(TypedDict):
     disposed: bool
     processes: dict[str, Any] | None
     uncommitted: str | None
+
+
+class KeptStop(TypedDict):
+    """A stop of a VM that could not be reached; it is done when that answers. `what`: null is all that it does."""
+
+    vm: str
+    what: str | None
+    by: str
+    reason: str
+    asked_at: float
+    url: str
 
 
 class InputQuestion(TypedDict):
@@ -327,6 +340,7 @@ class Document(TypedDict):
     trail: NotRequired[AuditTrail]
     stops: NotRequired[list[Stop]]
     requests: NotRequired[list[AnsweredRequest]]
+    kept_stops: NotRequired[list[KeptStop]]
     listener: NotRequired[Seen]
     fleet_test: NotRequired[TestedFleet]
 

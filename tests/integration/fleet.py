@@ -33,6 +33,7 @@ class Server:
         self.url = url
         self.aliases = tuple(aliases)
         self._auth = httpx.BasicAuth(*auth) if auth else None
+        self.password = auth[1] if auth else None
 
     def __repr__(self) -> str:
         return f"Server({self.name!r}, {self.url!r})"

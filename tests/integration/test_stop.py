@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +114,153 @@ def test_what_has_ended_is_left_as_it_is(bead_fleet: Fleet, tracker: Tracker, mo
 def test_what_is_nowhere_is_said(bead_fleet: Fleet, tracker: Tracker) -> None:
     done = bead_fleet.look("stop", "ses_nosuch")
     assert (done.code, done.result()["reason_code"]) == (4, "nothing_to_stop")
+
+
+# --- a VM that is down ---
+
+
+@pytest.fixture
+def own_state(bead_fleet: Fleet, tmp_path: Path) -> Fleet:
+    """The fleet for a person for whom no stop is kept yet."""
+    return replace(bead_fleet, env={**bead_fleet.env, "XDG_STATE_HOME": str(tmp_path / "state")})
+
+
+def test_a_stop_on_a_vm_that_is_down_is_done_when_it_is_back(
+    own_state: Fleet, lab: Lab, model: ScriptedModel, tracker: Tracker
+) -> None:
+    bead = tracker.create("kept stop", "@bash (setsid sleep 605 >/dev/null 2>&1 &) ; sleep 600")
+    waiting = own_state.start("epyc6", "affordabot", "--bead", bead, "--json")
+    wait_till(lambda: bool(running("sleep 605")))
+    waiting.kill()  # who dispatched is gone as well: nobody else ends the claim
+    lab.vms["epyc6"].kill()
+    try:
+        down = own_state.look("stop", bead, "--reason", "wrong branch", "--by", "feng")
+        result = down.results()["epyc6"]
+        assert (down.code, result["state"]) == (5, "unreachable"), down.out
+        assert "The stop is kept" in result["message_to_human"]
+        assert result["next_action"] == "dx-fleet stop --kept"
+        (kept,) = down.document()["kept_stops"]
+        assert (kept["vm"], kept["what"], kept["by"]) == ("epyc6", bead, "feng")
+        assert own_state.look("status", "epyc6").document()["kept_stops"] == [kept]
+        assert tracker.show(bead)["status"] == "in_progress"
+    finally:
+        lab.vms["epyc6"].start()
+    back = own_state.look("status", "epyc6")
+    assert "kept_stops" not in back.document()
+    assert f"the kept stop of {bead} on epyc6" in back.err
+    assert "is done" in back.err
+    found = tracker.show(bead)
+    assert found["status"] == "blocked"
+    assert found["notes"].count("stopped by feng") == 1
+    assert running("sleep 605") == []
+    again = own_state.look("status", "epyc6")
+    assert "kept stop" not in again.err
+    assert tracker.show(bead)["notes"] == found["notes"]
+
+
+def test_a_kept_stop_leaves_alone_what_began_later(
+    own_state: Fleet, lab: Lab, model: ScriptedModel, tracker: Tracker
+) -> None:
+    lab.vms["epyc6"].kill()
+    try:
+        assert own_state.look("stop", "epyc6", "--by", "feng").code == 5
+    finally:
+        lab.vms["epyc6"].start()
+    done = own_state.dispatch("epyc6", "affordabot", "@say later")
+    assert done.result()["state"] == "completed"
+    assert "the kept stop of all work on epyc6" in done.err
+    assert "kept_stops" not in own_state.look("status", "epyc6").document()
+
+
+def test_a_kept_stop_can_be_dropped(own_state: Fleet, lab: Lab) -> None:
+    lab.vms["epyc6"].kill()
+    try:
+        assert own_state.look("stop", "epyc6").code == 5
+        dropped = own_state.look_plainly("stop", "epyc6", "--forget")
+    finally:
+        lab.vms["epyc6"].start()
+    assert dropped.code == 0
+    assert "Dropped the stop of all work on epyc6" in dropped.out
+    assert "kept" not in own_state.look("status", "epyc6").err
+
+
+# --- what is still to come ---
+
+
+def test_what_is_queued_never_begins(
+    bead_fleet: Fleet, lab: Lab, model: ScriptedModel, tracker: Tracker
+) -> None:
+    bead = tracker.create("stop with a queue", "@bash sleep 607")
+    waiting = bead_fleet.start("epyc6", "affordabot", "--bead", bead, "--json")
+    wait_till(lambda: bool(running("sleep 607")))
+    server, session = bead_fleet["epyc6"], tracker.metadata(bead)["session"]
+    body = {"parts": [{"type": "text", "text": "@bash sleep 608\n@say from the queue"}]}
+    server.ask("POST", f"/session/{session}/prompt_async", body).raise_for_status()
+    wait_till(lambda: "from the queue" in str(server.prompts(session)))
+    done = bead_fleet.look("stop", bead)
+    (stop,) = done.document()["stops"]
+    assert (done.code, clauses(stop)["nothing_queued"]) == (0, True), done.out
+    waiting.finish()
+    assert running("sleep 608") == []
+    assert not server.works_on(session)
+
+
+def test_a_subagent_that_works_on_by_itself_is_stopped_with_its_session(
+    bead_fleet: Fleet, lab: Lab, model: ScriptedModel, tracker: Tracker
+) -> None:
+    bead = tracker.create("stop in the background", "@silent 3\n@say the root of the stop is over")
+    waiting = bead_fleet.start("epyc6", "affordabot", "--bead", bead, "--json")
+    model.wait_for_prompt("the root of the stop is over")
+    server, session = bead_fleet["epyc6"], tracker.metadata(bead)["session"]
+    directory = str(lab.vms["epyc6"].repo("affordabot"))
+    made = server.ask("POST", "/session", {"parentID": session}, directory=directory).raise_for_status()
+    child = made.json()["id"]
+    body = {"parts": [{"type": "text", "text": "@bash sleep 609\n@say the child of the stop is over"}]}
+    server.ask("POST", f"/session/{child}/prompt_async", body).raise_for_status()
+    wait_till(lambda: bool(running("sleep 609")) and not server.works_on(session))
+    done = bead_fleet.look("stop", bead)
+    (stop,) = done.document()["stops"]
+    assert (done.code, stop["state"], set(stop["family"])) == (0, "stopped", {session, child}), done.out
+    assert not server.works_on(child)
+    assert running("sleep 609") == []
+    assert waiting.finish().code == 8
+
+
+def test_the_whole_fleet_is_halted_with_a_proof_for_each_vm(
+    bead_fleet: Fleet, lab: Lab, model: ScriptedModel, tracker: Tracker
+) -> None:
+    beads = {vm: tracker.create(f"halt {vm}", "@bash sleep 610") for vm in lab.vms}
+    waiting = [bead_fleet.start(vm, "affordabot", "--bead", bead, "--json") for vm, bead in beads.items()]
+    wait_till(lambda: len(running("sleep 610")) >= len(beads))
+    done = bead_fleet.look("stop", "--all", "--reason", "fire drill", "--by", "feng")
+    stops = {each["vm"]: each for each in done.document()["stops"] if each["bead"] in beads.values()}
+    assert (done.code, set(stops)) == (0, set(lab.vms)), done.out
+    assert all(stop["proven"] and len(clauses(stop)) == 5 for stop in stops.values()), stops
+    assert running("sleep 610") == []
+    assert {tracker.show(bead)["status"] for bead in beads.values()} == {"blocked"}
+    assert [each.finish().code for each in waiting] == [8, 8, 8]
+
+
+def test_after_a_stop_nothing_further_is_committed_though_the_agent_tries_to(
+    bead_fleet: Fleet, lab: Lab, model: ScriptedModel, tracker: Tracker
+) -> None:
+    clone = lab.vms["epyc6"].repo("affordabot")
+    commit = "git commit -q --allow-empty -m"
+    # It commits every half a second, by itself, in a session of its own, and for as long as its agent lives.
+    late = f"for n in $(seq 60); do {commit} late-$n; sleep 0.5; done"
+    bead = tracker.create(
+        "stop what commits", f"@bash (setsid sh -c '{late}' >/dev/null 2>&1 &) ; {late}; sleep 611"
+    )
+    waiting = bead_fleet.start("epyc6", "affordabot", "--bead", bead, "--json")
+
+    def head() -> str:
+        return (clone / ".git" / "logs" / "HEAD").read_text().splitlines()[-1]
+
+    wait_till(lambda: "late-" in head())
+    done = bead_fleet.look("stop", bead)
+    (stop,) = done.document()["stops"]
+    at_the_stop = head()
+    assert (done.code, clauses(stop)["head_still"]) == (0, True), done.out
+    waiting.finish()
+    time.sleep(2)  # it would have committed four times
+    assert head() == at_the_stop

@@ -70,6 +70,9 @@ def test_an_agent_that_lies_is_found_out_and_the_next_try_is_on_its_branch(
     mended = "@bash git rm -q BREAK && git commit -qm 'Take it back'\n@say done"
     again = checked.dispatch(*words_of(result["next_action"])[1:], "epyc6", "affordabot", mended)
     assert (again.code, again.result()["state"]) == (0, "verified"), again
+    assert result["session"] in str(
+        checked["epyc6"].prompts(again.result()["session"])
+    )  # it learns of the try before
     assert again.result()["evidence"]["directory"] == result["evidence"]["directory"]
     assert again.result()["evidence"]["commits"] == 2
     assert tracker.show(bead)["status"] == "closed"
@@ -156,3 +159,23 @@ def test_what_does_not_go_together_is_said_before_anything_is_done(fleet: Fleet)
     assert reason("--push", "--branch", "b") == "verify_missing"
     assert reason("--session", "ses_1", "--branch", "b") == "worktree_needed"
     assert reason("--verify", "x", "--no-verify") == "usage"
+
+
+def test_a_bead_can_be_tried_again_in_the_same_session(checked: Fleet, lab: Lab, tracker: Tracker) -> None:
+    bead = tracker.create("Make a small change", LIE)
+    first = checked.dispatch("epyc6", "affordabot", "--bead", bead).result()
+    assert (first["state"], tracker.show(bead)["status"]) == ("failed", "blocked")
+    mended = "@bash git rm -q BREAK && git commit -qm 'Take it back'\n@say done"
+    again = checked.dispatch("--retry", bead, "--same-session", "--", mended)
+    result = again.result()
+    assert (again.code, result["state"], result["session"]) == (0, "verified", first["session"]), again
+    assert result["dispatch"] != first["dispatch"]
+    assert tracker.metadata(bead)["attempt"] == 2
+    assert [first["dispatch"] in str(each) for each in checked["epyc6"].prompts(first["session"])] == [
+        False,
+        True,
+    ]
+    fresh = tracker.create("Never tried", "@say x")
+    refused = checked.dispatch("epyc6", "affordabot", "--retry", fresh, "--same-session")
+    assert refused.result()["state"] == "refused"
+    assert not tracker.metadata(fresh)

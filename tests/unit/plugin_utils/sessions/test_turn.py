@@ -22,7 +22,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.turn import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.fake_opencode import FakeOpenCode, FakeSession, tool
+from tests.unit.fake_opencode import FakeOpenCode, FakeSession, answer, tool
 
 REJECTED = "The user rejected permission to use this specific tool call."
 DISMISSED = "The user dismissed this question"
@@ -388,3 +388,12 @@ async def test_a_summary_in_the_middle_of_a_turn_belongs_to_it() -> None:
     session.messages[-1]["parts"] = [{"id": "prt_2", "type": "compaction"}]
     session.step("b", finish="stop", text="summary", summary=True, mode="compaction")
     assert await ids(fake, "msg_1") == ["msg_1", "a", "msg_2", "b"]
+
+
+async def test_a_message_that_is_stored_between_two_looks_is_read_and_no_lie() -> None:
+    fake = FakeOpenCode()
+    fake.session("ses_1").user("msg_1", "Run")
+    fake.add("GET", "/session/ses_1/message", answer(200, []))
+    async with fake.client() as server:
+        turn = await read_turn(server, "ses_1", "msg_1")
+    assert [message.info.id for message in turn.messages] == ["msg_1"]

@@ -65,6 +65,7 @@ class Launcher:
 
         for module in (stop, answer):
             monkeypatch.setattr(module, "InProcess", NoRun)
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
         fleet = {"vms": {name: {"opencode": f"http://{name}:4105"} for name in ("epyc6", "macmini")}}
         path = tmp_path / "vm-endpoints.json"
         path.write_text(json.dumps(fleet))

@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
-from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import State
-from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait import pace
+from dataclasses import replace
 
-from tests.unit.fake_opencode import tool
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.answer_policy import AnswerPolicy, Rule
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.event_kind import EventKind
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Outcome, State
+from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait import Answering, Limits, pace
 
-from .watched import DIRECTORY, Watched
+from tests.unit.fake_opencode import lost, tool
+
+from .watched import DIRECTORY, NO_LIMITS, Watched
 
 
 async def test_a_pending_permission_ends_the_wait_by_its_event(watched: Watched) -> None:
@@ -108,4 +112,103 @@ async def test_a_left_over_request_of_a_subagent_is_not_pending(deaf: Watched) -
     await deaf.begin()
     await deaf.until(lambda: deaf.fake.count("GET", "/permission") > 3)
     assert deaf.waits
+    await deaf.cancel()
+
+
+ASKING = Answering("ask")
+
+
+async def test_the_wait_goes_on_till_somebody_has_answered(deaf: Watched) -> None:
+    asked = deaf.ask()
+    await deaf.begin(answering=ASKING)
+    await deaf.until(lambda: bool(deaf.lines(EventKind.ASKED)))
+    await deaf.looked(4)
+    assert len(deaf.lines(EventKind.ASKED)) == 1
+    assert not deaf.lines(EventKind.ANSWERED)
+    deaf.fake.permissions.remove(asked)
+    await deaf.passes(1)
+    await deaf.until(lambda: bool(deaf.lines(EventKind.ANSWERED)))
+    deaf.finish(silently=True)
+    assert (await deaf.outcome()).state is State.COMPLETED
+
+
+async def test_a_second_request_is_asked_when_the_first_has_its_answer(deaf: Watched) -> None:
+    first = deaf.ask()
+    await deaf.begin(answering=ASKING)
+    await deaf.until(lambda: bool(deaf.lines(EventKind.ASKED)))
+    deaf.fake.permissions.insert(0, {**first, "id": "per_0", "patterns": ["ls"]})
+    await deaf.looked(4)
+    assert len(deaf.lines(EventKind.ASKED)) == 1  # one at a time
+    deaf.fake.permissions.remove(first)
+    await deaf.until(lambda: len(deaf.lines(EventKind.ASKED)) == 2)
+    assert [event.kind for event in deaf.told if event.kind in (EventKind.ASKED, EventKind.ANSWERED)] == [
+        EventKind.ASKED,
+        EventKind.ANSWERED,
+        EventKind.ASKED,
+    ]
+    await deaf.cancel()
+
+
+async def test_who_waits_for_a_person_does_not_stall_and_keeps_the_session(deaf: Watched) -> None:
+    deaf.ask()
+    limits: Limits = replace(NO_LIMITS, stall_timeout_s=10, timeout_s=100)
+    await deaf.begin(limits, answering=ASKING)
+    await deaf.until(lambda: bool(deaf.lines(EventKind.ASKED)))
+    for _ in range(6):
+        await deaf.passes(8)
+    assert deaf.waits
+    deaf.clock.leap(60)
+    outcome = await deaf.outcome()
+    assert (outcome.state, outcome.reason_code) == (State.NEEDS_INPUT, "permission_pending")
+    assert deaf.fake.aborted == []
+
+
+async def test_a_session_that_ends_waits_for_nothing(deaf: Watched) -> None:
+    asked = deaf.ask()
+    await deaf.begin(answering=ASKING)
+    await deaf.until(lambda: bool(deaf.lines(EventKind.ASKED)))
+    deaf.fake.permissions.remove(asked)
+    deaf.finish(silently=True)
+    assert (await deaf.outcome()).state is State.COMPLETED
+    assert len(deaf.lines(EventKind.ANSWERED)) == 1
+
+
+async def test_a_rule_answers_once_and_is_named(deaf: Watched) -> None:
+    deaf.ask()
+    rule = Rule("allow", "bash", "rm *")
+    await deaf.begin(answering=Answering("fail", AnswerPolicy((rule,))))
+    await deaf.until(lambda: bool(deaf.lines(EventKind.ANSWERED)))
+    assert deaf.fake.replies == [("per_1", "reply", {"reply": "once"})]
+    assert "by answer_policy (allow bash: rm *)" in deaf.lines(EventKind.ANSWERED)[0]
+    deaf.finish(silently=True)
+    assert (await deaf.outcome()).state is State.COMPLETED
+
+
+async def test_what_a_rule_denies_is_rejected_with_its_words(deaf: Watched) -> None:
+    deaf.ask()
+    rules = (Rule("allow", "bash"), Rule("deny", "bash", "rm *"))
+    await deaf.begin(answering=Answering("ask", AnswerPolicy(rules)))
+    await deaf.until(lambda: bool(deaf.fake.replies))
+    ((_, _, body),) = deaf.fake.replies
+    assert (body["reply"], "deny bash: rm *" in body["message"]) == ("reject", True)
+    await deaf.cancel()
+
+
+async def test_where_a_rule_can_not_be_applied_a_person_is_asked(deaf: Watched) -> None:
+    deaf.ask()
+    deaf.fake.add("POST", "/permission/per_1/reply", lost())
+    outcome = await _with_a_rule(deaf)
+    assert (outcome.state, outcome.reason_code) == (State.NEEDS_INPUT, "permission_pending")
+
+
+async def _with_a_rule(deaf: Watched) -> Outcome:
+    await deaf.begin(answering=Answering("fail", AnswerPolicy((Rule("allow", "bash"),))))
+    return await deaf.outcome()
+
+
+async def test_a_script_may_reject_all_that_is_asked(deaf: Watched) -> None:
+    deaf.ask()
+    await deaf.begin(answering=Answering("reject"))
+    await deaf.until(lambda: bool(deaf.fake.replies))
+    assert deaf.fake.replies == [("per_1", "reply", {"reply": "reject"})]
     await deaf.cancel()

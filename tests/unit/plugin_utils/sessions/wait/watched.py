@@ -13,7 +13,13 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.domain.event_kind import 
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Outcome
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.progress import ProgressEvent
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.progress_wording import line_of
-from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait import Limits, Target, wait_for
+from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait import (
+    Answering,
+    Limits,
+    Target,
+    wait_for,
+)
+from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait.requests import NO_ANSWERS
 
 from tests.unit.clock import Leaps
 from tests.unit.fake_opencode import HOME, URL, FakeOpenCode, FakeSession
@@ -42,14 +48,27 @@ class Watched:
         session.status = {"type": "busy"}
         return session
 
-    async def begin(self, limits: Limits = NO_LIMITS, *names: str, directory: str | None = None) -> None:
+    async def begin(
+        self,
+        limits: Limits = NO_LIMITS,
+        *names: str,
+        directory: str | None = None,
+        answering: Answering = NO_ANSWERS,
+    ) -> None:
         """Begin to wait, and go on once the stream is up and the sessions were looked at."""
         targets = [
             Target("epyc6", name, f"msg_{name}", "d1", "affordabot", directory)
             for name in names or ("ses_1",)
         ]
         servers = {URL: self.fake.client()}
-        waiting = wait_for({URL: targets}, servers, limits, emit=self.told.append, clock=self.clock)
+        waiting = wait_for(
+            {URL: targets},
+            servers,
+            limits,
+            answering=answering,
+            emit=self.told.append,
+            clock=self.clock,
+        )
         self._wait = asyncio.create_task(waiting)
         if self.fake.accepts_streams:
             await asyncio.wait_for(self.fake.connected.wait(), PATIENCE_S)

@@ -11,12 +11,13 @@ from typing import Any
 
 from ansible_collections.dx.fleet.plugins.module_utils.specs import DISPATCH
 from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.action import FleetAction
-from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import DispatchError
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import DispatchError, UsageError
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.identity import new_dispatch_id
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Evidence, Outcome, State
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.precedence import (
     dispatch_options,
     has_place,
+    is_on,
     of_request_for_dispatch,
     returned,
 )
@@ -49,7 +50,13 @@ class ActionModule(FleetAction):
             return await self._look_at_server(args)
         claim, worktree = returned(args["claim"]), returned(args["worktree"])
         work = work_of(args["request"], args["policies"], claim)
-        if worktree:
+        if is_on(args["request"].get("same_session")) and args["session"] is None:
+            raise UsageError(
+                f"{args['bead']} names no session of a try before",
+                reason_code="session_missing",
+                next_action="leave out --same-session: the try then has a session of its own",
+            )
+        if worktree and args["session"] is None:  # one that is continued has them already
             args["permission"] = [*_only_in(worktree["path"]), *args["permission"]]
         request = Request.from_options({**args, "id": self._id(args)}, self.vm)
         request = replace(request, isolated=work.isolated and not worktree)

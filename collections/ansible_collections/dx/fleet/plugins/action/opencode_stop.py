@@ -28,6 +28,7 @@ with suppress(ImportError):  # FleetAction.run says what is missing
         Stopped,
         Wanted,
         idle_clauses,
+        keep_stopped,
         stop,
     )
     from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.survey import NEWEST
@@ -103,7 +104,7 @@ class ActionModule(FleetAction):
     ) -> dict[str, Any]:
         """Stop one session and what it began on the VM."""
         told: dict[str, Any] = {
-            **{name: each[name] for name in ("session", "dispatch", "bead", "directory")},
+            **{name: each[name] for name in ("session", "dispatch", "message", "bead", "directory")},
             "vm": self.vm,
             "by": mark.by,
             "reason": mark.why,
@@ -186,18 +187,17 @@ class ActionModule(FleetAction):
                 if each["state"] in (*ENDED, "would_stop"):
                     stops.append(each)
                     continue
+                mark = StopMark(each["by"], each["reason"], each["at"], each["dispatch"], each["message"])
                 found = Stopped(
-                    each["session"],
-                    each["state"],
-                    each["directory"],
-                    StopMark("", "", 0, None, None),
-                    tuple(each["family"]),
+                    each["session"], each["state"], each["directory"], mark, tuple(each["family"])
                 )
                 of_bead = blocked.get(each["bead"])
                 if of_bead is not None and of_bead.get("reason_code") == "claim_lost":
                     # Its dispatcher was faster: what has ended is left as it is.
                     stops.append({**each, "state": "already_ended", "why": of_bead["msg"], "clauses": []})
                     continue
+                with suppress(OpenCodeError):  # the clauses say that it can't be asked
+                    await keep_stopped(server, found.session, mark)
                 clauses = [
                     *(clause.as_dict() for clause in await idle_clauses(server, found)),
                     *each["clauses"],

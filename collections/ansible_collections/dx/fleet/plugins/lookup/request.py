@@ -17,7 +17,8 @@ description:
   - C(target) - The VM, or the group of VMs. Without it, the VM that works on the bead, else the default one.
   - C(any_vm) - Whether the VM that works on the bead will do although C(target) names another.
   - C(id) - What the dispatch is called.
-  - C(bead) - The bead to work on. C(retry) - Work once more on a blocked one. C(force) - Although it is
+  - C(bead) - The bead to work on. C(retry) - Work once more on a blocked one, with
+    C(same_session) in the session of the try before. C(force) - Although it is
     not ready. C(takeover) - Although another orchestrator is at work. C(orchestrator) - Who dispatches. C(branch) -
     The git branch of the work.
   - C(worktree) - V(always) works in a worktree also without a bead or a branch, V(never) in none. C(verify) - The

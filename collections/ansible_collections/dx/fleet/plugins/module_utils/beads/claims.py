@@ -203,8 +203,12 @@ class Claims:
 
 def _again(bead: Bead, claimant: Claimant) -> Claimant:
     """Who claims a bead anew: on the branch of the try before; where no place is given, in its place."""
-    again = replace(claimant, branch=claimant.branch or text_field(bead, "branch"))
+    again = replace(
+        claimant,
+        branch=claimant.branch or text_field(bead, "branch"),
+        repo=claimant.repo or text_field(bead, "repo"),
+    )
     worktree = text_field(bead, "worktree")
     if claimant.begin or worktree is None or vm_of(bead) != claimant.vm:
         return again
-    return replace(again, repo=text_field(bead, "repo"), worktree=worktree, begin=True)
+    return replace(again, worktree=worktree, begin=True)

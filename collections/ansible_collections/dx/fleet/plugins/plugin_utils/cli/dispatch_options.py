@@ -38,6 +38,7 @@ examples:
   dx-dispatch epyc6 affordabot --bead bd-a1b2            # work on a bead; its text is the task
   dx-dispatch --bead bd-a1b2                             # go on with it where another left off
   dx-dispatch --retry bd-a1b2                            # work on a blocked bead once more
+  dx-dispatch --retry bd-a1b2 --branch feature-xyz "Keep the old API"
 
 All else about the fleet is dx-fleet's: dx-fleet --help.
 
@@ -75,6 +76,9 @@ class DispatchOptions(Options):
         metavar="BEAD",
         help="work once more on a bead that was blocked by a dispatch, in its place and on its branch; a text"
         " after it is a new instruction for the agent, which learns how the try before ended",
+    )
+    same_session: bool = flag(
+        "--same-session", help="with --retry: go on in the session of the try before, instead of a new one"
     )
     branch: str | None = option(
         "--branch",
@@ -175,6 +179,12 @@ class DispatchOptions(Options):
         if self.bead is not None and self.retry is not None:
             raise UsageError(
                 "--bead and --retry don't go together", reason_code="usage", next_action="choose one"
+            )
+        if self.same_session and (self.retry is None or self.session is not None or self.branch is not None):
+            raise UsageError(
+                "--same-session goes with --retry, and a session stays in its directory and on its branch",
+                reason_code="usage",
+                next_action="leave out --session and --branch, or --same-session for a new session",
             )
         bead = self.any_bead
         if bead is None:

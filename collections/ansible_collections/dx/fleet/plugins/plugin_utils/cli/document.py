@@ -28,12 +28,15 @@ def document(
     stops: Sequence[dict[str, Any]] | None = None,
     requests: Sequence[dict[str, Any]] | None = None,
     worktrees: Sequence[dict[str, Any]] | None = None,
+    kept_stops: Sequence[dict[str, Any]] | None = None,
+    listener: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The document of a run: one result per VM, or the error that kept it from running.
 
     ``vms`` is only there for ``--list`` and ``--status``; ``claims`` for ``--reap``, and for ``--status``
     where Beads is used; ``trail`` for ``--audit`` and ``--flush-audit``; ``fleet_test`` for ``test``;
-    ``stops`` for ``stop``; ``requests`` for ``answer``; ``worktrees`` for ``reap``.
+    ``stops`` for ``stop``; ``requests`` for ``answer``; ``worktrees`` for ``reap``; ``kept_stops`` for
+    ``stop`` and ``status``, where a VM could not be reached; ``listener`` for ``status``, where one has run.
     """
     found: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
@@ -57,6 +60,10 @@ def document(
         found["requests"] = list(requests)
     if stops is not None:
         found["stops"] = list(stops)
+    if listener is not None:
+        found["listener"] = listener
+    if kept_stops is not None:
+        found["kept_stops"] = list(kept_stops)
     if trail is not None:
         found["trail"] = trail
     if fleet_test is not None:

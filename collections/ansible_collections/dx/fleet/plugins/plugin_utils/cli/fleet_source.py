@@ -11,7 +11,7 @@ from pathlib import Path
 from ..config.endpoints import endpoints_of, find_endpoints, load_fleet
 from ..domain.fleet import Fleet
 
-__all__ = ["find_fleet", "vm_names"]
+__all__ = ["beads_found", "find_fleet", "vm_names"]
 
 
 def find_fleet(inventory: Path | None) -> tuple[Fleet, Path]:
@@ -34,3 +34,16 @@ def find_fleet(inventory: Path | None) -> tuple[Fleet, Path]:
 def vm_names(**_typed: object) -> tuple[str, ...]:
     """The names that a shell offers where a VM can stand."""
     return find_fleet(None)[0].names()
+
+
+def beads_found(fleet: Fleet) -> dict[str, str]:
+    """The variable that names the workspace here, where the fleet has none of its own and there is one."""
+    if fleet.tracker is not None or fleet.beads_dir is not None:
+        return {}
+    from ...module_utils.beads.errors import NoWorkspace
+    from ...module_utils.beads.workspace import find_workspace
+
+    try:
+        return {"dx_beads_dir": find_workspace()}
+    except NoWorkspace:
+        return {}

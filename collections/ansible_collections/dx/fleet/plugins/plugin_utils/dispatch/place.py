@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -97,8 +97,11 @@ async def _turn(server: OpenCode, request: Request, plan: Plan, clock: Clock) ->
         return
     await _created(server, queued, plan.directory, clock)
     try:
-        mark = {"dx_dispatch": request.dispatch, QUEUES_FOR: plan.session}
-        changes = {"title": f"queues for {plan.session}", "metadata": mark}
+
+        async def changes() -> Mapping[str, Any]:
+            mark = {"dx_dispatch": request.dispatch, QUEUES_FOR: plan.session}
+            return {"title": f"queues for {plan.session}", "metadata": mark}
+
         await _marked(server, queued, request.dispatch, changes, clock)
         await check_turn(server, request, queued)
         yield
@@ -120,7 +123,7 @@ async def _created(server: OpenCode, session: str, directory: str, clock: Clock)
 
 async def _ensure_session(server: OpenCode, request: Request, plan: Plan, clock: Clock) -> None:
     directory = await _created(server, plan.session, plan.directory, clock)
-    metadata = await _unless_stopped(server, request, plan)
+    await _unless_stopped(server, request, plan)
     if directory.rstrip("/") != plan.directory.rstrip("/"):
         # Only a session of an earlier try can differ: it is not ours to delete.
         raise DispatchError(
@@ -129,7 +132,7 @@ async def _ensure_session(server: OpenCode, request: Request, plan: Plan, clock:
             next_action="leave --id out to get a new dispatch",
             state=State.REFUSED,
         )
-    await _label(server, request, plan, clock, metadata)
+    await _label(server, request, plan, clock)
 
 
 async def _unless_stopped(server: OpenCode, request: Request, plan: Plan) -> Mapping[str, Any]:
@@ -142,30 +145,32 @@ async def _unless_stopped(server: OpenCode, request: Request, plan: Plan) -> Map
     metadata = (await server.session(plan.session)).metadata
     mark = StopMark.read(metadata)
     if mark is not None and mark.is_about(request.dispatch, plan.message):
-        raise DispatchError(
-            f"{mark.words()}, before the task was sent",
-            reason_code="stopped",
-            next_action=dispatch_command(request),
-            state=State.ABORTED,
-        )
+        raise _stopped(request, f"{mark.words()}, before the task was sent")
     return metadata
 
 
-async def _label(
-    server: OpenCode, request: Request, plan: Plan, clock: Clock, metadata: Mapping[str, Any]
-) -> None:
+def _stopped(request: Request, words: str) -> DispatchError:
+    return DispatchError(
+        words, reason_code="stopped", next_action=dispatch_command(request), state=State.ABORTED
+    )
+
+
+async def _label(server: OpenCode, request: Request, plan: Plan, clock: Clock) -> None:
     """Title, our mark and permission rules in one request, so that the mark proves the rules.
 
     A repeat would only append the same rules again: harmless, as the last match wins.
     """
-    changes: dict[str, Any] = {
-        "title": request.title or shortened(request.task, 60),
-        "metadata": {**metadata, "dx_dispatch": request.dispatch, **_named_repo(request)},
-    }
+    changes: dict[str, Any] = {"title": request.title or shortened(request.task, 60)}
     if request.permission:
         changes["permission"] = [dict(rule) for rule in request.permission]
 
-    session = await _marked(server, plan.session, request.dispatch, changes, clock)
+    async def with_metadata() -> Mapping[str, Any]:
+        # Read anew for each try: what it replaces may be the note of a stop.
+        metadata = await _unless_stopped(server, request, plan)
+        named = {"dx_dispatch": request.dispatch, **_named_repo(request)}
+        return changes | {"metadata": {**metadata, **named}}
+
+    session = await _marked(server, plan.session, request.dispatch, with_metadata, clock)
     if session.metadata.get("dx_dispatch") != request.dispatch:
         raise DispatchError(
             f"the server did not keep the mark of session {plan.session}",
@@ -181,17 +186,22 @@ def _named_repo(request: Request) -> dict[str, str]:
 
 
 async def _marked(
-    server: OpenCode, session: str, dispatch: str, changes: Mapping[str, Any], clock: Clock
+    server: OpenCode,
+    session: str,
+    dispatch: str,
+    changes: Callable[[], Awaitable[Mapping[str, Any]]],
+    clock: Clock,
 ) -> Session:
-    """The session after changes that name the dispatch in its metadata."""
+    """The session after changes that name the dispatch in its metadata; they are made anew for each try."""
+
+    async def send() -> Session:
+        return await server.update_session(session, await changes())
 
     async def effect() -> Session | None:
         found = await _session(server, session)
         return found if found and found.metadata.get("dx_dispatch") == dispatch else None
 
-    return await at_most_once(
-        "session was labelled", lambda: server.update_session(session, changes), effect, clock
-    )
+    return await at_most_once("session was labelled", send, effect, clock)
 
 
 async def _send_prompt(server: OpenCode, request: Request, plan: Plan, clock: Clock) -> None:
@@ -226,6 +236,24 @@ async def _send_prompt(server: OpenCode, request: Request, plan: Plan, clock: Cl
             reason_code="prompt_not_stored",
             next_action=f"look into ~/.local/share/opencode/log on {request.vm}",
         )
+    await _stop_if_stopped(server, request, plan)
+
+
+async def _stop_if_stopped(server: OpenCode, request: Request, plan: Plan) -> None:
+    """A stop that looked for the task before it arrived, and was noted after we looked for it, is done here.
+
+    Whoever stops notes it first and looks for the task then; so one of the two sees the other.
+
+    Raises:
+        DispatchError: Somebody has stopped the task meanwhile.
+    """
+    try:
+        mark = StopMark.read((await server.session(plan.session)).metadata)
+    except OpenCodeError:
+        return  # it is followed from here on, and its end says who stopped it
+    if mark is not None and mark.is_about(request.dispatch, plan.message):
+        await server.abort(plan.session)
+        raise _stopped(request, mark.words())
 
 
 async def _session(server: OpenCode, session: str) -> Session | None:

@@ -117,9 +117,11 @@ def bead_command(asked: Asked, bead: str, vm: str | None = None, *, retry: bool 
     words = ["dx-dispatch", "--retry" if retry else "--bead", bead]
     words += _options(asked, _FOLLOWING | _SENDING)
     words += [f"--{name}" for name in ("force", "takeover") if is_on(asked.get(name))]
+    same_session = is_on(asked.get("same_session"))
+    words += ["--same-session"] if retry and same_session else []
     if asked.get("task") is None or vm is None or not (_where(asked) or asked.get("session")):
         return command_line(words)
-    return _with_task([*words, *_session(asked)], asked, vm)
+    return _with_task([*words, *([] if same_session else _session(asked))], asked, vm)
 
 
 def show_bead_command(bead: str) -> str:

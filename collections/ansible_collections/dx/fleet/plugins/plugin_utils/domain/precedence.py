@@ -53,7 +53,7 @@ _FOR_DISPATCH = (
 _FOR_WAIT = ("timeout", "stall_timeout", "max_cost", "max_steps", "server_grace", "on_input")
 _FOR_CLAIM = ("bead", "orchestrator", "session", "repo", "branch", "retry", "force", "takeover")
 
-_FOR_WORK = ("branch", "worktree", "verify", "no_verify", "expect_changes", "push")
+_FOR_WORK = ("same_session", "branch", "worktree", "verify", "no_verify", "expect_changes", "push")
 _FOR_NEXT_ACTION = ("slack", "inventory")
 
 REQUEST_NAMES = tuple(
@@ -137,13 +137,17 @@ def follow_options(given: Options) -> dict[str, Any]:
 
 
 def with_branch_found(request: Options, found: Options) -> Options:
-    """What the run was asked for; a blocked bead is tried again on the branch of the try before.
+    """What the run was asked for; a blocked bead is tried again on the branch of the try before, or in its
+    session.
 
     Args:
         request: What it was asked for.
         found: The bead, as the step that looks for its VM returned it.
     """
-    branch = returned(found).get("branch")
+    before = returned(found)
+    if is_on(request.get("retry")) and is_on(request.get("same_session")):
+        return {"session": before["session"], **request} if before.get("session") else request
+    branch = before.get("branch")
     if not is_on(request.get("retry")) or "branch" in request or branch is None:
         return request
     return {**request, "branch": branch}

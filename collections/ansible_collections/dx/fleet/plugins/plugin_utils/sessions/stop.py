@@ -17,7 +17,7 @@ from ..opencode.family import descendants_of
 from ..opencode.models import Session
 from .turn import judge, read_turn
 
-__all__ = ["Stopped", "Wanted", "idle_clauses", "stop", "stopped_by"]
+__all__ = ["Stopped", "Wanted", "idle_clauses", "keep_stopped", "stop", "stopped_by"]
 
 LOOK_EVERY_S = 0.1
 DISPOSED_S = 5.0
@@ -108,13 +108,30 @@ async def stop(
             await server.dispose(directory)
         if not await _aborted(server, session, DISPOSED_S, clock):
             state = "still_works"
-    await _mark(server, await server.session(session.id), mark)  # who sent the task meanwhile replaced it
+    # Who sent the task meanwhile has replaced the note, and may have sent it after the look.
+    await _mark(server, await server.session(session.id), mark)
+    if state != "still_works" and not await _aborted(server, session, DISPOSED_S, clock):
+        state = "still_works"
     family = [each.id for each in await _family(server, session)]
     statuses = await server.statuses(session.directory)
     others = [name for name, status in statuses.items() if status.type != "idle" and name not in family]
     return Stopped(
         session.id, state, session.directory, mark, tuple(family), tuple(sorted(others)), disposed=disposed
     )
+
+
+async def keep_stopped(
+    server: OpenCode, session: str, mark: StopMark, *, clock: Clock = SYSTEM_CLOCK
+) -> None:
+    """Abort once more what was sent into a stopped session all the same, and note the stop if that is gone.
+
+    Raises:
+        OpenCodeError: The server can't be asked.
+    """
+    found = await server.session(session)
+    await _mark(server, found, mark)
+    if await _working(server, found):
+        await _aborted(server, found, DISPOSED_S, clock)
 
 
 async def idle_clauses(server: OpenCode, found: Stopped) -> list[Clause]:

@@ -63,6 +63,18 @@ async def read_turn(server: OpenCode, session: str, message: str | None) -> Turn
     Raises:
         OpenCodeError: The messages can't be read.
     """
+    for _ in range(2):
+        turn = await _listed(server, session, message)
+        if turn is not None:
+            return turn
+        if message is None or await server.message(session, message) is None:
+            return Turn([])
+        # It was stored after its page was read.
+    raise NotOpenCode(f"{server.url} does not list message {message} of {session}, which it has")
+
+
+async def _listed(server: OpenCode, session: str, message: str | None) -> Turn | None:
+    """The turn as the pages of messages have it; None: it is not in them."""
     found: list[Message] = []
     cursor: str | None = None
     while True:
@@ -72,22 +84,11 @@ async def read_turn(server: OpenCode, session: str, message: str | None) -> Turn
         if start is not None:
             return _until_next_turn(found[start:])
         if not page or cursor is None:
-            return await _not_listed(server, session, message)
+            return None
         if len(found) >= MAX_MESSAGES:
             if message is not None and await server.message(session, message) is None:
                 return Turn([])
             return Turn(found)  # its end is what counts
-
-
-async def _not_listed(server: OpenCode, session: str, message: str | None) -> Turn:
-    """No turn: that a message was never stored is only believed when the server says so of it by name.
-
-    Raises:
-        OpenCodeError: It does not say so.
-    """
-    if message is not None and await server.message(session, message) is not None:
-        raise NotOpenCode(f"{server.url} does not list message {message} of {session}, which it has")
-    return Turn([])
 
 
 def _start(messages: Sequence[Message], message: str | None) -> int | None:

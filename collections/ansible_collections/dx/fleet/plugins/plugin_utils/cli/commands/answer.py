@@ -20,11 +20,11 @@ from ...launch.interrupt import leaving_by
 from ...launch.playbook_run import PlaybookRun
 from ...text.shell import command_line
 from ..command import Command
-from ..fleet_source import find_fleet, vm_names
+from ..fleet_source import beads_found, find_fleet, vm_names
 from ..options import Options, option, words
 from ..report import Report, graded, left, outcomes_of
+from ..stopping import carry_out_kept_stops
 from ..terminal import question_lines
-from .status import beads_found
 from .stop import hosts_of
 
 __all__ = ["COMMAND", "AnswerOptions", "answer", "answer_playbook"]
@@ -73,6 +73,7 @@ def answer(options: AnswerOptions) -> Report:
     outcomes = outcomes_of(silent, collected, again)
     if not any(each["state"] == "answered" for each in requests):
         outcomes += [] if outcomes and not requests else [_unanswered(name, requests, given=bool(answers))]
+    carry_out_kept_stops(fleet, inventory, collected.requests)
     lines = [line for each in requests for line in _lines(each)]
     done = sum(each["state"] == "answered" for each in requests)
     return Report(graded(outcomes, done), outcomes, lines, {"requests": requests})

@@ -31,6 +31,7 @@ from ..dispatch_record import Recorded, recorded, remember
 from ..fleet_source import find_fleet
 from ..report import OWN_FAULT, Report, graded, outcomes_of, own_fault, show, warn
 from ..slack_audit import Audit
+from ..stopping import carry_out_kept_stops
 from ..targets import Targets, targets_of
 from ..terminal import following
 
@@ -58,13 +59,15 @@ def dispatch(options: DispatchOptions) -> Report:
     playbook = PlaybookRun(
         "dispatch",
         inventory,
-        variables=_variables({**run.asked, "on_input": on_input}),
+        variables=_variables(run.asked | ({"on_input": on_input} if on_input == "ask" else {})),
         hosts=len(targets.vms),
         check=options.dry_run,
         verbosity=0 if options.json else options.verbose,
         callbacks=audit.callbacks,
         skip_tags=_not_needed(run.asked, fleet, locate=locate),
     )
+    if not options.dry_run:
+        carry_out_kept_stops(fleet, inventory, targets.vms)
     launcher = InProcess()
     with (
         following(
@@ -156,6 +159,7 @@ def _asked(options: DispatchOptions, targets: Targets, task: str | None, name: s
         "task": task,
         "id": name,
         "session": options.session,
+        "same_session": options.same_session or None,
         "branch": options.branch,
         "verify": options.verify,
         "no_verify": options.no_verify or None,

@@ -24,14 +24,17 @@ from ...audit.slack.web_api import WebApi
 from ...audit.store.outbox import Outbox, outbox_path
 from ...config.folders import state_folder
 from ...config.listener import ListenerConfig
+from ...domain.clock import SYSTEM_CLOCK
 from ...domain.fleet import Fleet
 from ...domain.outcome import ExitCode
 from ...launch.kept_command import KeptCommands
+from ...launch.own_command import run_command
 from ...listener.health import Health, health_file
 from ...listener.inbox import Inbox
 from ...listener.service import Listener
 from ..command import Command
 from ..fleet_source import find_fleet
+from ..kept_stops import KeptStops
 from ..options import Options, flag
 from ..report import Report
 
@@ -39,6 +42,7 @@ __all__ = ["COMMAND", "ListenOptions", "listen"]
 
 INBOX = "inbox.db"
 COMMANDS = "commands"
+KEPT_EVERY_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -79,9 +83,22 @@ async def _serve(config: ListenerConfig, fleet: Fleet, health: Health, inventory
         audience=Audience(config.audit.mention, buttons=True),
     )
     async with asyncio.TaskGroup() as tasks:
-        work = [tasks.create_task(listener.serve()), tasks.create_task(deliverer.serve())]
+        serving = (listener.serve(), deliverer.serve(), _carry_out_kept_stops(inventory))
+        work = [tasks.create_task(each) for each in serving]
         for name in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(name, lambda: [task.cancel() for task in work])
+
+
+async def _carry_out_kept_stops(inventory: Path) -> None:
+    """Do what is kept for VMs that could not be reached, as soon as they can be."""
+    log = logging.getLogger("dx.fleet.listener")
+    while True:
+        await SYSTEM_CLOCK.sleep(KEPT_EVERY_S)
+        kept = KeptStops(os.environ).all()
+        if kept:
+            await run_command(["dx-fleet", "stop", "--kept", "--json"], inventory=inventory)
+            left = len(KeptStops(os.environ).all())
+            log.info("%d of %d kept stops are done", len(kept) - left, len(kept))
 
 
 def _log(as_json: bool) -> None:

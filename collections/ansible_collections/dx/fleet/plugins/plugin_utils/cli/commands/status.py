@@ -19,11 +19,13 @@ from ...launch.playbook_run import PlaybookRun
 from ...listener.health import Health, health_file
 from ..claims import claim_lines, claims_of
 from ..command import Command
-from ..fleet_source import find_fleet, vm_names
+from ..fleet_source import beads_found, find_fleet, vm_names
+from ..kept_stops import KeptStops, as_section
 from ..options import Options, words
 from ..report import Report, graded, left, outcomes_of
+from ..stopping import carry_out_kept_stops
 
-__all__ = ["COMMAND", "StatusOptions", "beads_found", "status"]
+__all__ = ["COMMAND", "StatusOptions", "status"]
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,13 @@ def status(options: StatusOptions) -> Report:
     listener = Health.read(health_file(os.environ))
     if listener is not None:
         sections["listener"] = asdict(listener)
+    carry_out_kept_stops(fleet, inventory, [survey["vm"] for survey in surveys])
+    kept = KeptStops(os.environ).all()
+    if kept:
+        sections["kept_stops"] = as_section(kept)
     lines = [line for survey in surveys for line in _survey_lines(survey)] + claim_lines(claims)
     lines += [] if listener is None else [f"Listener: {listener.in_words(SYSTEM_CLOCK.time())}"]
+    lines += [f"Kept stop: {stop.in_words(SYSTEM_CLOCK.time())}" for stop in kept]
     return Report(graded(outcomes, len(surveys) + (claims is not None)), outcomes, lines, sections)
 
 
@@ -72,19 +79,6 @@ def _asked(fleet: Fleet, named: tuple[str, ...]) -> list[str]:
             f"no VM in {fleet.source} is enabled", reason_code="no_vm", next_action="dx-fleet list"
         )
     return list(dict.fromkeys(vm.name for vm in vms))
-
-
-def beads_found(fleet: Fleet) -> dict[str, str]:
-    """The variable that names the workspace here, where the fleet has none of its own and there is one."""
-    if fleet.tracker is not None or fleet.beads_dir is not None:
-        return {}
-    from ....module_utils.beads.errors import NoWorkspace
-    from ....module_utils.beads.workspace import find_workspace
-
-    try:
-        return {"dx_beads_dir": find_workspace()}
-    except NoWorkspace:
-        return {}
 
 
 def _survey_lines(survey: dict[str, Any]) -> Iterator[str]:

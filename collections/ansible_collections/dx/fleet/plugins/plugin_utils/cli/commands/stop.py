@@ -5,23 +5,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ...domain.clock import SYSTEM_CLOCK
 from ...domain.errors import UsageError
 from ...domain.fleet import Fleet
 from ...domain.outcome import ExitCode, Outcome, State
 from ...domain.stop_wording import stop_lines
 from ...launch.in_process import InProcess
 from ...launch.interrupt import leaving_by
-from ...launch.playbook_run import PlaybookRun
 from ...text.shell import command_line
 from ..command import Command
 from ..fleet_source import find_fleet, vm_names
+from ..kept_stops import KeptStop, KeptStops, as_section
 from ..options import Options, flag, moment, option, words
 from ..report import Report, left, outcomes_of
-from .status import beads_found
+from ..stopping import carry_out_kept_stops, keep_stops, person, stop_playbook
 
 __all__ = ["COMMAND", "StopOptions", "hosts_of", "stop"]
 
@@ -42,11 +44,21 @@ class StopOptions(Options):
         metavar="SECONDS",
         help="leave alone what began after this moment, in seconds since the epoch",
     )
+    kept: bool = flag("--kept", help="try again the stops that are kept for VMs that could not be reached")
+    forget: bool = flag("--forget", help="stop nothing, and drop what is kept for the target")
 
     def check(self) -> None:
-        if bool(self.words) == self.all:
+        if bool(self.words) + self.all + self.kept != 1:
             raise UsageError(
-                "name what to stop, or say --all", reason_code="usage", next_action="dx-fleet stop VM"
+                "name what to stop, or say --all, or --kept",
+                reason_code="usage",
+                next_action="dx-fleet stop VM",
+            )
+        if self.kept and self.forget:
+            raise UsageError(
+                "--forget does not go with --kept",
+                reason_code="usage",
+                next_action="dx-fleet stop --all --forget",
             )
 
 
@@ -57,33 +69,60 @@ def stop(options: StopOptions) -> Report:
         UsageError: There is nothing of that name.
     """
     fleet, inventory = find_fleet(options.inventory)
+    if options.kept:
+        carry_out_kept_stops(fleet, inventory, fleet.names())
+        return _kept_report(KeptStops(os.environ).all())
     name = options.words[0] if options.words else None
     hosts, named = hosts_of(fleet, name)
-    variables = {
-        "target": ":".join(hosts),
-        "what": named,
-        "reason": options.reason,
-        "by": options.by,
-        "asked_at": options.asked_at,
-        **beads_found(fleet),
-    }
-    playbook = PlaybookRun(
-        "stop",
-        inventory,
-        variables={key: value for key, value in variables.items() if value is not None},
-        hosts=len(hosts),
-        verbosity=0 if options.json else options.verbose,
-    )
+    kept = KeptStops(os.environ)
+    if options.forget:
+        dropped = [each for vm in hosts for each in kept.forget(vm, named)]
+        now = SYSTEM_CLOCK.time()
+        return Report(ExitCode.DONE, lines=[f"Dropped the stop of {each.in_words(now)}" for each in dropped])
+    now = SYSTEM_CLOCK.time()
+    by, asked_at = options.by or person(), now if options.asked_at is None else options.asked_at
+    given = {"what": named, "reason": options.reason, "by": by, "asked_at": options.asked_at}
+    playbook = stop_playbook(fleet, inventory, hosts, given, 0 if options.json else options.verbose)
     with leaving_by(left):
         collected = InProcess().run(playbook)
     stops = [each for vm in hosts for each in collected.stops.get(vm, [])]
     again = command_line(["dx-fleet", "stop", *([name] if name else ["--all"])])
     silent = [vm for vm in hosts if vm not in collected.stops]
-    outcomes = outcomes_of(silent, collected, again)
+    for vm in collected.stops:
+        kept.forget(vm, named)
+    carry_out_kept_stops(fleet, inventory, collected.stops)
+    unreached = [vm for vm in silent if _is_unreached(collected.outcomes.get(vm))]
+    waiting = keep_stops(
+        fleet, unreached, collected, named, by=by, reason=options.reason or "", asked_at=asked_at
+    )
+    outcomes = [_with_kept(each, waiting) for each in outcomes_of(silent, collected, again)]
     if not stops and not outcomes:
         outcomes = [_nothing(name)]
     lines = [line for each in stops for line in stop_lines(each)]
-    return Report(_code(stops, outcomes), outcomes, lines, {"stops": stops})
+    sections: dict[str, Any] = {"stops": stops} | ({"kept_stops": as_section(waiting)} if waiting else {})
+    return Report(_code(stops, outcomes), outcomes, lines, sections)
+
+
+def _kept_report(left_over: list[KeptStop]) -> Report:
+    now = SYSTEM_CLOCK.time()
+    lines = [f"Kept stop: {each.in_words(now)}" for each in left_over]
+    code = ExitCode.UNREACHABLE if left_over else ExitCode.DONE
+    return Report(code, lines=lines, sections={"stops": [], "kept_stops": as_section(left_over)})
+
+
+def _is_unreached(outcome: Mapping[str, Any] | None) -> bool:
+    return outcome is not None and outcome["state"] == State.UNREACHABLE
+
+
+def _with_kept(outcome: Outcome, waiting: list[KeptStop]) -> Outcome:
+    """The outcome of a VM that was not reached; its stop is done when it is back."""
+    if not any(each.vm == outcome.vm for each in waiting):
+        return outcome
+    words = (
+        f"{outcome.message_to_human}. The stop is kept: it is done when {outcome.vm} answers again, by"
+        " dx-fleet listen or by the next command there"
+    )
+    return outcome.with_(message_to_human=words, next_action="dx-fleet stop --kept")
 
 
 def hosts_of(fleet: Fleet, name: str | None) -> tuple[list[str], str | None]:
@@ -118,4 +157,4 @@ def _code_of(stopped: Mapping[str, Any]) -> ExitCode:
     return ExitCode.UNVERIFIED
 
 
-COMMAND = Command(StopOptions, stop, "TARGET | --all")
+COMMAND = Command(StopOptions, stop, "TARGET | --all | --kept")
