@@ -202,13 +202,14 @@ class Claims:
 
 
 def _again(bead: Bead, claimant: Claimant) -> Claimant:
-    """Who claims a bead anew: on the branch of the try before; where no place is given, in its place."""
-    again = replace(
-        claimant,
-        branch=claimant.branch or text_field(bead, "branch"),
-        repo=claimant.repo or text_field(bead, "repo"),
-    )
-    worktree = text_field(bead, "worktree")
+    """Who claims a bead anew: on the branch of the try before; where no place is given, in its place.
+
+    The session of the try before works in the repo of that try.
+    """
+    again = replace(claimant, branch=claimant.branch or text_field(bead, "branch"))
+    repo, worktree = text_field(bead, "repo"), text_field(bead, "worktree")
+    if claimant.session is not None and claimant.session == text_field(bead, "session"):
+        return replace(again, repo=claimant.repo or repo)
     if claimant.begin or worktree is None or vm_of(bead) != claimant.vm:
         return again
-    return replace(again, worktree=worktree, begin=True)
+    return replace(again, repo=repo, worktree=worktree, begin=True)
