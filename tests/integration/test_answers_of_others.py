@@ -15,12 +15,16 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 import pytest
+from ansible_collections.dx.fleet.plugins.plugin_utils.beads.claim_sessions import look_at_all
+from ansible_collections.dx.fleet.plugins.plugin_utils.beads.dispatcher import Liveness
+from ansible_collections.dx.fleet.plugins.plugin_utils.beads.reaping import decide
 from ansible_collections.dx.fleet.plugins.plugin_utils.dispatch.place import place
 from ansible_collections.dx.fleet.plugins.plugin_utils.dispatch.preflight import look
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import FleetError
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Outcome, State
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.request import Request
 from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.client import OpenCode
+from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.survey import survey
 from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait import Limits, Target, wait_for
 
 from tests.lab import Lab, ScriptedModel
@@ -45,6 +49,8 @@ KINDS: dict[str, tuple[int, bytes, str]] = {
     "empty 200": (200, b"", "application/json"),
     "HTML 200": (200, HTML, "text/html"),
     "JSON of another shape": (200, b'{"status": "ok"}', "application/json"),
+    "an empty object": (200, b"{}", "application/json"),
+    "an empty list": (200, b"[]", "application/json"),
 }
 # Each request of a dispatch, with how many of the kind come before it, and when others may answer it.
 READ, WRITE = ("instead",), ("instead", "after", "before")
@@ -65,6 +71,27 @@ REQUESTS: dict[str, tuple[str, str, int, tuple[str, ...]]] = {
     "read the messages": ("GET", r"^/session/[^/]+/message$", 0, READ),
     "its subagents": ("GET", r"^/session/[^/]+/children$", 0, READ),
 }
+READS_OF_A_LOOK = {
+    "status": [
+        r"/global/health$",
+        r"^/path$",
+        r"^/experimental/session$",
+        r"^/session/status$",
+        r"^/permission$",
+        r"^/question$",
+    ],
+    "reap": [
+        r"/global/health$",
+        r"^/session/[^/]+$",
+        r"^/session/[^/]+/children$",
+        r"^/session/status$",
+        r"^/permission$",
+        r"^/question$",
+        r"^/session/[^/]+/message$",
+        r"^/session/[^/]+/message/[^/]+$",
+    ],
+}
+LOOKS = [(look, path) for look, paths in READS_OF_A_LOOK.items() for path in paths]
 BEFORE_THE_TASK = (
     "health",
     "look for an earlier try",
@@ -142,3 +169,59 @@ def test_what_others_answer_is_no_word_of_the_server(
                 group.create_task(one(each, turns))
 
     asyncio.run(all_of_it())
+
+
+async def status_of(url: str, session: str) -> str:
+    """What the status calls a session; the state of the VM, where that could not be asked."""
+    async with OpenCode(url) as server:
+        try:
+            found = await survey(server, "epyc6", patience_s=5)
+        except FleetError as error:
+            return error.state.value
+    return {each.session: each.state for each in found.sessions}[session]
+
+
+async def reaped(url: str, request: Request) -> str:
+    """What a reap makes of the claim of a dead dispatcher."""
+    claim = {"bead": "bd-1", "vm": "epyc6", "session": request.session, "message": request.message}
+    claim |= {"dispatch": request.dispatch, "status": "in_progress", "held_s": 1e6}
+    (seen,) = await look_at_all([claim], {"epyc6": OpenCode(url)}, patience_s=5)
+    return decide(claim, seen, life=Liveness.GONE, ttl_s=0).state
+
+
+@pytest.mark.usefixtures("idle_afterwards")
+def test_what_others_answer_to_a_status_or_a_reap_concludes_nothing(lab: Lab, fleet: Fleet) -> None:
+    """One session works and one is over; whatever is answered for the server, neither is taken for another."""
+    url = lab.vms["epyc6"].url
+    works, over = (
+        Request(fresh_id(), task, "epyc6", repo="affordabot")
+        for task in ("@silent 600\n@say never", "@say it")
+    )
+
+    async def begun(request: Request) -> None:
+        async with OpenCode(url) as server:
+            await place(server, request, await look(server, request))
+
+    async def spoilt_look(proxy: FaultProxy, what: str) -> None:
+        if what == "status":
+            assert await status_of(proxy.url, works.session) in ("busy", "unreachable", "refused")
+        else:
+            assert await reaped(proxy.url, works) == "kept"
+            assert await reaped(proxy.url, over) in ("kept", "blocked")
+
+    async def all_of_it() -> None:
+        await begun(works)
+        assert (await dispatch(url, over)).state is State.COMPLETED
+        assert (await status_of(url, works.session), await reaped(url, over)) == ("busy", "blocked")
+        for number, (what, path) in enumerate(LOOKS):
+            kinds = [list(KINDS)[(number * EACH + more) % len(KINDS)] for more in range(EACH)]
+            for kind in kinds:
+                with FaultProxy(url) as proxy:
+                    proxy.add("GET", path, answers_for(*KINDS[kind]), times=None)
+                    try:
+                        await spoilt_look(proxy, what)
+                    except AssertionError as error:
+                        raise AssertionError(f"{what}, {path}, {kind}: {error}") from error
+
+    asyncio.run(all_of_it())
+    assert fleet["epyc6"].works_on(works.session)

@@ -15,6 +15,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.client import Op
 from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.errors import (
     NotFound,
     NotOpenCode,
+    Rejected,
     ServerFault,
 )
 from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.turn import judge
@@ -130,6 +131,14 @@ async def test_it_is_healthy_and_says_its_version_and_home(server: Server) -> No
 async def test_a_route_that_it_does_not_know_is_a_web_page(server: Server) -> None:
     with pytest.raises(NotOpenCode, match="text/html"):
         await server.client._get("/no/such/route", dict[str, Any])
+
+
+@pytest.mark.parametrize(
+    "path", ["/session/status", "/experimental/session", "/project", "/session/ses_1/children"]
+)
+async def test_a_list_of_two_directories_is_refused_in_a_body_of_its_own(server: Server, path: str) -> None:
+    with pytest.raises(Rejected):
+        await server.client._get(path, list[Any], params=[("directory", "/"), ("directory", "/")])
 
 
 async def test_it_says_whether_a_directory_exists(server: Server) -> None:

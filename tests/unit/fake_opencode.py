@@ -308,6 +308,9 @@ class FakeOpenCode:
         directory = request.url.params.get("directory", HOME)
         if directory in self.broken and path[0] not in ("global", "path", "project"):
             return self._config_invalid(directory)
+        if len(request.url.params.get_list("directory")) > 1:
+            data = {"message": 'Expected string | undefined, got ["/","/"]', "kind": "Query"}
+            return httpx.Response(400, json={"name": "BadRequest", "data": data})
         match request.method, path:
             case "GET", ["global", "health"]:
                 return _json({"healthy": True, "version": self.version})

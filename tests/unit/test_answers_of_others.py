@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
 import pytest
+from ansible_collections.dx.fleet.plugins.plugin_utils.dispatch.preflight import look
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import FleetError
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import State
 from hypothesis import HealthCheck, given, note, seed, settings
 from hypothesis import strategies as st
 
@@ -47,7 +50,10 @@ KINDS: dict[str, tuple[int, Any, str]] = {
     "empty 200": (200, b"", "application/json"),
     "HTML 200": (200, HTML, "text/html"),
     "JSON of another shape": (200, {"status": "ok"}, "application/json"),
+    "an empty object": (200, {}, "application/json"),
+    "an empty list": (200, [], "application/json"),
 }
+BEFORE = 5  # of these reads come before the task
 READS_OF_A_DISPATCH = {
     "health": (r"/global/health$", 0),
     "look for an earlier try": (r"^/session/[^/]+/message/[^/]+$", 0),
@@ -117,6 +123,41 @@ def test_a_write_of_a_dispatch_that_others_answer(request_: str, kind: str, when
         reason, _ = run(whole_dispatch(spoil))
         assert reason in ("completed", "effect_unknown")
         assert reason == "completed" or times == TIMES[-1]
+
+
+@pytest.mark.parametrize("kind", ["an empty object", "an empty list"])
+@pytest.mark.parametrize("request_", [*READS_OF_A_DISPATCH][BEFORE:])
+def test_an_answer_that_there_is_nothing_ends_no_work_however_often_it_comes(
+    request_: str, kind: str
+) -> None:
+    """The agent works on for longer than any doubt lasts."""
+
+    async def followed() -> None:
+        path, after = READS_OF_A_DISPATCH[request_]
+        fake = WorkingOpenCode(work_s=300)
+        fake.add("GET", path, answer(*KINDS[kind]), times=100_000, after=after)
+        seen = await dispatch(fake, timeout_s=200)
+        assert seen.outcome.state in (State.TIMED_OUT, State.UNREACHABLE), seen.outcome
+        assert seen.bead == "held" or not fake.at_work
+
+    run(followed())
+
+
+@pytest.mark.parametrize("kind", ["an empty object", "an empty list"])
+@pytest.mark.parametrize("path", [r"^/session/status$", r"^/session/[^/]+/children$", r"^/session/[^/]+$"])
+def test_no_second_task_is_sent_into_a_turn_that_seems_to_be_over(path: str, kind: str) -> None:
+    async def resumed(times: int) -> None:
+        fake = WorkingOpenCode(work_s=1000)
+        await dispatch_only(fake)
+        fake.add("GET", path, answer(*KINDS[kind]), times=times)
+        later = replace(REQUEST, dispatch="d2", resume=REQUEST.session)
+        async with fake.client() as server:
+            with pytest.raises(FleetError):
+                await look(server, later, patience_s=0)
+        assert fake.runs == 1
+
+    for times in TIMES:
+        run(resumed(times))
 
 
 @pytest.mark.parametrize("when", ["instead", "after", "before"])

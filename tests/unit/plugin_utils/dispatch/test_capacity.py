@@ -163,7 +163,8 @@ def test_a_session_that_was_stopped_before_its_task_does_not_queue() -> None:
 
 def test_a_list_without_our_own_session_is_not_the_server_s() -> None:
     fake = FakeOpenCode()
-    fake.add("GET", "/experimental/session$", answer(200, []))
+    fake.session("ses_other")
+    fake.add("GET", "/experimental/session$", answer(200, [fake.sessions["ses_other"].as_dict()]))
     assert placed(fake) == "not_opencode"
     assert not fake.bodies
 

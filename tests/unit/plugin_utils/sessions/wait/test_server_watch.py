@@ -125,7 +125,7 @@ async def test_a_doubt_is_not_asked_about_without_end(
     watched.fake.idle("ses_1")
     await asyncio.sleep(0.5)
     assert watched.waits
-    assert watched.fake.count("GET", "/session/status") - seen < 10
+    assert watched.fake.count("GET", "/session/status") - seen < 30, "a look that finds nothing asks thrice"
     await watched.cancel()
 
 
@@ -371,7 +371,7 @@ async def test_a_busy_session_with_many_events_is_not_looked_at_for_each(watched
         watched.fake.tell("message.part.delta", {"sessionID": "ses_1", "delta": str(number)})
     watched.finish()
     await watched.outcome()
-    assert len(watched.fake.requests) < 10
+    assert len(watched.fake.requests) < 20
 
 
 async def test_a_wait_that_is_cancelled_leaves_nothing_behind(watched: Watched) -> None:

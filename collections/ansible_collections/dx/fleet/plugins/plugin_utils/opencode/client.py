@@ -27,7 +27,7 @@ import stamina.instrumentation
 
 from . import models
 from .answers import Reply, accepted, adapter, decode, parsed, read, stream_opened
-from .errors import AnswerLost, NotFound, ServerFault, TooLarge
+from .errors import AnswerLost, NotFound, NotOpenCode, Rejected, ServerFault, TooLarge
 from .transport import transport_error
 
 __all__ = ["OpenCode"]
@@ -118,7 +118,7 @@ class OpenCode:
 
     async def projects(self) -> list[models.Project]:
         """`GET /project`: every project that the server has seen."""
-        return await self._get("/project", list[models.Project])
+        return (await self._get_all("/project", list[models.Project], {}))[0]
 
     async def directory_exists(self, directory: str) -> bool:
         """Whether a directory exists on the VM.
@@ -167,7 +167,7 @@ class OpenCode:
 
     async def children(self, session: str) -> list[models.Session]:
         """`GET /session/ID/children`: the sessions of the subagents that a session began."""
-        return await self._get(f"/session/{_id(session)}/children", list[models.Session])
+        return (await self._get_all(f"/session/{_id(session)}/children", list[models.Session], {}))[0]
 
     async def sessions(self, limit: int = 100) -> list[models.Session]:
         """The newest sessions of all directories."""
@@ -178,14 +178,12 @@ class OpenCode:
     ) -> tuple[list[models.Session], str | None]:
         """A page of all directories' sessions, last changed first, and the cursor of the page after it."""
         params = {"limit": str(limit)} | ({"cursor": cursor} if cursor else {})
-        reply = await self._read_again("/experimental/session", params=params)
-        return parsed(reply, list[models.Session]), reply.cursor
+        return await self._get_all("/experimental/session", list[models.Session], params)
 
     async def statuses(self, directory: str) -> dict[str, models.SessionStatus]:
         """`GET /session/status` of one directory. Idle, unknown and failed sessions are all absent."""
-        return await self._get(
-            "/session/status", dict[str, models.SessionStatus], params={"directory": directory}
-        )
+        kind = dict[str, models.SessionStatus]
+        return (await self._get_all("/session/status", kind, {"directory": directory}))[0]
 
     async def permissions(self, directory: str) -> list[models.PermissionRequest]:
         """`GET /permission` of one directory; those of an aborted session stay in it."""
@@ -294,6 +292,34 @@ class OpenCode:
 
     async def _get(self, path: str, kind: type[T], **options: Any) -> T:
         return parsed(await self._read_again(path, **options), kind)
+
+    async def _get_all(self, path: str, kind: type[T], params: Mapping[str, str]) -> tuple[T, str | None]:
+        """All that there is of something, and the cursor of what is left.
+
+        That there is nothing ends sessions and frees beads. ``[]`` and ``{}`` are what others answer as well:
+        they are believed where they come twice, and OpenCode itself answers in between.
+        """
+        reply = await self._read_again(path, params=params)
+        found = parsed(reply, kind)
+        if not found:
+            await self._check_own(path)
+            reply = await self._read_again(path, params=params)
+            found = parsed(reply, kind)
+        return found, reply.cursor
+
+    async def _check_own(self, path: str) -> None:
+        """Ask for two directories at once, which OpenCode refuses in a body of its own.
+
+        Raises:
+            OpenCodeError: Somebody else answers that path.
+        """
+        try:
+            await self._get(path, list[Any], params=[("directory", "/"), ("directory", "/")])
+        except Rejected:
+            return
+        raise NotOpenCode(
+            f"GET {self.url}{path} does not refuse what OpenCode refuses: somebody else answers it"
+        )
 
     async def _read_again(self, path: str, **options: Any) -> Reply:
         """A GET, asked up to three times where the connection breaks; a time-out is not worth another."""
