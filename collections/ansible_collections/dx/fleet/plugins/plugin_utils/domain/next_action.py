@@ -96,12 +96,10 @@ def join_command(asked: Asked, vm: str | None, dispatch: str, session: str | Non
 
 def join_later(outcome: Outcome, asked: Asked) -> Outcome:
     """The outcome of a dispatch that is not waited for, with the command that joins it."""
-    if outcome.vm is None:
-        raise AssertionError
-    if outcome.dispatch is None:
-        raise AssertionError
     if outcome.bead is not None:
         return outcome.with_(next_action=bead_command(asked, outcome.bead))
+    if outcome.vm is None or outcome.dispatch is None:  # nothing names it: what it says itself stays
+        return outcome
     return outcome.with_(next_action=join_command(asked, outcome.vm, outcome.dispatch, outcome.session))
 
 

@@ -211,12 +211,11 @@ def _name_of(body: Any) -> str | None:
 
 
 def _config_invalid(reply: Reply, data: Mapping[str, Any]) -> ConfigInvalid:
-    file = data.get("path") if isinstance(data.get("path"), str) else "its configuration"
+    path = data.get("path")
+    file = path if isinstance(path, str) else "its configuration"
     issues = [_issue(each) for each in data.get("issues") or () if isinstance(each, dict)]
     if not issues and isinstance(data.get("message"), str):
         issues = [_first_error(data["message"])]
-    if not isinstance(file, str):
-        raise AssertionError
     words = f"{reply.asked} answered {reply.status}: {shortened(file, 200)} is broken: {'; '.join(issues)}"
     return ConfigInvalid(words, file=file, issues=issues)
 
@@ -273,9 +272,8 @@ def _scrubbed(data: Any) -> Any:
 
 def _detail(body: Mapping[str, Any]) -> tuple[str, str | None]:
     """What OpenCode's error body says (``: text``), and its log reference."""
-    data = body.get("data") if isinstance(body.get("data"), dict) else body
-    if not isinstance(data, Mapping):
-        raise AssertionError
+    inner = body.get("data")
+    data = inner if isinstance(inner, Mapping) else body
     text = data.get("message")
     ref = data.get("ref")
     log_ref = ref if isinstance(ref, str) else None
