@@ -16,7 +16,7 @@ OLDEST := .tools/npm-oldest
 SLACK := .tools/slack
 PYTEST := $(PY) -m pytest
 # Each worker has a lab of its own, of 1 GB. The tests of a file, which share its fixtures, stay together; the
-# files go out in their order, the short ones of the unit tests last.
+# files go out in their order, the short ones of the unit tests last (tests/conftest.py).
 WORKERS ?= 3
 CORES ?= 2
 CODE := collections/ansible_collections/dx/fleet

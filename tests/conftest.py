@@ -15,6 +15,8 @@ from tests.lab.tracker import bd_in_use
 
 pytest_plugins = ["tests.lab.pytest_plugin"]
 
+_UNIT = Path(__file__).with_name("unit")
+
 # A shell starts a script's background job (`make test &`) with SIGINT ignored, nohup with SIGHUP ignored, and so
 # would be all that a test starts, which then could not be interrupted or hung up on.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -32,6 +34,11 @@ def signals_as_before() -> Iterator[None]:
     for number, handler in before.items():
         if signal.getsignal(number) is not handler:
             signal.signal(number, handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Each file goes to one worker, in this order: the short ones last, so that all workers end at the same time."""
+    items.sort(key=lambda item: _UNIT in item.path.parents and item.path.parent != _UNIT)
 
 
 def pytest_report_header() -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +24,9 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.launch.in_child import In
 from ansible_collections.dx.fleet.plugins.plugin_utils.launch.playbook_run import PlaybookRun
 
 from tests.command import environment
+from tests.forks import Forks
 from tests.lab import Lab, ScriptedModel
+from tests.lab.slack import SlackWorkspace
 
 from .fleet import Fleet, fresh_id
 from .gate import Gate
@@ -117,6 +120,25 @@ def test_a_child_that_is_killed_is_noticed_and_leaves_what_it_had(
     gate.open()
     joined = fleet.dispatch("epyc6", "--id", name).result()
     assert (joined["state"], joined["evidence"]["text"]) == ("completed", "went on")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the threads of the kernel are counted in /proc")
+def test_dx_dispatch_forks_beside_no_thread_that_talks_to_anybody(
+    lab: Lab, fleet: Fleet, slack: SlackWorkspace, tmp_path: Path
+) -> None:
+    """It runs the playbook in its own process. Beside Ansible's own thread there is the one that shows progress, which
+    reads a socket pair; what goes to Slack goes from another process."""
+    forks = Forks(tmp_path / "forks")
+    own = {"XDG_STATE_HOME": str(tmp_path / "state"), "NO_PROXY": "*", **forks.environ}
+    posting = replace(fleet, env={**lab.env_with(slack), **own})
+    assert posting.dispatch("epyc6", "affordabot", "@bash true\n@say done").code == 0
+    slack.wait_for_calls("chat.postMessage", timeout_s=60)
+    found = forks.of_the_first()
+    assert len(found) >= 2
+    for fork in found:
+        names = [name for name in fork.names if "results_thread_main" not in name]
+        assert names == ["MainThread", "progress"]
+        assert fork.in_kernel == len(fork.names) <= 3
 
 
 def test_the_main_flow_without_what_makes_a_start_fast(

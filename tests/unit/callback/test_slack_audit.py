@@ -15,6 +15,7 @@ import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.store.outbox import Outbox, outbox_path
 
 from tests.command import Completed, run_ansible
+from tests.forks import Fork, Forks
 from tests.unit.plugin_utils.audit.slack_server import Handler, SlackServer, ok, raw, serving
 
 TOKEN = "xoxb-" + "1234567890abcdef"
@@ -165,41 +166,25 @@ def test_where_the_deliverer_ends_with_the_run_the_run_waits_as_long_as_it_is_to
     assert play.outbox().counts().as_dict() == {"delivered": 1, "pending": 0, "held": 0}
 
 
-THREADS_AT_FORKS = """
-import json, os, threading
-
-def count():
-    names = [thread.name for thread in threading.enumerate()]
-    with open({path!r}, "a") as file:
-        print(json.dumps([os.getpid(), len(os.listdir("/proc/self/task")), names]), file=file)
-
-os.register_at_fork(before=count)
-"""
-
-
-def threads_at_forks(play: Play, folder: Path, **environ: str | None) -> list[tuple[int, list[str]]]:
-    """How many threads the kernel counts in Ansible at each of its forks, and Python's names of them."""
-    folder.mkdir()
-    counted = folder / "forks"
-    (folder / "sitecustomize.py").write_text(THREADS_AT_FORKS.format(path=str(counted)))
+def forks_of(play: Play, folder: Path, **environ: str | None) -> list[Fork]:
+    forks = Forks(folder)
     rescued = {"block": [FAILING], "rescue": [FINE]}
-    play.run([rescued, rescued, FINE, FINE], PYTHONPATH=str(folder), **environ)
-    forks = [json.loads(line) for line in counted.read_text().splitlines()]
-    return [(in_kernel, names) for process, in_kernel, names in forks if process == forks[0][0]]
+    play.run([rescued, rescued, FINE, FINE], **forks.environ, **environ)
+    return forks.of_the_first()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the threads of the kernel are counted in /proc")
 def test_no_thread_is_added_at_any_fork(play: Play, tmp_path: Path) -> None:
-    """Ansible's own are there without us. The kernel counts them too, so that none is overlooked."""
-    without = threads_at_forks(play, tmp_path / "without", SLACK_AUDIT="false")
+    """Ansible's own are there without us."""
+    without = forks_of(play, tmp_path / "without", SLACK_AUDIT="false")
     assert not play.server.requests
-    found = threads_at_forks(play, tmp_path / "with")
+    found = forks_of(play, tmp_path / "with")
     assert play.server.requests
     assert len(found) >= 5
-    of_ansible = {name for _, names in without for name in names}
-    for in_kernel, names in found:
-        assert set(names) <= of_ansible
-        assert in_kernel == len(names) <= max(count for count, _ in without)
+    of_ansible = {name for fork in without for name in fork.names}
+    for fork in found:
+        assert set(fork.names) <= of_ansible
+        assert fork.in_kernel == len(fork.names) <= max(one.in_kernel for one in without)
 
 
 def test_what_somebody_must_mend_is_said(play: Play) -> None:

@@ -23,6 +23,7 @@ description:
     of the session that any controller can read (it is watched for up to 25 seconds). One that has not come so far
     counts as gone when its claim is older than 300 seconds.
 extends_documentation_fragment:
+  - dx.fleet.request
   - dx.fleet.beads
   - dx.fleet.beads.group
 attributes:
@@ -35,19 +36,6 @@ attributes:
     details:
       - With O(dispatch). Without it a claim of a claimed bead fails.
 options:
-  request:
-    description:
-      - What a run was asked for, as the lookup P(dx.fleet.request#lookup) returns it. An option of the task itself
-        goes before it.
-    type: dict
-    default: {}
-  policies:
-    description:
-      - How the work in each repo is isolated, verified, pushed and ended, by the repo's name.
-      - Default is the host variable C(dx_repos), which the inventory plugin
-        P(dx.fleet.vm_endpoints#inventory) sets from C(repos) of the endpoints file.
-    type: dict
-    default: {}
   plan:
     description:
       - With O(state=claimed), what M(dx.fleet.opencode_dispatch) returned in check mode, whole. It gives O(worktree) and

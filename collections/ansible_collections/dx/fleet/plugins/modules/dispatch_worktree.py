@@ -15,53 +15,10 @@ description:
     M(dx.fleet.git_worktree). Otherwise the task is skipped.
   - A VM that Ansible does not reach, or on which the worktree can't be made, is refused before anything is sent.
 extends_documentation_fragment:
+  - dx.fleet.request
+  - dx.fleet.attributes.on_host
   - dx.fleet.connection
-attributes:
-  action:
-    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on
-      the controller.
-    support: full
-    details:
-      - The action decides on the controller what is done; a module does it on the host, over its own connection.
-  async:
-    description: Supports being used with the C(async) keyword.
-    support: none
-    details:
-      - Parts of it run on the controller.
-  action_group:
-    description: Use C(group/dx.fleet.opencode) or C(group/dx.fleet.dispatch) in C(module_defaults) to set defaults for
-      this module.
-    support: full
-    membership:
-      - dx.fleet.opencode
-      - dx.fleet.dispatch
-  check_mode:
-    description: Can run in C(check_mode) and return changed status prediction without modifying target.
-    support: full
-    details:
-      - The task is skipped.
-  diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in
-      diff mode.
-    support: none
-  idempotent:
-    description: When run twice in a row outside check mode, with the same arguments, the second invocation
-      indicates no change.
-    support: full
 options:
-  request:
-    description:
-      - What a run was asked for, as the lookup P(dx.fleet.request#lookup) returns it. An option of the task itself
-        goes before it.
-    type: dict
-    default: {}
-  policies:
-    description:
-      - How the work in each repo is isolated, verified, pushed and ended, by the repo's name.
-      - Default is the host variable C(dx_repos), which the inventory plugin
-        P(dx.fleet.vm_endpoints#inventory) sets from C(repos) of the endpoints file.
-    type: dict
-    default: {}
   worktrees_root:
     description:
       - The folder on the VM that holds worktrees. By default, it is in the data folder of the server's user.

@@ -16,6 +16,7 @@ description:
   - The dispatch id O(id) names the attempt. A repeat with the same id, on the same host, finds the session and the
     task of the first try, whatever answers got lost meanwhile, and sends nothing again.
 extends_documentation_fragment:
+  - dx.fleet.request
   - dx.fleet.connection
   - dx.fleet.connection.patience
   - dx.fleet.attributes
@@ -30,12 +31,6 @@ attributes:
     details:
       - With O(id). Without it every run is a new dispatch.
 options:
-  request:
-    description:
-      - What a run was asked for, as the lookup P(dx.fleet.request#lookup) returns it. An option of the task itself
-        goes before it.
-    type: dict
-    default: {}
   plan:
     description:
       - What the same task returned in check mode, whole. It gives O(id) and O(directory), before the task's own.
@@ -51,13 +46,6 @@ options:
     description:
       - What M(dx.fleet.dispatch_worktree) returned, whole. The session works there, before every other directory, and
         may touch no other folder unless O(permission) says so.
-    type: dict
-    default: {}
-  policies:
-    description:
-      - How the work in each repo is isolated, verified, pushed and ended, by the repo's name.
-      - Default is the host variable C(dx_repos), which the inventory plugin
-        P(dx.fleet.vm_endpoints#inventory) sets from C(repos) of the endpoints file.
     type: dict
     default: {}
   worktrees_root:

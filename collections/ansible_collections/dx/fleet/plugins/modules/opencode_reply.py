@@ -14,6 +14,7 @@ description:
   - Where more than one waits, none is answered, and all are returned. What the turn of a session left behind that was
     aborted is not waited for any more.
 extends_documentation_fragment:
+  - dx.fleet.request.claims
   - dx.fleet.attributes
   - dx.fleet.action_group
   - dx.fleet.connection
@@ -31,11 +32,6 @@ options:
   request_id:
     description: Id of the permission or question, where more than one waits.
     type: str
-  claims:
-    description: The claims of the tracker, as of M(dx.fleet.beads_info).
-    type: list
-    elements: dict
-    default: []
   answers:
     description:
       - For a permission C(once), C(always) (all that match, until the server is started again) or C(reject), which ends

@@ -18,6 +18,7 @@ description:
   - With O(stopped), what an earlier task of this action returned is looked at once more, and every clause of the proof
     is returned.
 extends_documentation_fragment:
+  - dx.fleet.request.claims
   - dx.fleet.attributes
   - dx.fleet.action_group
   - dx.fleet.connection
@@ -35,11 +36,6 @@ options:
     description:
       - The session, bead or dispatch to stop. Default is all that dispatches of the fleet work on there.
     type: str
-  claims:
-    description: The claims of the tracker, as of M(dx.fleet.beads_info).
-    type: list
-    elements: dict
-    default: []
   reason:
     description: Why.
     type: str

@@ -21,6 +21,7 @@ description:
   - One session per host is the usual way. O(sessions) waits for any number, on any servers, in one task with
     C(run_once), at a small part of the cost.
 extends_documentation_fragment:
+  - dx.fleet.request
   - dx.fleet.connection
   - dx.fleet.attributes
   - dx.fleet.action_group
@@ -34,19 +35,6 @@ attributes:
     details:
       - A repeat reports the same outcome.
 options:
-  request:
-    description:
-      - What a run was asked for, as the lookup P(dx.fleet.request#lookup) returns it. An option of the task itself
-        goes before it.
-    type: dict
-    default: {}
-  policies:
-    description:
-      - How the work in each repo is isolated, verified, pushed and ended, by the repo's name.
-      - Default is the host variable C(dx_repos), which the inventory plugin
-        P(dx.fleet.vm_endpoints#inventory) sets from C(repos) of the endpoints file.
-    type: dict
-    default: {}
   sent:
     description:
       - What M(dx.fleet.opencode_dispatch) returned, whole. It gives O(session), O(message_id), O(id), O(directory), O(repo)

@@ -107,7 +107,7 @@ def _followed(progress: Emit) -> Iterator[None]:
     reader: threading.Thread | None = None
     try:
         with open_bus() as bus:
-            reader = threading.Thread(target=_read, args=(bus, progress), daemon=True)
+            reader = threading.Thread(target=_read, args=(bus, progress), name="progress", daemon=True)
             reader.start()
             yield
     finally:
