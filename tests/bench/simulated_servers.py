@@ -18,8 +18,18 @@ import time
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 __all__ = ["main"]
+
+
+@web.middleware
+async def _refuse_two_directories(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """As OpenCode does, by which the client knows an empty answer for its own."""
+    if len(request.query.getall("directory", [])) > 1:
+        data = {"message": "Expected string | undefined", "kind": "Query"}
+        return web.json_response({"name": "BadRequest", "data": data}, status=400)
+    return await handler(request)
 
 
 class _Server:
@@ -31,7 +41,7 @@ class _Server:
         self.until = until
 
     def app(self) -> web.Application:
-        app = web.Application()
+        app = web.Application(middlewares=[_refuse_two_directories])
         app.router.add_get("/session/status", self.status)
         app.router.add_get("/permission", self.nothing)
         app.router.add_get("/question", self.nothing)
