@@ -1,0 +1,46 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A signal lets go of a dispatch while its work is checked; the last line takes it up again."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.command import words_of
+from tests.lab import Lab
+
+from .fleet import Fleet, fresh_id
+
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+pytestmark = pytest.mark.usefixtures("idle_afterwards")
+
+
+def wait_for(file: Path) -> None:
+    deadline = time.monotonic() + 90
+    while not file.exists():
+        assert time.monotonic() < deadline, f"{file} did not come"
+        time.sleep(0.05)  # a pace for the looks
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=[number.name for number in SIGNALS])
+def test_while_its_work_is_verified(lab: Lab, fleet: Fleet, tmp_path: Path, number: signal.Signals) -> None:
+    mark = fresh_id()
+    check = f"touch {tmp_path}/began; until [ -e {tmp_path}/go ]; do sleep 0.1; done; make test"
+    task = f"@bash echo {mark} >> README.md && git commit -qam more\n@say {mark}"
+    running = fleet.start("epyc6", "affordabot", task, "--branch", f"fix/{mark}", "--verify", check)
+    wait_for(tmp_path / "began")
+    running.interrupt(number=number)
+    detached = running.finish()
+    assert detached.code == 130, detached
+    assert "Traceback" not in detached.err
+    (tmp_path / "go").touch()
+    program, *words = words_of(detached.out.rstrip("\n").splitlines()[-1])
+    assert program == "dx-dispatch"
+    joined = fleet.dispatch(*words)
+    assert (joined.code, joined.result()["state"]) == (0, "verified"), joined
+    assert len(fleet["epyc6"].prompts(joined.result()["session"])) == 1
