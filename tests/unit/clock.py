@@ -1,12 +1,13 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Clocks for tests: time that passes only when the code under test sleeps, and real time with leaps in it."""
+"""Clocks for tests: time that passes only when the code under test sleeps, and the time of another with leaps in it."""
 
 from __future__ import annotations
 
 import asyncio
-import time
+
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.clock import SYSTEM_CLOCK, Clock
 
 __all__ = ["Leaps", "ManualClock"]
 
@@ -36,9 +37,10 @@ class ManualClock:
 
 
 class Leaps:
-    """Real time, and leaps forward in it."""
+    """The time of another clock, and leaps forward in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._clock = clock
         self._ahead_s = 0.0
 
     def leap(self, seconds: float) -> None:
@@ -46,13 +48,13 @@ class Leaps:
         self._ahead_s += seconds
 
     def time(self) -> float:
-        return time.time() + self._ahead_s
+        return self._clock.time() + self._ahead_s
 
     def monotonic(self) -> float:
-        return time.monotonic() + self._ahead_s
+        return self._clock.monotonic() + self._ahead_s
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+        await self._clock.sleep(seconds)
 
     def block(self, seconds: float) -> None:
-        time.sleep(seconds)
+        self._clock.block(seconds)

@@ -10,7 +10,7 @@ import selectors
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-__all__ = ["LoopClock", "run"]
+__all__ = ["LoopClock", "VirtualTime", "run"]
 
 T = TypeVar("T")
 
@@ -49,6 +49,16 @@ class LoopClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    def block(self, seconds: float) -> None:
+        raise AssertionError("nothing blocks an event loop")
+
+
+class VirtualTime(asyncio.DefaultEventLoopPolicy):
+    """For the fixture ``event_loop_policy``: asynchronous tests in such loops."""
+
+    def new_event_loop(self) -> asyncio.AbstractEventLoop:
+        return _VirtualLoop()
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

@@ -15,10 +15,17 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Sta
 from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait import Target, pace, wait_for
 
 from tests.unit.fake_opencode import FakeOpenCode, lost, not_sent, tool
+from tests.unit.virtual_time import VirtualTime
 
 from .watched import DIRECTORY, LONG_S, NO_LIMITS, PATIENCE_S, Watched
 
 NONSENSE: list[Any] = [{"sessionID": "ses_2"}, {}, None, [], "x", {"part": 7}, {"sessionID": ["ses_1"]}]
+
+
+@pytest.fixture
+def event_loop_policy() -> VirtualTime:
+    """A busy machine passes no time."""
+    return VirtualTime()
 
 
 async def test_the_end_is_noticed_by_its_event(watched: Watched) -> None:

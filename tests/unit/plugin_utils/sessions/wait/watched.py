@@ -23,6 +23,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait.requests im
 
 from tests.unit.clock import Leaps
 from tests.unit.fake_opencode import HOME, URL, FakeOpenCode, FakeSession
+from tests.unit.virtual_time import LoopClock
 
 __all__ = ["DIRECTORY", "LONG_S", "NO_LIMITS", "PATIENCE_S", "Watched"]
 
@@ -37,7 +38,7 @@ class Watched:
 
     def __init__(self) -> None:
         self.fake = FakeOpenCode()
-        self.clock = Leaps()
+        self.clock = Leaps(LoopClock())
         self.session = self.add("ses_1")
         self.told: list[ProgressEvent] = []
         self._wait: asyncio.Task[dict[str, list[Outcome]]] | None = None
