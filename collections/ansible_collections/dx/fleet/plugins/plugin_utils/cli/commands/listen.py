@@ -29,6 +29,7 @@ from ...domain.fleet import Fleet
 from ...domain.outcome import ExitCode
 from ...launch.kept_command import KeptCommands
 from ...launch.own_command import run_command
+from ...listener.agent_status import AgentStatus
 from ...listener.health import Health, health_file
 from ...listener.inbox import Inbox
 from ...listener.service import Listener
@@ -83,7 +84,8 @@ async def _serve(config: ListenerConfig, fleet: Fleet, health: Health, inventory
         audience=Audience(config.audit.mention, buttons=True),
     )
     async with asyncio.TaskGroup() as tasks:
-        serving = (listener.serve(), deliverer.serve(), _carry_out_kept_stops(inventory))
+        native = AgentStatus(web, outbox, config.channel)
+        serving = (listener.serve(), deliverer.serve(), native.serve(), _carry_out_kept_stops(inventory))
         work = [tasks.create_task(each) for each in serving]
         for name in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(name, lambda: [task.cancel() for task in work])

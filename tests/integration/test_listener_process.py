@@ -1,7 +1,8 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The process ``dx-fleet listen`` is killed at each step from a message to its effect: there is one effect."""
+"""The process ``dx-fleet listen``: killed at each step from a message to its effect, there is one effect; and
+Slack's own Stop, which is a part of the process."""
 
 from __future__ import annotations
 
@@ -32,6 +33,7 @@ from tests.lab.slack.seed import BOT_USER
 from . import dying_listener
 
 DISPATCH = "bd-a1b2@1-k3j9"
+SUBJECT = Subject(dispatch=DISPATCH, vm="epyc6", session="ses_1", orchestrator="jo@vm")
 KILLED = -signal.SIGKILL
 OVER = ("ended", "answered", "before it is written down", "written down")
 
@@ -60,14 +62,13 @@ class Desk:
             "NO_PROXY": "*",
         }
         self.words = (str(self.record), str(gate))
+        self.outbox = Outbox(outbox_path(self.env))
 
     def thread(self) -> str:
         """The root of the dispatch's thread."""
-        outbox = Outbox(outbox_path(self.env))
-        subject = Subject(dispatch=DISPATCH, vm="epyc6", session="ses_1", orchestrator="jo@vm")
-        outbox.append(kinds.dispatching(subject, "Run make test"), self.slack.channel)
+        self.outbox.append(kinds.dispatching(SUBJECT, "Run make test"), self.slack.channel)
         api = WebApi(self.slack.bot_token, self.slack.url)
-        asyncio.run(Deliverer(outbox, api, report=print).until_delivered(20))
+        asyncio.run(Deliverer(self.outbox, api, report=print).until_delivered(20))
         return str(self.slack.threads()[-1].root.ts)
 
     @contextmanager
@@ -159,6 +160,40 @@ def _kill_stand_in(desk: Desk) -> None:
     ]
     child.kill()
     psutil.wait_procs([child], 10)
+
+
+def test_slacks_own_stop_is_shown_while_the_work_goes_on_and_stops_it(desk: Desk) -> None:
+    desk.slack.socket.settings(is_agent=True)
+    thread = desk.thread()
+    where = (desk.slack.channel, thread)
+    jane = str(desk.jane.auth_test()["user_id"])
+    sam = str(desk.slack.client(desk.slack.other_token).auth_test()["user_id"])
+    with desk.listening():
+        desk.slack.wait_for_calls("agents.sessions.setStatus", 1)
+        assert desk.slack.socket.sessions() == {where: "processing"}
+        assert desk.slack.socket.native_stop(*where, sam)
+        desk.slack.wait_for_calls("chat.postEphemeral", 1)
+        assert desk.slack.socket.native_stop(*where, jane)
+        desk.replies(thread, 1)
+        desk.outbox.append(kinds.stopped(SUBJECT), desk.slack.channel)
+        desk.slack.wait_for_calls("agents.sessions.setStatus", 2)
+        desk.end_stop()
+        desk.replies(thread, 2)
+    assert desk.slack.socket.sessions() == {where: "closed"}
+    (stopped,) = desk.commands()
+    assert (stopped[0], stopped[-1]) == ("stop", DISPATCH)
+    assert f"--by=slack:{jane}" in stopped
+
+
+def test_where_slack_has_no_stop_of_its_own_that_is_noticed_once(desk: Desk) -> None:
+    desk.thread()
+    with desk.listening():
+        desk.slack.wait_for_calls("agents.sessions.setStatus", 1)
+        desk.outbox.append(kinds.stopped(SUBJECT), desk.slack.channel)
+        desk.slack.wait_for_calls("chat.update", 1)  # the head shows it
+        asked = desk.says(f"<@{BOT_USER}> status")
+        desk.replies(asked, 2)
+        assert desk.slack.calls("agents.sessions.setStatus") == 1
 
 
 def test_a_listener_that_is_ended_leaves_its_command_alone(desk: Desk) -> None:
