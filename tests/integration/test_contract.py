@@ -185,7 +185,10 @@ async def test_a_working_session_is_busy_in_its_own_directory_and_an_aborted_one
     server: Server, session: str
 ) -> None:
     await prompt(server, session, f"msg_{session}", WORKS)
-    assert (await server.client.statuses(server.directory))[session].type == "busy"
+    async with asyncio.timeout(PATIENCE_S):
+        while session not in (found := await server.client.statuses(server.directory)):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)  # a loaded server begins a moment after it took the prompt
+    assert found[session].type == "busy"
     assert session not in await server.client.statuses(server.other)
     await server.client.abort(session)
     await idle(server, session)
