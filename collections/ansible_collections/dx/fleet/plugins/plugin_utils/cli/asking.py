@@ -1,28 +1,31 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a person is asked for the answer that an agent waits for, and how it gets that answer."""
+"""Whether a person is asked for the answer that an agent waits for: by another process, see :mod:`.prompt`."""
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from ..domain.errors import FleetError, UsageError
-from ..domain.fleet import Fleet
+from ..domain.errors import UsageError
+from ..domain.event_kind import EventKind
 from ..domain.input_request import InputRequest
 from ..domain.progress import ProgressEvent
-from ..launch.in_child import InChild
-from .commands.answer import answer_playbook
 from .dispatch_options import DispatchOptions
-from .prompt import Prompt, is_at_terminal
+from .prompt import is_at_terminal
 from .terminal import Followed
 
 __all__ = ["Asking", "asking", "on_input_of"]
+
+MODULE = "ansible_collections.dx.fleet.plugins.plugin_utils.cli.prompt"
+LEAVES_WITHIN_S = 2.0
 
 
 class Asking(Protocol):
@@ -43,6 +46,72 @@ class _Nobody:
         pass
 
 
+class _Person:
+    """Asks by a process that begins with the first question; nothing here waits for it.
+
+    Args:
+        inventory: The source of the fleet.
+        screen: What shows the run's progress; it is held while something is asked.
+    """
+
+    def __init__(self, inventory: Path, screen: Followed) -> None:
+        self._inventory = inventory
+        self._screen = screen
+        self._environ = dict(os.environ)  # before the run adds its own settings of Ansible
+        self._process: subprocess.Popen[bytes] | None = None
+        self._orders = -1
+        self._waiting: set[str] = set()
+
+    def take(self, event: ProgressEvent) -> None:
+        if event.kind is EventKind.ASKED:
+            asked = InputRequest.of(event.fields.get("request"))
+            if asked is not None:  # else it was too long for the bus, and is answered elsewhere
+                if not self._waiting:
+                    self._screen.hold()
+                self._waiting.add(asked.id)
+                self._order({"ask": asked.as_request(), "vm": event.vm})
+        elif event.kind is EventKind.ANSWERED and event.fields.get("request") in self._waiting:
+            self._waiting.discard(event.fields["request"])
+            self._order({"answered": event.fields["request"]})
+            if not self._waiting:
+                self._screen.go_on()
+
+    def close(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        self._write({"over": True})  # a worker of the run may have the pipe open, so its end says nothing
+        os.close(self._orders)
+        with suppress(subprocess.TimeoutExpired):  # it may be about to answer
+            process.wait(LEAVES_WITHIN_S)
+        if self._waiting:
+            self._waiting.clear()
+            self._screen.go_on()
+
+    def _order(self, order: Mapping[str, Any]) -> None:
+        if self._process is None:
+            self._begin()
+        self._write(order)
+
+    def _write(self, order: Mapping[str, Any]) -> None:
+        with suppress(OSError):  # it is gone, as its terminal is: the answer comes from elsewhere
+            os.write(self._orders, json.dumps(order).encode() + b"\n")
+
+    def _begin(self) -> None:
+        root = str(Path(__file__).parents[6])
+        path = os.pathsep.join(filter(None, (root, self._environ.get("PYTHONPATH"))))
+        theirs, self._orders = os.pipe()
+        os.set_blocking(self._orders, False)  # a prompt that is busy must not hold the run
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", MODULE, str(theirs), str(self._inventory)],
+                env={**self._environ, "PYTHONPATH": path},
+                pass_fds=[theirs],
+            )
+        finally:
+            os.close(theirs)
+
+
 def on_input_of(options: DispatchOptions) -> str:
     """What is done when the agent waits for a person: ``ask``, ``fail`` or ``reject``.
 
@@ -60,34 +129,16 @@ def on_input_of(options: DispatchOptions) -> str:
 
 
 @contextmanager
-def asking(fleet: Fleet, inventory: Path, screen: Followed, *, at_all: bool) -> Iterator[Asking]:
+def asking(inventory: Path, screen: Followed, *, at_all: bool) -> Iterator[Asking]:
     """Ask at the terminal for what the agents of a run wait for.
 
     Args:
-        fleet: The fleet.
-        inventory: Its source.
+        inventory: The source of the fleet.
         screen: What shows the run's progress.
         at_all: Whether anybody is to be asked.
     """
-    if not at_all:
-        yield _Nobody()
-        return
-    environ = dict(os.environ)  # before the run adds its own settings of Ansible
-
-    def answer(vm: str, asked: InputRequest, answers: Sequence[str]) -> str:
-        given = {"what": asked.session, "request_id": asked.id, "answers": list(answers)}
-        try:
-            found = InChild(environ).run(answer_playbook(fleet, inventory, [vm], given))
-        except FleetError as error:
-            return f"Not answered: {error.message}"
-        states = [each["state"] for each in found.requests.get(vm, ())]
-        if "answered" in states:
-            return f"Answered: {'; '.join(answers)}"
-        failed = found.outcomes.get(vm)
-        return f"Not answered: {failed['message_to_human'] if failed else 'it waits for no answer any more'}"
-
-    prompt = Prompt(sys.stdin, sys.stdout, screen, answer)
+    asked: Asking = _Person(inventory, screen) if at_all else _Nobody()
     try:
-        yield prompt
+        yield asked
     finally:
-        prompt.close()
+        asked.close()

@@ -3,95 +3,104 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Asking the person at the terminal what an agent wants to know, while its dispatch is followed.
 
-The answer may as well come from elsewhere: the prompt is withdrawn then. All that the agent wrote is shown
-without control characters, and nothing is read but lines that were typed after the question stood there.
+It is a process of its own: no thread stands beside the forks of the run. It gets its orders in lines of JSON
+through a pipe, and has the terminal as its standard input and output. The answer may as well come from
+elsewhere: the prompt is withdrawn then. All that the agent wrote is shown without control characters, and
+nothing is read but lines that were typed after the question stood there.
 """
 
 from __future__ import annotations
 
+import json
 import os
-import queue
 import select
+import signal
+import sys
 import termios
-import threading
-from collections.abc import Callable, Sequence
-from typing import Protocol, TextIO
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TextIO
 
-from ..domain.event_kind import EventKind
+from ..domain.errors import FleetError
+from ..domain.fleet import Fleet
 from ..domain.input_request import InputQuestion, InputRequest
-from ..domain.progress import ProgressEvent
+from ..launch.in_child import InChild
 from ..text.printable import is_text, shortened
+from .commands.answer import answer_playbook
+from .fleet_source import find_fleet
 from .terminal import printable, question_lines
 
-__all__ = ["Prompt", "Screen", "chosen", "is_at_terminal"]
+__all__ = ["Prompt", "chosen", "is_at_terminal", "main"]
 
 FOREGROUND_EVERY_S = 0.5
 LINE = 4096  # bytes, the longest line that a terminal hands over
 
-Answer = Callable[[str, InputRequest, Sequence[str]], str]
-"""Answers a request on a VM; returns what became of that, in words."""
+Answer = Callable[[str, InputRequest, Sequence[str]], str | None]
+"""Answers a request on a VM; returns why that was not possible."""
 
 
-class Screen(Protocol):
-    """What shows the progress of the run."""
+class Orders:
+    """What the run says: ``{"ask": request, "vm": name}``, ``{"answered": id}``, ``{"over": true}``."""
 
-    def hold(self) -> None:
-        """Show nothing for now."""
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.asked: list[tuple[str, InputRequest]] = []
+        self.answered: set[str] = set()
+        self.over = False
+        self._rest = b""
 
-    def go_on(self) -> None:
-        """Show what came meanwhile, and go on."""
+    def take(self) -> None:
+        """Wait for the next order, and take all that came."""
+        data = os.read(self.descriptor, 65536)
+        self.over = self.over or not data
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            with suppress(ValueError):  # there was no room for the beginning of it
+                self._take(json.loads(line))
+
+    def is_wanted(self, asked: InputRequest) -> bool:
+        """Whether a request still waits for its answer."""
+        return not self.over and asked.id not in self.answered
+
+    def _take(self, order: Mapping[str, Any]) -> None:
+        if "over" in order:
+            self.over = True
+        elif "answered" in order:
+            self.answered.add(order["answered"])
+        elif (asked := InputRequest.of(order.get("ask"))) is not None:
+            self.asked.append((order["vm"], asked))
 
 
 class Prompt:
-    """Asks for one answer at a time, in a thread of its own.
+    """Asks for one answer at a time.
 
     Args:
         source: The terminal's input.
         out: Where the question is shown.
-        screen: Is held meanwhile.
+        orders: What to ask.
         answer: Answers the request.
     """
 
-    def __init__(self, source: TextIO, out: TextIO, screen: Screen, answer: Answer) -> None:
+    def __init__(self, source: TextIO, out: TextIO, orders: Orders, answer: Answer) -> None:
         self._fd = source.fileno()
         self._out = out
-        self._screen = screen
+        self._orders = orders
         self._answer = answer
-        self._asked: queue.SimpleQueue[tuple[str, InputRequest]] = queue.SimpleQueue()
-        self._answered: set[str] = set()
-        self._is_open = False
-        self._woken, self._wake = os.pipe()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
 
-    def take(self, event: ProgressEvent) -> None:
-        """Take one event of the run; a question is put into the line of those to ask."""
-        if event.kind is EventKind.ASKED:
-            asked = InputRequest.of(event.fields.get("request"))
-            if asked is not None:  # else it was too long for the bus, and is answered elsewhere
-                self._asked.put((event.vm, asked))
-        elif event.kind is EventKind.ANSWERED:
-            self._answered.add(str(event.fields.get("request")))
-            os.write(self._wake, b"x")
+    def run(self) -> None:
+        """Ask until the run is over.
 
-    def close(self) -> None:
-        """Leave the line of a prompt that stands there; nothing is asked any more."""
-        if self._is_open:
-            self._is_open = False
-            self._show("")
-
-    def _run(self) -> None:
-        while True:
-            vm, asked = self._asked.get()
-            if asked.id in self._answered:
+        Raises:
+            OSError: The terminal is gone.
+        """
+        while not self._orders.over:
+            if not self._orders.asked:
+                self._orders.take()
                 continue
-            self._screen.hold()
-            try:
+            vm, asked = self._orders.asked.pop(0)
+            if self._orders.is_wanted(asked):
                 self._ask(vm, asked)
-            except OSError:
-                return  # the terminal is gone
-            finally:
-                self._screen.go_on()
 
     def _ask(self, vm: str, asked: InputRequest) -> None:
         self._show(f"[{shortened(vm)}] The agent waits for an answer, here or by dx-fleet answer:")
@@ -104,7 +113,9 @@ class Prompt:
             if answer is None:
                 return
             answers.append(answer)
-        self._show(self._answer(vm, asked, answers))
+        why = self._answer(vm, asked, answers)
+        if why is not None:
+            self._show(f"Not answered: {why}")
 
     def _one_answer(self, asked: InputRequest, question: InputQuestion) -> str | None:
         """What was typed; None where the answer came from elsewhere, or the input has ended."""
@@ -119,19 +130,14 @@ class Prompt:
 
     def _line(self, asked: InputRequest) -> str | None:
         print("> ", end="", file=self._out, flush=True)
-        self._is_open = True
-        try:
-            while asked.id not in self._answered:
-                ready, _, _ = select.select([self._fd, self._woken], [], [], FOREGROUND_EVERY_S)
-                if self._woken in ready:
-                    os.read(self._woken, 512)
-                elif self._fd in ready and self._is_in_foreground():
-                    return self._read()
-        finally:
-            self._is_open = False
+        while self._orders.is_wanted(asked):
+            ready, _, _ = select.select([self._fd, self._orders.descriptor], [], [], FOREGROUND_EVERY_S)
+            if self._orders.descriptor in ready:
+                self._orders.take()
+            elif self._fd in ready and self._is_in_foreground():
+                return self._read()
         termios.tcflush(self._fd, termios.TCIFLUSH)
-        self._show("")
-        self._show("Answered elsewhere.")
+        self._show("" if self._orders.over else "\nAnswered elsewhere.")
         return None
 
     def _read(self) -> str | None:
@@ -146,8 +152,36 @@ class Prompt:
         """Whether what is typed is for us: a job in the background that reads is stopped."""
         return os.tcgetpgrp(self._fd) == os.getpgrp()
 
-    def _show(self, line: str) -> None:
-        print(printable(line, self._out), file=self._out, flush=True)
+    def _show(self, text: str) -> None:
+        for line in text.split("\n"):
+            print(printable(line, self._out), file=self._out, flush=True)
+
+
+def main(descriptor: int, inventory: Path) -> int:
+    """The process: ask what the orders say, until they end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, whose end is ours
+    fleet, source = find_fleet(inventory)
+    orders = Orders(descriptor)
+    try:
+        Prompt(sys.stdin, sys.stdout, orders, _answering(fleet, source)).run()
+    except OSError:
+        return 1  # the terminal is gone
+    return 0
+
+
+def _answering(fleet: Fleet, inventory: Path) -> Answer:
+    def answer(vm: str, asked: InputRequest, answers: Sequence[str]) -> str | None:
+        given = {"what": asked.session, "request_id": asked.id, "answers": list(answers)}
+        try:
+            found = InChild().run(answer_playbook(fleet, inventory, [vm], given))
+        except FleetError as error:
+            return error.message
+        if "answered" in [each["state"] for each in found.requests.get(vm, ())]:
+            return None
+        failed = found.outcomes.get(vm)
+        return str(failed["message_to_human"]) if failed else "it waits for no answer any more"
+
+    return answer
 
 
 def is_at_terminal(source: TextIO | None, out: TextIO | None) -> bool:
@@ -184,3 +218,7 @@ def _how_to_answer(asked: InputRequest, question: InputQuestion) -> str:
     if asked.is_permission:
         return "Type once, always or reject, or reject and a text for the agent."
     return "Type an option, its number, or a text." if question.options else "Type a text."
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), Path(sys.argv[2])))

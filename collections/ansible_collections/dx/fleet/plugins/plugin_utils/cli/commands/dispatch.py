@@ -73,7 +73,7 @@ def dispatch(options: DispatchOptions) -> Report:
         following(
             targets.vms, quiet=options.json, as_json=sys.stderr if options.progress_json else None
         ) as followed,
-        asking(fleet, inventory, followed, at_all=on_input == "ask" and not options.no_wait) as prompt,
+        asking(inventory, followed, at_all=on_input == "ask" and not options.no_wait) as prompt,
     ):
 
         def detach() -> int:
