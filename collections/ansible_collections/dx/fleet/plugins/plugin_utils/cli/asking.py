@@ -1,7 +1,7 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a person is asked for the answer that an agent waits for: by another process, see :mod:`.prompt`."""
+"""Whether a person is asked for the answer that an agent waits for; :mod:`.prompt` does it."""
 
 from __future__ import annotations
 
