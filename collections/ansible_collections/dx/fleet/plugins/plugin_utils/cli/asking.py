@@ -106,6 +106,10 @@ class _Person:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", MODULE, str(theirs), str(self._inventory)],
                 env={**self._environ, "PYTHONPATH": path},
+                # By name: while it runs, Ansible (2.19) keeps them from processes that it begins.
+                stdin=0,
+                stdout=1,
+                stderr=2,
                 pass_fds=[theirs],
             )
         finally:
