@@ -3,6 +3,8 @@
 
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
+# The tests run make themselves, which is to know nothing of how this one was called.
+unexport MAKEFLAGS
 
 VENV := .venv
 PY := $(VENV)/bin/python
