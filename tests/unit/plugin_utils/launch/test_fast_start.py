@@ -31,6 +31,7 @@ TRICKS: dict[str, Callable[[], None]] = {
     "collect_no_garbage": fast_start.collect_no_garbage,
     "freeze_garbage": fast_start.freeze_garbage,
     "cache_the_routing_table": fast_start.cache_the_routing_table,
+    "keep_modules_packed": fast_start.keep_modules_packed,
     "look_for_results_less_often": fast_start.look_for_results_less_often,
     "import_what_workers_need": lambda: fast_start.import_what_workers_need(with_beads=True, with_audit=True),
     "load_only_plugins_of": lambda: fast_start.load_only_plugins_of(inventory_of()),
@@ -38,8 +39,11 @@ TRICKS: dict[str, Callable[[], None]] = {
 
 
 @pytest.fixture(autouse=True)
-def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def as_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """What the tricks change in this process is changed back."""
+    (tmp_path / "local").mkdir()
+    monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path / "local"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("DX_FAST_START", raising=False)
     monkeypatch.setattr(fast_start, "left_out", {})
     for name in LOADERS:
@@ -56,7 +60,8 @@ def changed() -> tuple[Any, ...]:
     """All that the tricks change."""
     loaders = tuple(getattr(playbook_executor, name) for name in LOADERS)
     interval = constants.DEFAULT_INTERNAL_POLL_INTERVAL
-    return (gc.isenabled(), gc.get_freeze_count(), finder._meta_yml_to_dict, interval, loaders)
+    kept = Path(constants.DEFAULT_LOCAL_TMP, "ansiballz_cache").is_symlink()
+    return (gc.isenabled(), gc.get_freeze_count(), finder._meta_yml_to_dict, interval, loaders, kept)
 
 
 def test_the_table_has_every_trick() -> None:

@@ -70,6 +70,7 @@ class InProcess:
         fast_start.import_what_workers_need(with_beads=with_beads, with_audit=bool(playbook.callbacks))
         _drop_namespace_packages()
         fast_start.cache_the_routing_table()
+        fast_start.keep_modules_packed()
         fast_start.look_for_results_less_often()
         cli = _cli(playbook)
         fast_start.freeze_garbage()
