@@ -18,6 +18,8 @@ from .processes import Run, median, paired, run
 __all__ = ["worktrees"]
 
 VM = "epyc6"
+PROMPT = "Say hello"
+CHECK = "echo 1 passed in 0.01s"
 WARM = {"ansible.builtin.wait_for_connection": {}}
 """Opens the connection in each play, which is then warm."""
 PING = {"ansible.builtin.ping": {}}
@@ -25,46 +27,43 @@ PING = {"ansible.builtin.ping": {}}
 
 
 def worktrees(setting: Setting) -> list[Figure]:
-    """Time and SSH sessions of both modules; nothing to measure where the lab has no sshd."""
+    """Time and SSH sessions of the worktree, the check and the worktree's release; nothing to measure where the
+    lab has no sshd."""
     if not setting.lab.has_ssh:
         return []
-    repo = str(setting.lab.vms[VM].repo("affordabot"))
     log = setting.lab.ssh_files.folder / VM / "sshd.log"
-    branch = f"dx/bench-{secrets.token_hex(4)}"
-    path = f"bench-{secrets.token_hex(4)}"
-    make = {"dx.fleet.git_worktree": {"repo": repo, "branch": branch, "path": path}, "register": "made"}
-    check = {"dx.fleet.verify_work": {"path": "{{ made.path }}", "command": "echo 1 passed in 0.01s"}}
-    remove = {"dx.fleet.git_worktree": {"repo": repo, "branch": branch, "path": path, "state": "absent"}}
     with tempfile.TemporaryDirectory() as folder:
         bare = _playbook(Path(folder, "bare.yml"), [WARM])
         pings = _playbook(Path(folder, "pings.yml"), [WARM, PING, PING])
-        both = _playbook(Path(folder, "both.yml"), [WARM, make, check])
-        clean = _playbook(Path(folder, "clean.yml"), [remove])
-        without, with_pings, with_both, _ = paired(
+        plain, isolated, without, with_pings = paired(
             setting.rounds,
+            lambda: setting.dispatch(VM, "affordabot", PROMPT),
+            lambda: _isolated(setting),
             lambda: _play(setting, bare),
             lambda: _play(setting, pings),
-            lambda: _play(setting, both),
-            lambda: _play(setting, clean),
         )
-        before = _sessions(log)
-        _play(setting, bare)
-        between = _sessions(log)
-        _play(setting, both)
-        added = (_sessions(log) - between) - (between - before)
-        _play(setting, clean)
-    seconds = median(with_both, "wall_s") - median(without, "wall_s")
+    before = _sessions(log)
+    _isolated(setting)
+    added = _sessions(log) - before
+    seconds = median(isolated, "wall_s") - median(plain, "wall_s")
     of_pings = median(with_pings, "wall_s") - median(without, "wall_s")
     return [
         Figure(
-            "worktree and check, added",
+            "worktree and check, added to a dispatch",
             seconds,
             1.5,
             "s",
-            f"medians of two plays on a warm connection; two modules that do nothing add {of_pings:.2f} s",
+            f"medians {median(isolated, 'wall_s'):.2f} s / {median(plain, 'wall_s'):.2f} s on a warm connection;"
+            f" two modules that do nothing add {of_pings:.2f} s to a play",
         ),
         Figure("worktree and check, SSH sessions", added, 4, "", "of sshd's own log, two each at most"),
     ]
+
+
+def _isolated(setting: Setting) -> Run:
+    """A dispatch on a branch of its own, with a check that takes no time."""
+    branch = f"bench/{secrets.token_hex(4)}"
+    return setting.dispatch(VM, "affordabot", PROMPT, "--branch", branch, "--verify", CHECK)
 
 
 def _playbook(path: Path, tasks: list[dict[str, Any]]) -> Path:

@@ -91,7 +91,7 @@ def _remove_broken(folder: Path) -> None:
 
 
 def _remove_old(folder: Path, now: float) -> None:
-    """Remove what no run of the last weeks has used: that of earlier versions. ``now`` is in epoch seconds."""
+    """Remove what no run of the last weeks has used. ``now`` is in epoch seconds."""
     oldest = now - KEPT_DAYS * 86400
     for path in folder.glob(f"{PREFIX}*"):
         if path.lstat().st_mtime < oldest:
