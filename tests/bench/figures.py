@@ -146,7 +146,7 @@ def _wait_playbook(servers: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
             "vm": url,
             "url": url,
             "session": session,
-            "message": f"msg_{session}",
+            "message_id": f"msg_{session}",
         }
         for url, known in servers.items()
         for session in known["sessions"]
