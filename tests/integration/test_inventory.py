@@ -159,16 +159,18 @@ def test_an_ambiguous_alias_is_no_group(inventory: Inventory) -> None:
     assert members(listed, "a2") == ["a"]
 
 
-def test_ssh_null_and_local_true_are_each_a_local_connection(inventory: Inventory) -> None:
+def test_only_local_true_is_a_local_connection_and_without_ssh_there_is_none(inventory: Inventory) -> None:
     entries = {
         "null": {"opencode": "http://null:1", "ssh": None},
         "here": {"opencode": "http://here:1", "ssh": "me@here", "local": True},
         "there": {"opencode": "http://there:1", "ssh": "there"},
     }
     listed = inventory.listed(env={"DX_VM_ENDPOINTS": str(inventory.write("fleet.json", {"vms": entries}))})
-    assert members(listed, "local") == ["here", "null"]
+    assert members(listed, "local") == ["here"]
     assert members(listed, "remote") == ["there"]
-    assert "ansible_user" not in listed["_meta"]["hostvars"]["there"]
+    hosts = listed["_meta"]["hostvars"]
+    assert hosts["null"]["ansible_connection"] == "dx.fleet.no_files"
+    assert "ansible_user" not in hosts["there"]
 
 
 def test_the_optional_keys_are_host_variables_and_absent_ones_are_not(inventory: Inventory) -> None:

@@ -128,13 +128,14 @@ def test_the_end_of_a_branch(
     assert clone.is_untouched()
 
 
+@pytest.mark.parametrize("ssh", ["me@127.0.0.99", None])
 def test_a_vm_that_ssh_does_not_reach_is_refused_and_nothing_is_sent(
-    checked: Fleet, lab: Lab, tracker: Tracker, tmp_path: Path
+    checked: Fleet, lab: Lab, tracker: Tracker, tmp_path: Path, ssh: str | None
 ) -> None:
     folder = tmp_path / "unreached"
     folder.mkdir()
-    away = checked.described_as(folder, epyc6={"ssh": "me@127.0.0.99", "local": False, "transport": "http"})
-    before = away["epyc6"].sessions()
+    away = checked.described_as(folder, epyc6={"ssh": ssh, "local": False, "transport": "http"})
+    before, worktrees = away["epyc6"].sessions(), Clone(lab.vms["epyc6"]).worktrees()
     bead = tracker.create("Say more", CHANGE)
     done = away.dispatch("epyc6", "affordabot", "--bead", bead)
     result = done.result()
@@ -142,6 +143,7 @@ def test_a_vm_that_ssh_does_not_reach_is_refused_and_nothing_is_sent(
     assert "worktree: never" in result["next_action"]
     assert tracker.show(bead)["status"] == "open"
     assert away["epyc6"].sessions() == before
+    assert Clone(lab.vms["epyc6"]).worktrees().keys() == worktrees.keys()  # nor is one made here in its place
     word = away.dispatch("epyc6", "affordabot", NOTHING, "--verify", "make test")
     assert (word.code, word.result()["state"], word.result()["reason_code"]) == (
         10,

@@ -140,22 +140,6 @@ def test_a_claim_that_names_no_repo_is_refused(vm: VM) -> None:
     assert (found["reason_code"], found["outcome"]["state"]) == ("repo_missing", "refused")
 
 
-def test_a_retry_on_another_branch_leaves_the_worktree_of_the_try_before_alone(vm: VM) -> None:
-    before = {"dispatch": "bd-1@1-a", "branch": "dx/bd-1", "worktree": "/kept/dx-bd-1"}
-    claim = {
-        "dispatch": "bd-1@2-b",
-        "repo": "affordabot",
-        "branch": "feature-xyz",
-        "worktree": "/kept/dx-bd-1",
-        "previous_holder": before,
-    }
-    plan = {"clone": CLONE, "home": "/home/feng"}
-    request = {"bead": "bd-1", "retry": True, "branch": "feature-xyz"}
-    vm.run(dispatch_worktree, WORKTREE, request=request, claim=claim, plan=plan)
-    (asked,) = vm.asked
-    assert (asked["branch"], asked["path"].rsplit("/", 1)[-1]) == ("feature-xyz", "feature-xyz")
-
-
 @pytest.mark.parametrize(
     ("options", "check"),
     [

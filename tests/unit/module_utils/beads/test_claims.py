@@ -117,6 +117,17 @@ def test_a_retry_without_a_place_works_where_the_try_before_did(tracker: Tracker
     assert tuple(after.metadata[name] for name in names) == ("affordabot", "b", "/srv/a")
 
 
+def test_a_retry_on_another_branch_leaves_the_worktree_of_the_try_before(
+    tracker: Tracker, claims: Claims
+) -> None:
+    bead = tracker.create()
+    claims.claim(bead, replace(ME, repo="affordabot", branch="b", worktree="/srv/a", dispatch=FIRST))
+    claims.block(bead, FIRST, "because")
+    after = claims.claim(bead, replace(ME, branch="c", begin=False), policy=Policy(retry=True)).after
+    assert (after.metadata["repo"], after.metadata["branch"]) == ("affordabot", "c")
+    assert after.metadata.get("worktree") is None
+
+
 def test_metadata_of_wrong_types_is_no_claim_and_no_crash(tracker: Tracker, claims: Claims) -> None:
     bead = tracker.create()
     tracker.bd(

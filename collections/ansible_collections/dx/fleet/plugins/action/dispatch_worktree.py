@@ -92,14 +92,9 @@ class ActionModule(VMAction):
 
 
 def _kept(claim: Step, clone: str, branch: str) -> str | None:
-    """The worktree of this branch that the claim names.
-
-    A try before may have worked in the clone itself; and a retry on another branch has that branch in its
-    claim beside the worktree of the try before, which stays on its own branch.
-    """
+    """The worktree of this branch that the claim names; a try before may have worked in the clone itself."""
     path = claim.get("worktree")
-    of_path = {**claim, **(claim.get("previous_holder") or {})}.get("branch") if path else None
-    return path if of_path == branch and path != clone else None
+    return path if claim.get("branch") == branch and path != clone else None
 
 
 def _skipped(why: str) -> dict[str, Any]:

@@ -11,7 +11,8 @@ author: dx.fleet contributors (@dx-fleet)
 description:
   - Turns a C(vm-endpoints.json) file into inventory hosts, one per VM, which is the host's name.
   - Each host has the variables C(ansible_host), C(ansible_user) and C(ansible_port) (from C(ssh)), or
-    C(ansible_connection=local) where C(ssh) is null or C(local) is true; C(opencode_url), C(opencode_transport),
+    C(ansible_connection=local) where C(local) is true, or P(dx.fleet.no_files#connection) where there is neither;
+    C(opencode_url), C(opencode_transport),
     C(opencode_enabled); and, where they are set, C(opencode_password_env), C(opencode_repos),
     C(opencode_repos_root), C(opencode_max_concurrent), C(opencode_description), C(dx_worktrees_root).
   - All hosts have C(dx_repos), where the file has C(repos) - a dictionary from the name of a repo to its
@@ -131,13 +132,13 @@ class InventoryModule(BaseInventoryPlugin, Constructable):  # type: ignore[misc]
 
     def _add_host(self, fleet: Fleet, vm: VM) -> None:
         self.inventory.add_host(vm.name, group="opencode" if vm.enabled else "disabled")
-        is_local = vm.local or vm.ssh_host is None
-        self.inventory.add_child("local" if is_local else "remote", vm.name)
+        if vm.local or vm.ssh_host is not None:
+            self.inventory.add_child("local" if vm.local else "remote", vm.name)
         if fleet.default_vm is not None and fleet.default() is vm:
             self.inventory.add_child("default_vm", vm.name)
         for alias in fleet.unambiguous_aliases(vm):
             self.inventory.add_child(self.inventory.add_group(alias), vm.name)
-        for name, value in _variables(vm, is_local=is_local).items():
+        for name, value in _variables(vm).items():
             self.inventory.set_variable(vm.name, name, value)
         self._construct(vm.name)
 
@@ -170,18 +171,21 @@ def _ssh_variables() -> dict[str, Any]:
     }
 
 
-def _variables(vm: VM, *, is_local: bool) -> dict[str, Any]:
-    connection: dict[str, Any] = (
-        {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
-        if is_local
-        else {
-            "ansible_host": vm.ssh_host,
-            "ansible_user": vm.ssh_user,
-            "ansible_port": vm.ssh_port,
-            "ansible_control_path": f"%(directory)s/{_name_of_connection(vm)}",
-        }
-    )
-    variables = connection | {
+def _connection(vm: VM) -> dict[str, Any]:
+    if vm.local:
+        return {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
+    if vm.ssh_host is None:  # never local: its files are not those of this machine
+        return {"ansible_connection": "dx.fleet.no_files", "ansible_python_interpreter": "python3"}
+    return {
+        "ansible_host": vm.ssh_host,
+        "ansible_user": vm.ssh_user,
+        "ansible_port": vm.ssh_port,
+        "ansible_control_path": f"%(directory)s/{_name_of_connection(vm)}",
+    }
+
+
+def _variables(vm: VM) -> dict[str, Any]:
+    variables = _connection(vm) | {
         "opencode_url": vm.url,
         "opencode_transport": vm.transport,
         "opencode_aliases": list(vm.aliases),

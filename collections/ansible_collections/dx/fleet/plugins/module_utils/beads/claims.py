@@ -204,7 +204,7 @@ class Claims:
 def _again(bead: Bead, claimant: Claimant) -> Claimant:
     """Who claims a bead anew: on the branch of the try before; where no place is given, in its place.
 
-    The session of the try before works in the repo of that try.
+    The session of the try before works in the repo of that try. Another branch has a worktree of its own.
     """
     again = replace(claimant, branch=claimant.branch or text_field(bead, "branch"))
     repo, worktree = text_field(bead, "repo"), text_field(bead, "worktree")
@@ -212,4 +212,5 @@ def _again(bead: Bead, claimant: Claimant) -> Claimant:
         return replace(again, repo=claimant.repo or repo)
     if claimant.begin or worktree is None or vm_of(bead) != claimant.vm:
         return again
-    return replace(again, repo=repo, worktree=worktree, begin=True)
+    is_its_branch = again.branch == text_field(bead, "branch")
+    return replace(again, repo=repo, worktree=worktree if is_its_branch or repo is None else None, begin=True)

@@ -103,7 +103,11 @@ class VMEntry(_Strict):
         " auto through SSH where the server's port is not reachable.",
     )
     tailscale: Optional[Host] = Field(None, description="The machine's Tailscale name.")
-    local: bool = Field(False, description="True for the machine that this file lies on.")
+    local: bool = Field(
+        False,
+        description="True for the machine that this file lies on. The files of a VM that is neither that nor"
+        " has ssh are out of reach: no worktrees, and no check of the work.",
+    )
     aliases: tuple[Name, ...] = Field((), strict=False, description="Further names that the VM answers to.")
     enabled: bool = Field(True, description="False keeps the VM in the fleet but refuses dispatches to it.")
     max_concurrent: Optional[Annotated[int, Field(ge=1)]] = Field(
