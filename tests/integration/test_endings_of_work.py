@@ -233,6 +233,7 @@ class Stage:
     tracker: Tracker
     slack: SlackWorkspace
     folder: Path
+    clones: Mapping[str, Clone]
 
     def person(self, policy: Mapping[str, object], vm: str = "epyc6", **described: object) -> Fleet:
         """The fleet for a person with an outbox and an endpoints file of their own."""
@@ -273,7 +274,14 @@ def stage(
         path.write_text(text)
         path.chmod(0o755)
     (remote / "refused").mkdir()
-    yield Stage(lab, whole_fleet, tracker, workspace, tmp_path_factory.mktemp("people"))
+    yield Stage(
+        lab,
+        whole_fleet,
+        tracker,
+        workspace,
+        tmp_path_factory.mktemp("people"),
+        {name: Clone(vm) for name, vm in lab.vms.items()},
+    )
     for path in hooks:
         path.unlink()
     whole_fleet.kill_started()
@@ -334,13 +342,13 @@ def check_bead(stage: Stage, ending: Ending, found: Came) -> None:
 
 def check_git(stage: Stage, ending: Ending, found: Came) -> str:
     """The worktree's path."""
-    clone = Clone(stage.lab.vms[found.vm])
+    clone = stage.clones[found.vm]
     worktree = clone.worktrees()[found.branch]
     assert "locked" not in worktree
     assert git(clone.path, "rev-list", "--count", f"main..{found.branch}") == str(ending.commits)
     assert clone.at_remote(found.branch) == (worktree["HEAD"] if ending.pushed else "")
     assert git(worktree["worktree"], "status", "--porcelain") == ending.dirty
-    assert git(clone.path, "status", "--porcelain") == ""
+    assert clone.is_untouched()
     assert git(clone.path, "symbolic-ref", "--short", "HEAD") == "main"
     return worktree["worktree"]
 

@@ -221,6 +221,7 @@ def test_what_holds_for_a_repo_is_a_variable_of_every_host_and_its_text_is_no_te
             "push": False,
             "close_on": "verified",
             "counts": "none",
+            "keep_worktrees": 14.0,
         }
     }
 

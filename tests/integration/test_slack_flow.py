@@ -402,7 +402,7 @@ def test_one_that_waits_for_a_person_and_goes_on(came: Came) -> None:
     found = came[question]
     assert [done.code for done in found.ended] == [6, 0]
     asked = found.told[1]
-    assert asked.startswith("[epyc6] Needs input: the agent waits for question: Which colour?")
+    assert asked.startswith("[epyc6] Needs input: the agent waits for an answer: Which colour?")
     assert len(found.told) == 3
     assert found.told[2].startswith("[epyc6] Finished, not verified: the agent wrote: answered")
     assert found.root.startswith("⚪ Finished, not verified on epyc6: ")

@@ -39,6 +39,7 @@ BOTTOM_TO_TOP = (
     "plugin_utils/mcp",
     "plugin_utils/fleet_test",
     "plugin_utils/cli",
+    "connection",
     "inventory",
     "filter",
     "lookup",
@@ -47,7 +48,16 @@ BOTTOM_TO_TOP = (
 )
 """Folders of the plugins. One that is not in the list belongs to the folder above it, as ``cli/commands`` to ``cli``."""
 
-LOADED_BY_NAME = ("modules", "inventory", "filter", "lookup", "action", "callback", "doc_fragments")
+LOADED_BY_NAME = (
+    "modules",
+    "connection",
+    "inventory",
+    "filter",
+    "lookup",
+    "action",
+    "callback",
+    "doc_fragments",
+)
 """Ansible loads these; no code of ours imports them."""
 
 
