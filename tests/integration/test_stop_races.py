@@ -83,7 +83,7 @@ def test_a_stop_at_the_end_blocks_no_finished_bead(
     drawn = random.Random(61)
     ends: list[str] = []
     for number in range(ROUNDS):
-        bead = tracker.create(f"race {number}", f"@silent 1\n@say done {number}")
+        bead = tracker.create(f"race {number}", f"@silent 2\n@say done {number}")
         waiting = bead_fleet.start("epyc6", "affordabot", "--bead", bead, "--json")
         deadline = time.monotonic() + 60
         while not model.prompts(f"done {number}"):
