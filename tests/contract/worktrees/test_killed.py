@@ -44,12 +44,12 @@ def step(event, arguments):
 sys.addaudithook(step)
 """
 
-# Counts what a check changes, and dies before the step with that number: the module, or what supervises the command.
+# Counts what a check changes, and dies before the step with that number: the module, or what supervises the command,
+# a fork of it which counts its own steps.
 DIES_CHECKING = """
 import os, signal, sys
-at, seen = int(os.environ["DX_DIE_AT"]), 0
+module, seen = os.getpid(), {}
 def step(event, arguments):
-    global seen
     if event == "subprocess.Popen":
         if list(arguments[1])[0] == "git":
             return
@@ -58,8 +58,12 @@ def step(event, arguments):
             return
     elif event not in ("os.fork", "os.remove", "os.mkdir") or "/tmp/dx-" in str(arguments[:1]):
         return
-    seen += 1
-    if seen == at:
+    if ".coverage" in str(arguments[:1]):
+        return
+    who = "module" if os.getpid() == module else "supervisor"
+    seen[who] = seen.get(who, 0) + 1
+    if [who, str(seen[who])] == [os.environ["DX_DIES"], os.environ["DX_DIE_AT"]]:
+        os.mkdir(os.environ["DX_DIED"])
         os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(step)
 """
@@ -203,23 +207,25 @@ def test_in_the_middle_of_a_checkout(clone: Clone, end: str) -> None:
     assert Path(made["path"], "b.txt").read_text() == "new\n"
 
 
-def test_while_it_is_verified(clone: Clone) -> None:
+@pytest.mark.parametrize(("who", "at_least"), [("module", 5), ("supervisor", 1)])
+def test_while_it_is_verified(clone: Clone, tmp_path: Path, who: str, at_least: int) -> None:
     path = Path(clone.do(dispatch="d1")["path"])
     commit = clone.commit(path, "new.txt")
     clone.git("push", "--quiet", "origin", "HEAD", at=path)
     before, refs = files_of(path), clone.refs()
     command = f'{shlex.quote(sys.executable)} -c \'import subprocess; subprocess.Popen(["sleep", "86398"])\'; make test'
-    number, code = 0, -signal.SIGKILL
-    while code:
+    number, died = 0, True
+    while died:
         number += 1
         (path / "report.xml").write_text("<testsuite/>")
-        env = {"DX_DIE_AT": str(number)}
+        mark = tmp_path / f"died-{number}"
+        env = {"DX_DIES": who, "DX_DIE_AT": str(number), "DX_DIED": str(mark)}
         process = start_check(path, command, program=DIES_CHECKING + CHECK, env=env, report=["report.xml"])
         out, err = process.communicate(timeout=120)
-        code = process.returncode
-        assert code in (0, -signal.SIGKILL), err
-        if code == 0 and json.loads(out)["reason_code"] == "check_not_run":
-            code = 1  # its supervisor was killed, and that is no success
+        died = mark.exists()
+        assert process.returncode == (-signal.SIGKILL if died and who == "module" else 0), err
+        if died and who == "supervisor":
+            assert json.loads(out)["reason_code"] == "check_not_run", number
         found = run_check(path, command)
         assert (found["verdict"], found["head"], found["pushed"]) == ("verified", commit, True), number
         assert [
@@ -227,7 +233,7 @@ def test_while_it_is_verified(clone: Clone) -> None:
         ] == []
         assert (files_of(path), clone.refs()) == (before, refs), number
         clone.check()
-    assert number > 5
+    assert number > at_least
 
 
 def files_of(path: Path) -> dict[str, bytes]:
