@@ -29,6 +29,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait import Limi
 
 from tests.lab import Lab, ScriptedModel
 from tests.lab.proxy import FaultProxy, answers_for
+from tests.reads_of_looks import READS
 
 from .fleet import Fleet, fresh_id
 
@@ -71,27 +72,7 @@ REQUESTS: dict[str, tuple[str, str, int, tuple[str, ...]]] = {
     "read the messages": ("GET", r"^/session/[^/]+/message$", 0, READ),
     "its subagents": ("GET", r"^/session/[^/]+/children$", 0, READ),
 }
-READS_OF_A_LOOK = {
-    "status": [
-        r"/global/health$",
-        r"^/path$",
-        r"^/experimental/session$",
-        r"^/session/status$",
-        r"^/permission$",
-        r"^/question$",
-    ],
-    "reap": [
-        r"/global/health$",
-        r"^/session/[^/]+$",
-        r"^/session/[^/]+/children$",
-        r"^/session/status$",
-        r"^/permission$",
-        r"^/question$",
-        r"^/session/[^/]+/message$",
-        r"^/session/[^/]+/message/[^/]+$",
-    ],
-}
-LOOKS = [(look, path) for look, paths in READS_OF_A_LOOK.items() for path in paths]
+LOOKS = [(look, path) for look, paths in READS.items() for path in paths]
 BEFORE_THE_TASK = (
     "health",
     "look for an earlier try",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 
 from tests.command import words_of
 from tests.lab import Lab
+from tests.wait import wait_for
 
 from .fleet import Fleet, fresh_id
 
@@ -36,20 +36,13 @@ def slow_remote(lab: Lab, tmp_path: Path) -> Iterator[Path]:
     subprocess.run([*git, "--unset", "remote.origin.uploadpack"], check=True)
 
 
-def wait_for(file: Path) -> None:
-    deadline = time.monotonic() + 90
-    while not file.exists():
-        assert time.monotonic() < deadline, f"{file} did not come"
-        time.sleep(0.05)  # a pace for the looks
-
-
 @pytest.mark.parametrize("number", SIGNALS, ids=[number.name for number in SIGNALS])
 def test_while_its_work_is_verified(lab: Lab, fleet: Fleet, tmp_path: Path, number: signal.Signals) -> None:
     mark = fresh_id()
     check = f"touch {tmp_path}/began; until [ -e {tmp_path}/go ]; do sleep 0.1; done; make test"
     task = f"@bash echo {mark} >> README.md && git commit -qam more\n@say {mark}"
     running = fleet.start("epyc6", "affordabot", task, "--branch", f"fix/{mark}", "--verify", check)
-    wait_for(tmp_path / "began")
+    wait_for((tmp_path / "began").exists, 90)
     running.interrupt(number=number)
     detached = running.finish()
     assert detached.code == 130, detached
@@ -68,7 +61,7 @@ def test_while_its_worktree_is_made(
 ) -> None:
     mark = fresh_id()
     running = fleet.start("epyc6", "affordabot", f"@say {mark}", "--branch", f"fix/{mark}")
-    wait_for(slow_remote / "began")
+    wait_for((slow_remote / "began").exists, 90)
     running.interrupt(number=number)
     detached = running.finish()
     assert detached.code == 130, detached

@@ -12,7 +12,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +29,7 @@ from slack_sdk import WebClient
 
 from tests.lab.slack import SlackWorkspace
 from tests.lab.slack.seed import BOT_USER
+from tests.wait import wait_for
 
 from . import dying_listener
 
@@ -108,13 +108,6 @@ class Desk:
         """The words of each command that was begun."""
         return [json.loads(line) for line in self.record.read_text().splitlines()]
 
-    def until_begun(self) -> None:
-        """Wait until a command has begun, which outlives the listener that began it."""
-        end = time.monotonic() + 60
-        while not self.record.exists() or not self.commands():
-            assert time.monotonic() < end, "no command has begun"
-            time.sleep(0.05)
-
 
 @pytest.fixture
 def desk(slack: SlackWorkspace, tmp_path: Path) -> Iterator[Desk]:
@@ -152,7 +145,7 @@ def test_a_command_that_was_killed_with_its_listener_is_run_again(desk: Desk) ->
     with desk.listening("accepted") as first:
         desk.says("stop", thread)
         assert first.wait(30) == KILLED
-        desk.until_begun()
+        wait_for(lambda: desk.record.exists() and desk.commands())
         _kill_stand_in(desk)
     with desk.listening():
         desk.end_stop()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 
 from tests.lab import Lab, ScriptedModel
 from tests.lab.tracker import Tracker
+from tests.wait import wait_for
 
 from .fleet import Fleet
 
@@ -38,13 +38,6 @@ def clauses(stop: dict[str, Any]) -> dict[str, bool]:
     return {clause["name"]: clause["proven"] for clause in stop["clauses"]}
 
 
-def wait_till(met: Callable[[], bool], within_s: float = 60) -> None:
-    deadline = time.monotonic() + within_s
-    while not met():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)  # the lab has no event for it
-
-
 def running(words: str) -> list[int]:
     """The processes whose command line has these words."""
     found = []
@@ -65,11 +58,11 @@ def test_a_stop_is_proven_whatever_the_session_does(
 ) -> None:
     bead = tracker.create(f"stop {doing}", WORK[doing])
     waiting = bead_fleet.start("epyc6", "affordabot", "--bead", bead, "--json")
-    wait_till(lambda: bool(model.prompts(f"stop {doing}")))
+    wait_for(lambda: bool(model.prompts(f"stop {doing}")))
     session = tracker.metadata(bead)["session"]
-    wait_till(lambda: bead_fleet["epyc6"].works_on(session))
+    wait_for(lambda: bead_fleet["epyc6"].works_on(session))
     if "sleep" in WORK[doing] and "trap" not in WORK[doing]:
-        wait_till(lambda: bool(running("sleep 60")))
+        wait_for(lambda: bool(running("sleep 60")))
     began = time.monotonic()
     done = bead_fleet.look("stop", bead, "--reason", "wrong branch", "--by", "feng")
     took_s = time.monotonic() - began
@@ -130,7 +123,7 @@ def test_a_stop_on_a_vm_that_is_down_is_done_when_it_is_back(
 ) -> None:
     bead = tracker.create("kept stop", "@bash (setsid sleep 605 >/dev/null 2>&1 &) ; sleep 600")
     waiting = own_state.start("epyc6", "affordabot", "--bead", bead, "--json")
-    wait_till(lambda: bool(running("sleep 605")))
+    wait_for(lambda: bool(running("sleep 605")))
     waiting.kill()  # who dispatched is gone as well: nobody else ends the claim
     lab.vms["epyc6"].kill()
     try:
@@ -192,11 +185,11 @@ def test_what_is_queued_never_begins(
 ) -> None:
     bead = tracker.create("stop with a queue", "@bash sleep 607")
     waiting = bead_fleet.start("epyc6", "affordabot", "--bead", bead, "--json")
-    wait_till(lambda: bool(running("sleep 607")))
+    wait_for(lambda: bool(running("sleep 607")))
     server, session = bead_fleet["epyc6"], tracker.metadata(bead)["session"]
     body = {"parts": [{"type": "text", "text": "@bash sleep 608\n@say from the queue"}]}
     server.ask("POST", f"/session/{session}/prompt_async", body).raise_for_status()
-    wait_till(lambda: "from the queue" in str(server.prompts(session)))
+    wait_for(lambda: "from the queue" in str(server.prompts(session)))
     done = bead_fleet.look("stop", bead)
     (stop,) = done.document()["stops"]
     assert (done.code, clauses(stop)["nothing_queued"]) == (0, True), done.out
@@ -217,7 +210,7 @@ def test_a_subagent_that_works_on_by_itself_is_stopped_with_its_session(
     child = made.json()["id"]
     body = {"parts": [{"type": "text", "text": "@bash sleep 609\n@say the child of the stop is over"}]}
     server.ask("POST", f"/session/{child}/prompt_async", body).raise_for_status()
-    wait_till(lambda: bool(running("sleep 609")) and not server.works_on(session))
+    wait_for(lambda: bool(running("sleep 609")) and not server.works_on(session))
     done = bead_fleet.look("stop", bead)
     (stop,) = done.document()["stops"]
     assert (done.code, stop["state"], set(stop["family"])) == (0, "stopped", {session, child}), done.out
@@ -231,7 +224,7 @@ def test_the_whole_fleet_is_halted_with_a_proof_for_each_vm(
 ) -> None:
     beads = {vm: tracker.create(f"halt {vm}", "@bash sleep 610") for vm in lab.vms}
     waiting = [bead_fleet.start(vm, "affordabot", "--bead", bead, "--json") for vm, bead in beads.items()]
-    wait_till(lambda: len(running("sleep 610")) >= len(beads))
+    wait_for(lambda: len(running("sleep 610")) >= len(beads))
     done = bead_fleet.look("stop", "--all", "--reason", "fire drill", "--by", "feng")
     stops = {each["vm"]: each for each in done.document()["stops"] if each["bead"] in beads.values()}
     assert (done.code, set(stops)) == (0, set(lab.vms)), done.out
@@ -256,7 +249,7 @@ def test_after_a_stop_nothing_further_is_committed_though_the_agent_tries_to(
     def head() -> str:
         return (clone / ".git" / "logs" / "HEAD").read_text().splitlines()[-1]
 
-    wait_till(lambda: "late-" in head())
+    wait_for(lambda: "late-" in head())
     done = bead_fleet.look("stop", bead)
     (stop,) = done.document()["stops"]
     at_the_stop = head()

@@ -85,11 +85,8 @@ def test_a_stop_at_the_end_blocks_no_finished_bead(
     for number in range(ROUNDS):
         bead = tracker.create(f"race {number}", f"@silent 2\n@say done {number}")
         waiting = bead_fleet.start("epyc6", "affordabot", "--bead", bead, "--json")
-        deadline = time.monotonic() + 60
-        while not model.prompts(f"done {number}"):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)  # the lab has no event for it
-        time.sleep(drawn.uniform(0, 2))  # it is what is raced: the turn ends 1 s after its prompt
+        model.wait_for_prompt(f"done {number}")
+        time.sleep(drawn.uniform(0, 2))  # it is what is raced: the turn ends 2 s after its prompt
         stopped = bead_fleet.look("stop", bead, "--by", "feng")
         result, found = waiting.finish().result(), tracker.show(bead)
         ends.append(f"{result['state']} {found['status']}")

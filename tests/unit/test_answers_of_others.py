@@ -22,6 +22,8 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Sta
 from hypothesis import HealthCheck, given, note, seed, settings
 from hypothesis import strategies as st
 
+from tests.reads_of_looks import READS
+
 from .fake_opencode import FakeOpenCode, Fault, answer, answered_for
 from .virtual_time import run
 from .working_opencode import (
@@ -73,24 +75,6 @@ WRITES_OF_A_DISPATCH = {
     "label the session": ("PATCH", r"^/session/[^/]+$"),
     "send the task": ("POST", r"/prompt_async$"),
 }
-READS_OF_A_STATUS = (
-    r"/global/health$",
-    r"^/path$",
-    r"^/experimental/session$",
-    r"^/session/status$",
-    r"^/permission$",
-    r"^/question$",
-)
-READS_OF_A_REAP = (
-    r"/global/health$",
-    r"^/session/[^/]+$",
-    r"^/session/[^/]+/children$",
-    r"^/session/status$",
-    r"^/permission$",
-    r"^/question$",
-    r"^/session/[^/]+/message$",
-    r"^/session/[^/]+/message/[^/]+$",
-)
 TIMES = (1, 100_000)
 
 
@@ -180,7 +164,7 @@ def test_a_stop_that_others_answer(kind: str, when: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("path", READS_OF_A_STATUS)
+@pytest.mark.parametrize("path", READS["status"])
 def test_a_read_of_a_status_that_others_answer(path: str, kind: str) -> None:
     async def looked(times: int) -> None:
         fake = WorkingOpenCode(work_s=1000)
@@ -193,7 +177,7 @@ def test_a_read_of_a_status_that_others_answer(path: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("path", READS_OF_A_REAP)
+@pytest.mark.parametrize("path", READS["reap"])
 def test_a_read_of_a_reap_that_others_answer(path: str, kind: str) -> None:
     async def reaped(work_s: float, times: int) -> str:
         fake = WorkingOpenCode(work_s=work_s)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ansible_collections.dx.fleet.plugins.plugin_utils.cli import stopping
+from ansible_collections.dx.fleet.plugins.plugin_utils.cli import fleet_playbook, stopping
 from ansible_collections.dx.fleet.plugins.plugin_utils.cli.kept_stops import EXPIRES_S, KeptStop, KeptStops
 from ansible_collections.dx.fleet.plugins.plugin_utils.cli.stopping import carry_out_kept_stops, keep_stops
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.fleet import VM, Fleet
@@ -33,7 +33,7 @@ STOPPED = {
 @pytest.fixture
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KeptStops:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    monkeypatch.setattr(stopping, "beads_found", lambda fleet: {})
+    monkeypatch.setattr(fleet_playbook, "beads_found", lambda fleet: {})
     return KeptStops(os.environ)
 
 

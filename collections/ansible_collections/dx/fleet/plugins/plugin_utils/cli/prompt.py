@@ -27,7 +27,7 @@ from ..domain.fleet import Fleet
 from ..domain.input_request import InputQuestion, InputRequest
 from ..launch.in_child import InChild
 from ..text.printable import is_text, shortened
-from .commands.answer import answer_playbook
+from .fleet_playbook import playbook_for
 from .fleet_source import find_fleet
 from .terminal import printable, question_lines
 
@@ -173,7 +173,7 @@ def _answering(fleet: Fleet, inventory: Path) -> Answer:
     def answer(vm: str, asked: InputRequest, answers: Sequence[str]) -> str | None:
         given = {"what": asked.session, "request_id": asked.id, "answers": list(answers)}
         try:
-            found = InChild().run(answer_playbook(fleet, inventory, [vm], given))
+            found = InChild().run(playbook_for("answer", fleet, inventory, [vm], given))
         except FleetError as error:
             return error.message
         if "answered" in [each["state"] for each in found.requests.get(vm, ())]:

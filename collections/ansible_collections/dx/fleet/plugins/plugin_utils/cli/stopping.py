@@ -8,48 +8,24 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from ..domain.clock import SYSTEM_CLOCK
 from ..domain.fleet import Fleet
 from ..domain.stop_wording import stop_lines
 from ..launch.collected import Collected
 from ..launch.in_child import InChild, RunFailed
-from ..launch.playbook_run import PlaybookRun
-from .fleet_source import beads_found
+from .fleet_playbook import playbook_for
 from .kept_stops import KeptStop, KeptStops
 from .report import warn
 
-__all__ = ["carry_out_kept_stops", "keep_stops", "person", "stop_playbook"]
+__all__ = ["carry_out_kept_stops", "keep_stops", "person"]
 
 
 def person() -> str:
     """Who asks, where nobody is named: ``user@host``."""
     return f"{getpass.getuser()}@{socket.gethostname()}"
-
-
-def stop_playbook(
-    fleet: Fleet, inventory: Path, hosts: Sequence[str], given: dict[str, Any], verbosity: int = 0
-) -> PlaybookRun:
-    """The run that stops.
-
-    Args:
-        fleet: The fleet.
-        inventory: Its source.
-        hosts: The VMs to ask.
-        given: Variables of the playbook; what is None is not given.
-        verbosity: As of ``-v``.
-    """
-    variables = {"target": ":".join(hosts), **given, **beads_found(fleet)}
-    return PlaybookRun(
-        "stop",
-        inventory,
-        variables={key: value for key, value in variables.items() if value is not None},
-        hosts=len(hosts),
-        verbosity=verbosity,
-    )
 
 
 def keep_stops(
@@ -116,7 +92,7 @@ def _done(fleet: Fleet, inventory: Path, kept: KeptStops, stop: KeptStop) -> boo
         return False
     given = {"what": stop.what, "by": stop.by, "reason": stop.reason or None, "asked_at": stop.asked_at}
     try:
-        collected = InChild().run(stop_playbook(fleet, inventory, [stop.vm], given))
+        collected = InChild().run(playbook_for("stop", fleet, inventory, [stop.vm], given))
     except RunFailed as error:
         warn(f"the kept stop of {words} can't be done now: {error.message}", "dx-fleet")
         return False

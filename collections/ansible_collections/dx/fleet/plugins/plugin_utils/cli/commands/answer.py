@@ -7,27 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ...domain.errors import UsageError
-from ...domain.fleet import Fleet
 from ...domain.input_request import InputQuestion, InputRequest
 from ...domain.next_action import answer_command
 from ...domain.outcome import Outcome, State
 from ...launch.in_process import InProcess
 from ...launch.interrupt import leaving_by
-from ...launch.playbook_run import PlaybookRun
 from ...text.shell import command_line
 from ..command import Command
-from ..fleet_source import beads_found, find_fleet, vm_names
+from ..fleet_playbook import playbook_for
+from ..fleet_source import find_fleet, vm_names
 from ..options import Options, option, words
 from ..report import Report, graded, left, outcomes_of
 from ..stopping import carry_out_kept_stops
 from ..terminal import question_lines
 from .stop import hosts_of
 
-__all__ = ["COMMAND", "AnswerOptions", "answer", "answer_playbook"]
+__all__ = ["COMMAND", "AnswerOptions", "answer"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,8 @@ def answer(options: AnswerOptions) -> Report:
     fleet, inventory = find_fleet(options.inventory)
     name, *answers = options.words
     hosts, named = hosts_of(fleet, name)
-    playbook = answer_playbook(
+    playbook = playbook_for(
+        "answer",
         fleet,
         inventory,
         hosts,
@@ -77,28 +76,6 @@ def answer(options: AnswerOptions) -> Report:
     lines = [line for each in requests for line in _lines(each)]
     done = sum(each["state"] == "answered" for each in requests)
     return Report(graded(outcomes, done), outcomes, lines, {"requests": requests})
-
-
-def answer_playbook(
-    fleet: Fleet, inventory: Path, hosts: Sequence[str], given: Mapping[str, Any], verbosity: int = 0
-) -> PlaybookRun:
-    """The run that answers.
-
-    Args:
-        fleet: The fleet.
-        inventory: Its source.
-        hosts: The VMs to ask.
-        given: Variables of the playbook; what is None is not given.
-        verbosity: As of ``-v``.
-    """
-    variables = {"target": ":".join(hosts), **given, **beads_found(fleet)}
-    return PlaybookRun(
-        "answer",
-        inventory,
-        variables={key: value for key, value in variables.items() if value is not None},
-        hosts=len(hosts),
-        verbosity=verbosity,
-    )
 
 
 def _unanswered(name: str, requests: Sequence[Mapping[str, Any]], *, given: bool) -> Outcome:

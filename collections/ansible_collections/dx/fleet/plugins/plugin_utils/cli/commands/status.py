@@ -15,11 +15,11 @@ from ...domain.errors import UsageError
 from ...domain.fleet import Fleet
 from ...launch.in_process import InProcess
 from ...launch.interrupt import leaving_by
-from ...launch.playbook_run import PlaybookRun
 from ...listener.health import Health, health_file
 from ..claims import claim_lines, claims_of
 from ..command import Command
-from ..fleet_source import beads_found, find_fleet, vm_names
+from ..fleet_playbook import playbook_for
+from ..fleet_source import find_fleet, vm_names
 from ..kept_stops import KeptStops, as_section
 from ..options import Options, words
 from ..report import Report, graded, left, outcomes_of
@@ -45,12 +45,8 @@ def status(options: StatusOptions) -> Report:
     """
     fleet, inventory = find_fleet(options.inventory)
     names = _asked(fleet, options.words)
-    playbook = PlaybookRun(
-        "status",
-        inventory,
-        variables={"target": ":".join(names), **beads_found(fleet)},
-        hosts=len(names),
-        verbosity=0 if options.json else options.verbose,
+    playbook = playbook_for(
+        "status", fleet, inventory, names, verbosity=0 if options.json else options.verbose
     )
     with leaving_by(left):
         collected = InProcess().run(playbook)

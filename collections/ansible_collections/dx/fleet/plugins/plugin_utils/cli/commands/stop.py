@@ -19,11 +19,12 @@ from ...launch.in_process import InProcess
 from ...launch.interrupt import leaving_by
 from ...text.shell import command_line
 from ..command import Command
+from ..fleet_playbook import playbook_for
 from ..fleet_source import find_fleet, vm_names
 from ..kept_stops import KeptStop, KeptStops, as_section
 from ..options import Options, flag, moment, option, words
 from ..report import Report, left, outcomes_of
-from ..stopping import carry_out_kept_stops, keep_stops, person, stop_playbook
+from ..stopping import carry_out_kept_stops, keep_stops, person
 
 __all__ = ["COMMAND", "StopOptions", "hosts_of", "stop"]
 
@@ -82,7 +83,7 @@ def stop(options: StopOptions) -> Report:
     now = SYSTEM_CLOCK.time()
     by, asked_at = options.by or person(), now if options.asked_at is None else options.asked_at
     given = {"what": named, "reason": options.reason, "by": by, "asked_at": options.asked_at}
-    playbook = stop_playbook(fleet, inventory, hosts, given, 0 if options.json else options.verbose)
+    playbook = playbook_for("stop", fleet, inventory, hosts, given, 0 if options.json else options.verbose)
     with leaving_by(left):
         collected = InProcess().run(playbook)
     stops = [each for vm in hosts for each in collected.stops.get(vm, [])]
