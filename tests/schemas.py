@@ -108,12 +108,14 @@ class Claim(TypedDict):
     vm: str | None
     claimed_at: str | None
     age_s: float | None
+    held_s: float | None
     dispatch: str
     attempt: int | None
     orchestrator: str | None
     dispatcher: str | None
     session: str | None
     message: str | None
+    repo: str | None
     branch: str | None
     worktree: str | None
     summary: str

@@ -1,16 +1,18 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is said of a dispatch whose run broke off."""
+"""Which steps a run has, and what its report says where it broke off."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.cli.commands import dispatch as dispatching
 from ansible_collections.dx.fleet.plugins.plugin_utils.cli.report import outcomes_of
 from ansible_collections.dx.fleet.plugins.plugin_utils.cli.targets import targets_of
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain import identity
-from ansible_collections.dx.fleet.plugins.plugin_utils.domain.fleet import VM, Fleet
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.fleet import VM, Fleet, RepoPolicy
 from ansible_collections.dx.fleet.plugins.plugin_utils.launch.collected import Collected
 
 from tests.unit.plugin_utils.cli.typed import typed
@@ -58,3 +60,30 @@ def test_a_run_that_broke_off_names_what_it_may_have_begun(
     assert (found.reason_code, found.dispatch, found.session) == ("own_fault", dispatch, session)
     assert found.next_action == again
     assert found.message == (None if dispatch is None else identity.message_id(dispatch))
+
+
+@pytest.mark.parametrize(
+    ("words", "verifies"),
+    [
+        (["epyc6", "affordabot", "x"], True),
+        (["epyc6", "other", "x"], False),
+        (["epyc6", "other", "x", "--verify", "make test"], True),
+        (["epyc6", "affordabot", "x", "--no-verify"], False),
+        (["epyc6", "x", "--session", "ses_1"], False),
+        (["epyc6", "affordabot", "--bead", "bd-1"], True),
+        (["--bead", "bd-1"], True),
+        (["--retry", "bd-1"], True),
+        (["--retry", "bd-1", "Keep it"], True),
+        (["--retry", "bd-1", "--branch", "feature-xyz", "Keep it"], True),
+        (["--retry", "bd-1", "--same-session", "--", "Keep it"], True),
+        (["--id", "job"], True),
+    ],
+)
+def test_a_repo_that_only_the_bead_or_the_session_knows_may_have_a_check(
+    words: list[str], verifies: bool
+) -> None:
+    fleet = replace(FLEET, repos={"affordabot": RepoPolicy(verify="make test")})
+    options = typed(*words)
+    targets = targets_of(options, fleet)
+    asked = dispatching._asked(options, targets, targets.task, None)
+    assert ("dx_verify" not in dispatching._not_needed(asked, fleet, locate=False)) == verifies

@@ -115,6 +115,10 @@ claims:
       description: The message that carries the task.
       type: str
       sample: msg_dx-bd-a1b2-1-0123456789ab
+    repo:
+      description: Name of the repo of the work, or null.
+      type: str
+      sample: affordabot
     branch:
       description: Git branch of the work, or null.
       type: str

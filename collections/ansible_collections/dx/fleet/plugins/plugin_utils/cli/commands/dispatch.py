@@ -195,8 +195,8 @@ def _not_needed(asked: dict[str, Any], fleet: Fleet, *, locate: bool) -> tuple[s
         "dx_id": locate,
         "dx_look": bead or work.isolated,  # a look of its own is there for what stands before the task
         "dx_worktree": bead or work.isolated,
-        # A bead, or a dispatch that is joined, has its repo from its claim, or its session.
-        "dx_verify": work.verify is not None or ("task" not in asked and work.repo is None),
+        # A bead has its repo from its claim, whatever its task is; a dispatch that is joined from its session.
+        "dx_verify": work.verify is not None or (work.repo is None and (bead or "task" not in asked)),
     }
     return ("report", *(tag for tag, is_needed in needed.items() if not is_needed))
 
