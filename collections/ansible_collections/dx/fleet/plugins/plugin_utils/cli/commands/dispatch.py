@@ -195,7 +195,7 @@ def _not_needed(asked: dict[str, Any], fleet: Fleet, *, locate: bool) -> tuple[s
         "dx_id": locate,
         "dx_look": bead or work.isolated,  # a look of its own is there for what stands before the task
         "dx_worktree": bead or work.isolated,
-        # A bead has its repo from its claim, whatever its task is; a dispatch that is joined from its session.
+        # A bead has its repo from its claim, whatever its task is; a joined dispatch has it from its session.
         "dx_verify": work.verify is not None or (work.repo is None and (bead or "task" not in asked)),
     }
     return ("report", *(tag for tag, is_needed in needed.items() if not is_needed))
