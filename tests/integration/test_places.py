@@ -63,6 +63,13 @@ def test_a_broken_project_is_refused_with_its_file_and_spoils_nothing_else(
     assert str(file) in ours["why"]
     well = fleet.described_as(made, epyc6={"max_concurrent": 50}).dispatch("epyc6", "affordabot", "@say well")
     assert well.code == 0, well
+    asking = fleet.dispatch("epyc6", "affordabot", "@question Colour? | red | blue\n@bash sleep 615")
+    assert asking.result()["state"] == "needs_input"
+    answered = fleet.look("answer", "epyc6", "red")
+    assert (answered.code, [each["state"] for each in answered.document()["requests"]]) == (0, ["answered"])
+    stopped = fleet.look("stop", "epyc6")
+    stops = {each["session"]: each["state"] for each in stopped.document()["stops"]}
+    assert (stopped.code, stops[asking.result()["session"]]) == (0, "stopped")
 
 
 def test_a_session_whose_directory_is_gone_is_refused_and_the_directory_is_not_made_anew(

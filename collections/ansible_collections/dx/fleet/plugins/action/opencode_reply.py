@@ -21,10 +21,11 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.text.printable import sho
 from ansible_collections.dx.fleet.plugins.plugin_utils.text.redact import redact
 
 with suppress(ImportError):  # FleetAction.run says what is missing
+    from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.activity import working_families
     from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.client import OpenCode
     from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.errors import NotFound, OpenCodeError
+    from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.recent import recent_sessions
     from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.reply import Request, reply, waiting_in
-    from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.survey import NEWEST
 
 NOTE_WIDTH = 600
 
@@ -81,7 +82,7 @@ class ActionModule(FleetAction):
     async def _sessions(self, server: OpenCode, args: Mapping[str, Any]) -> list[str]:
         name = args["name"]
         if name is None or name in self.vm_names:
-            return [each.id for each in await server.sessions(NEWEST) if each.parent is None]
+            return sorted(await working_families(server, await recent_sessions(server)))
         named = [
             claim["session"] for claim in self._claims(args) if name in (claim["bead"], claim["dispatch"])
         ]

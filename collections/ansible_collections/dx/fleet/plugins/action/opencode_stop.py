@@ -22,8 +22,10 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.domain.stop import Clause
 from ansible_collections.dx.fleet.plugins.plugin_utils.text.redact import redact
 
 with suppress(ImportError):  # FleetAction.run says what is missing
+    from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.activity import working_families
     from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.client import OpenCode
     from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.errors import NotFound, OpenCodeError
+    from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.recent import recent_sessions
     from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.stop import (
         Stopped,
         Wanted,
@@ -31,7 +33,6 @@ with suppress(ImportError):  # FleetAction.run says what is missing
         keep_stopped,
         stop,
     )
-    from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.survey import NEWEST
 
 QUIET_S = 2.0  # for so long nothing may move after a stop
 ENDED = ("already_ended", "too_late")
@@ -90,14 +91,9 @@ class ActionModule(FleetAction):
             return [_of_session(found)]
         held = [_of_claim(claim) for claim in claims if claim["status"] == "in_progress"]
         known = {each["session"] for each in held}
-        sessions = [each for each in await server.sessions(NEWEST) if each.parent is None]
-        statuses = [await server.statuses(folder) for folder in {each.directory for each in sessions}]
-        working = {session for each in statuses for session, status in each.items() if status.type != "idle"}
-        return held + [
-            _of_session(each)
-            for each in sessions
-            if each.id in working and each.id not in known and "dx_dispatch" in each.metadata
-        ]
+        working = await working_families(server, await recent_sessions(server)) - known
+        sessions = [await server.session(each) for each in sorted(working)]
+        return held + [_of_session(each) for each in sessions if "dx_dispatch" in each.metadata]
 
     async def _stopped(
         self, server: OpenCode, each: dict[str, Any], mark: StopMark, args: Mapping[str, Any]

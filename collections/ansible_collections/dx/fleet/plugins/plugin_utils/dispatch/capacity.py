@@ -22,15 +22,13 @@ from ..opencode.activity import working_families
 from ..opencode.client import OpenCode
 from ..opencode.errors import NotFound, NotOpenCode
 from ..opencode.models import Message, Session
+from ..opencode.recent import recent_sessions
 from .empty_session import delete_if_empty
 
 __all__ = ["QUEUES_FOR", "check_capacity", "check_turn"]
 
 QUEUES_FOR = "dx_queues_for"  # in the metadata of a session that stands for a dispatch to an old session
 
-NEWEST = 100
-PAGE = 1000
-RECENT_MS = 24 * 3600 * 1000.0  # what has not taken a step for a day is no load
 QUEUES_MS = 120_000.0  # from its session to its prompt a dispatch takes less, or it has died
 
 
@@ -43,7 +41,7 @@ async def check_capacity(server: OpenCode, request: Request) -> None:
     """
     if request.max_concurrent is None:
         return
-    busy = await working_families(server, await _recent(server))
+    busy = await working_families(server, await recent_sessions(server))
     if len(busy) >= request.max_concurrent:
         raise _full(request, len(busy), PreflightError)
 
@@ -62,7 +60,7 @@ async def check_turn(server: OpenCode, request: Request, queued: str) -> None:
     """
     if request.max_concurrent is None:
         return
-    sessions = await _recent(server)
+    sessions = await recent_sessions(server)
     mine = next((session for session in sessions if session.id == queued), None)
     if mine is None:
         raise NotOpenCode(f"{server.url} does not list session {queued}, which it has")
@@ -78,18 +76,6 @@ async def check_turn(server: OpenCode, request: Request, queued: str) -> None:
         return
     left = "" if await delete_if_empty(server, queued) else f"; its session {queued} is left, and empty"
     raise _full(request, len(before), DispatchError, left)
-
-
-async def _recent(server: OpenCode) -> list[Session]:
-    """The sessions that may be at work: the newest ones, and all that took a step within a day of these."""
-    found: list[Session] = []
-    cursor: str | None = None
-    while True:
-        page, cursor = await server.sessions_before(cursor, limit=PAGE)
-        found += page
-        since = found[0].time.updated - RECENT_MS if found else 0.0
-        if cursor is None or not page or page[-1].time.updated < since:
-            return [each for rank, each in enumerate(found) if rank < NEWEST or each.time.updated >= since]
 
 
 def _counts(other: Session, mine: Session) -> bool:

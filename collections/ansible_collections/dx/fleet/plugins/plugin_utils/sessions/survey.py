@@ -14,10 +14,9 @@ from ..opencode.errors import OpenCodeError, OwnError
 from ..opencode.family import DEPTH
 from ..opencode.models import Session
 from ..opencode.reach import PATIENCE_S, check_server, unusable
+from ..opencode.recent import recent_sessions
 
 __all__ = ["SessionInfo", "Survey", "survey"]
-
-NEWEST = 100
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class SessionInfo:
 
 @dataclass(frozen=True)
 class Survey:
-    """One server. ``sessions`` are the newest hundred, subagents' left out."""
+    """One server. ``sessions`` are the recent ones (see ``recent_sessions``), subagents' left out."""
 
     url: str
     version: str
@@ -74,7 +73,7 @@ async def survey(server: OpenCode, vm: str, *, patience_s: float = PATIENCE_S) -
     version = await check_server(server, vm, patience_s=patience_s)
     try:
         home = (await server.paths()).home
-        sessions = await server.sessions(NEWEST)
+        sessions = await recent_sessions(server)
         activity = await activity_of(server, sessions)
         roots = [session for session in sessions if session.parent is None]
         roots += await _older(server, activity, {session.id for session in roots})
