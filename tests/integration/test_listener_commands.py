@@ -17,7 +17,7 @@ import pytest
 from slack_sdk import WebClient
 
 from tests.lab import ScriptedModel
-from tests.lab.slack import SlackWorkspace
+from tests.lab.slack import Message, SlackWorkspace
 from tests.lab.slack.seed import BOT_USER
 from tests.lab.tracker import Tracker
 
@@ -126,3 +126,42 @@ def test_a_listener_that_is_killed_while_it_stops_is_followed_by_one_that_posts_
     assert sum(text.startswith(f"Stopping {name}") for text in told) == 1
     ended = waiting.finish()
     assert (ended.code, ended.result()["reason_code"]) == (8, "stopped"), ended
+
+
+def test_an_old_button_answers_nothing_but_its_own_question(
+    slack_fleet: Fleet,
+    slack: SlackWorkspace,
+    jane: WebClient,
+    listener: subprocess.Popen[bytes],
+) -> None:
+    name, server = fresh_id(), slack_fleet["epyc6"]
+    task = "@permission cat /etc/hosts\n@permission cat /root/x\n@say done"
+    asked = slack_fleet.dispatch("epyc6", "affordabot", task, "--id", name)
+    assert asked.code == 6, asked
+    session = asked.result()["session"]
+    thread, old = head_with(slack, "dx_allow_once")
+    (first,) = server.pending("permission", session)
+    user = str(jane.auth_test()["user_id"])
+    assert slack_fleet.look("answer", first["id"], "once").code == 0
+    assert slack_fleet.dispatch("epyc6", "--id", name).code == 6
+    texts(slack, thread, "/root/")
+    (second,) = server.pending("permission", session)
+    assert slack.socket.click(slack.channel, thread, "dx_reject", user, message=old.raw)
+    told = texts(slack, thread, "no longer waits")
+    assert f"{first['id']} no longer waits" in told[-1]
+    assert server.pending("permission", session) == [second]
+    jane.chat_postMessage(channel=slack.channel, thread_ts=thread, text="answer once")
+    texts(slack, thread, f"Answering epyc6: May the agent use external_directory: {second['patterns'][0]}")
+    texts(slack, thread, "Done.")
+    assert server.pending("permission", session) == []
+    assert slack_fleet.dispatch("epyc6", "--id", name).code == 0
+
+
+def head_with(slack: SlackWorkspace, button: str) -> tuple[str, Message]:
+    """The head of the only thread, as soon as it has that button."""
+    while True:
+        calls = slack.calls("chat.update")
+        for thread in slack.threads():
+            if button in str(thread.root.blocks):
+                return str(thread.root.ts), thread.root
+        slack.wait_for_calls("chat.update", calls + 1, 60)

@@ -91,14 +91,26 @@ class SocketClient:
         thread_ts: str | None = None,
         team: str | None = None,
         value: str | None = None,
+        message: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Click on a button of a message, by its value where several do the same; whether the app acknowledged it, else the person sees an error.
+        """Click on a button of a message; whether the app acknowledged it, else the person sees an error.
+
+        Args:
+            channel: Of the message.
+            message_ts: Of the message.
+            action_id: Of the button.
+            user: Who clicks.
+            thread_ts: Of the message, if it is a reply.
+            team: Of the user, if it is another one.
+            value: Of the button, where several do the same.
+            message: As this user's client still shows it; default is as it is now.
 
         Raises:
             LookupError: There is no such button.
         """
+        given = {"thread_ts": thread_ts, "team": team, "value": value, "message": message}
         body = {"channel": channel, "message_ts": message_ts, "action_id": action_id, "user": user}
-        answer = self._post("click", {**body, "thread_ts": thread_ts, "team": team, "value": value})
+        answer = self._post("click", {**body, **given})
         if answer.get("error"):
             raise LookupError(answer["error"])
         return bool(answer["acked"])

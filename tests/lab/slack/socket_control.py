@@ -122,8 +122,11 @@ class SocketControl:
         wanted = await request.json()
         channel, ts = wanted["channel"], wanted["message_ts"]
         thread = wanted["thread_ts"] or ts
-        found = await self._ask("conversations.replies", {"channel": channel, "ts": thread, "limit": 1000})
-        message = next(one for one in found["messages"] if one["ts"] == ts)
+        message = wanted["message"]
+        if message is None:
+            asked = {"channel": channel, "ts": thread, "limit": 1000}
+            found = await self._ask("conversations.replies", asked)
+            message = next(one for one in found["messages"] if one["ts"] == ts)
         try:
             payload = clicked(
                 channel,

@@ -176,9 +176,13 @@ def test_the_task_follows_and_the_ids_are_one_small_line_at_the_end() -> None:
         ([], {"Stop": "bd-xyz@1"}),
         (
             [end(State.NEEDS_INPUT, "?", evidence=Evidence(request=PERMISSION))],
-            {"Allow once": "bd-xyz@1", "Reject": "bd-xyz@1", "Stop": "bd-xyz@1"},
+            {"Allow once": "bd-xyz@1 per_1", "Reject": "bd-xyz@1 per_1", "Stop": "bd-xyz@1"},
         ),
         ([end(State.NEEDS_INPUT, "?", evidence=Evidence(request=QUESTION))], {"Stop": "bd-xyz@1"}),
+        (
+            [end(State.NEEDS_INPUT, "?", evidence=Evidence(request={**PERMISSION, "id": "per 1 <x>"}))],
+            {"Stop": "bd-xyz@1"},
+        ),
         (
             [end(State.FAILED, "no"), kinds.claim_ended(SUBJECT, "blocked", "no", None)],
             {"Retry": "bd-xyz"},
@@ -186,7 +190,7 @@ def test_the_task_follows_and_the_ids_are_one_small_line_at_the_end() -> None:
         ([end(State.VERIFIED, "ok"), kinds.claim_ended(SUBJECT, "closed", "ok", None)], {}),
         ([kinds.stopped(SUBJECT)], {}),
     ],
-    ids=["running", "permission", "question", "blocked", "closed", "stopped"],
+    ids=["running", "permission", "question", "no id", "blocked", "closed", "stopped"],
 )
 def test_the_buttons_are_those_that_can_be_meant(events: list[AuditEvent], there: dict[str, str]) -> None:
     assert buttons(shown(*begun(), *events, audience=HUMAN)) == there
@@ -212,11 +216,11 @@ def test_one_of_many_vms_that_waits_for_a_permission_has_its_answers_at_its_own_
     vms = [replace(SUBJECT, vm=f"vm{number}", dispatch=f"bd-xyz@1.vm{number}") for number in range(2)]
     asked = end(State.NEEDS_INPUT, "?", vms[1], evidence=Evidence(request=PERMISSION))
     message = shown(*(event for vm in vms for event in begun(vm)), asked, audience=HUMAN)
-    assert [(one["text"]["text"], one["value"][-3:]) for one in elements_of(message)] == [
-        ("Stop", "vm0"),
-        ("Allow once", "vm1"),
-        ("Reject", "vm1"),
-        ("Stop", "vm1"),
+    assert [(one["text"]["text"], one["value"]) for one in elements_of(message)] == [
+        ("Stop", "bd-xyz@1.vm0"),
+        ("Allow once", "bd-xyz@1.vm1 per_1"),
+        ("Reject", "bd-xyz@1.vm1 per_1"),
+        ("Stop", "bd-xyz@1.vm1"),
     ]
 
 

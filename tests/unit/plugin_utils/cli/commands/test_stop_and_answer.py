@@ -171,6 +171,31 @@ def test_an_answer_that_reached_nobody_is_no_success(
     assert launcher.asked[0].variables.get("answers") == (list(words) or None)
 
 
+@pytest.mark.parametrize(
+    ("words", "target", "what", "request_id"),
+    [
+        (("ses_1", "once", "--request", "per_1"), "epyc6:macmini", "ses_1", "per_1"),
+        (("per_1", "once"), "epyc6:macmini", None, "per_1"),
+        (("epyc6", "once", "--request", "per_1"), "epyc6", None, "per_1"),
+    ],
+)
+def test_a_request_that_is_gone_is_named_and_no_other_is_answered(
+    launcher: Launcher,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    target: str,
+    what: str | None,
+    request_id: str,
+) -> None:
+    launcher.found.requests = {"epyc6": [], "macmini": []}
+    assert run_fleet(["answer", *words, "--json"]) == 4
+    variables = launcher.asked[0].variables
+    assert (variables["target"], variables.get("what"), variables["request_id"]) == (target, what, request_id)
+    (result,) = json.loads(capsys.readouterr().out)["results"]
+    assert result["reason_code"] == "already_answered"
+    assert result["message_to_human"].startswith("per_1 no longer waits")
+
+
 def test_what_waits_is_shown_with_the_command_that_answers(
     launcher: Launcher, capsys: pytest.CaptureFixture[str]
 ) -> None:

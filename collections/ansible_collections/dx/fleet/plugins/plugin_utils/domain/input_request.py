@@ -8,19 +8,26 @@ Its text is the agent's or its server's: of any length and any shape until it is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..text.printable import shortened
 
-__all__ = ["PERMISSION_ANSWERS", "InputQuestion", "InputRequest"]
+__all__ = ["PERMISSION_ANSWERS", "InputQuestion", "InputRequest", "is_request_id"]
 
 PERMISSION_ANSWERS = ("once", "always", "reject")
 TEXT_WIDTH = 1000
 OPTION_WIDTH = 200
 MOST = 20  # questions, options of each, patterns
 PLACE_OF_TEXT = "TEXT"  # stands for an answer that only a person can write
+_ID = re.compile(r"(?:per|que)_[A-Za-z0-9_-]{1,100}")
+
+
+def is_request_id(text: object) -> bool:
+    """Whether it is the id of a permission or a question, as servers make them."""
+    return isinstance(text, str) and _ID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True)

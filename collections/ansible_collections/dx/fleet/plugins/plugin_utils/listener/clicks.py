@@ -7,17 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from ..audit.slack.buttons import Button
+from ..audit.slack.buttons import Button, without_request
 from .grammar import Answer, Command, Retry, Stop
 
 __all__ = ["command_of_click"]
 
 _COMMANDS: Mapping[str, Callable[[str], Command]] = {
     Button.STOP: lambda value: Stop(value, None),
-    Button.ALLOW_ONCE: lambda value: Answer(value, "once"),
-    Button.REJECT: lambda value: Answer(value, "reject"),
+    Button.ALLOW_ONCE: lambda value: _answer(value, "once"),
+    Button.REJECT: lambda value: _answer(value, "reject"),
     Button.RETRY: Retry,
 }
+
+
+def _answer(value: str, reply: str) -> Answer:
+    dispatch, request = without_request(value)
+    return Answer(dispatch, reply, request=request)
 
 
 def command_of_click(action: str, value: str) -> Command | None:

@@ -56,11 +56,13 @@ class Retry:
 
 @dataclass(frozen=True)
 class Answer:
-    """``reply`` is ``once``, ``always`` or ``reject``, else the text that answers a question."""
+    """``reply`` is ``once``, ``always`` or ``reject``, else the text that answers a question. ``request`` is
+    the id of the one that is meant; None is the one that was shown."""
 
     target: str | None
     reply: str
     is_text: bool = False
+    request: str | None = None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,9 @@ from ...module_utils.beads.ids import is_bead_id
 from ..audit.facts.event import Subject
 from ..domain.errors import UsageError
 from ..domain.fleet import Fleet
+from ..domain.input_request import is_request_id
 from .grammar import Answer, Command, Dispatch, Retry, Status, Stop
+from .shown import ShownRequest
 
 __all__ = ["Plan", "Unclear", "plan_of"]
 
@@ -54,7 +56,14 @@ class Unclear:
 
 
 def plan_of(
-    command: Command, fleet: Fleet, thread: Sequence[Subject], *, by: str, key: str, at: str
+    command: Command,
+    fleet: Fleet,
+    thread: Sequence[Subject],
+    shown: Sequence[ShownRequest] = (),
+    *,
+    by: str,
+    key: str,
+    at: str,
 ) -> Plan | Unclear:
     """What a command means.
 
@@ -62,6 +71,7 @@ def plan_of(
         command: What was asked for, by somebody who may.
         fleet: The VMs.
         thread: The dispatches of the thread in which it stands, one for each VM; empty outside of one.
+        shown: What waited for a person, as far as Slack showed it when this was written.
         by: Who asked, such as ``slack:U0123ABCD``.
         key: The act's, which is the same for every delivery of it.
         at: When it was written, as Slack's ``ts``.
@@ -70,7 +80,7 @@ def plan_of(
         case Stop():
             return _stop(command, fleet, thread, by, at)
         case Answer():
-            return _answer(command, fleet, thread, by)
+            return _answer(command, fleet, thread, shown, by)
         case Retry():
             return _retry(command, thread)
         case Dispatch():
@@ -93,12 +103,39 @@ def _stop(command: Stop, fleet: Fleet, thread: Sequence[Subject], by: str, at: s
     )
 
 
-def _answer(command: Answer, fleet: Fleet, thread: Sequence[Subject], by: str) -> Plan | Unclear:
-    target = _target(command.target, fleet, thread)
-    if isinstance(target, Unclear):
-        return target
-    words = ("dx-fleet", "answer", f"--by={by}", "--json")
-    return Plan((*words, "--", target, command.reply), f"Answering {target}")
+def _answer(
+    command: Answer, fleet: Fleet, thread: Sequence[Subject], shown: Sequence[ShownRequest], by: str
+) -> Plan | Unclear:
+    """The answer names its request: by the time that it arrives, the agent may wait for something else."""
+    named = command.target if is_request_id(command.target) else command.request
+    if named is not None:
+        asked = next((each for each in shown if each.id == named), None)
+        target = named if asked is None else asked.subject.session or asked.subject.dispatch
+        return _answering(named, target, asked, command.reply, by)
+    found = _target(command.target, fleet, thread)
+    if isinstance(found, Unclear):
+        return found
+    meant = [each for each in shown if each.is_of(found)]
+    if len(meant) != 1:
+        return Unclear(_which_request(found, meant, command.reply))
+    (asked,) = meant
+    return _answering(asked.id, asked.subject.session or asked.subject.dispatch, asked, command.reply, by)
+
+
+def _answering(request: str, target: str, asked: ShownRequest | None, reply: str, by: str) -> Plan:
+    words = ("dx-fleet", "answer", f"--by={by}", f"--request={request}", "--json")
+    what = request if asked is None else f"{asked.subject.vm}: {asked.words}"
+    return Plan((*words, "--", target, reply), f"Answering {what}")
+
+
+def _which_request(target: str, meant: Sequence[ShownRequest], reply: str) -> str:
+    if not meant:
+        return (
+            f"Nothing of {target} that waits was shown here when you wrote. dx-fleet answer {target} shows"
+            f" what waits now; answer it by its id: answer per_… {reply}"
+        )
+    each = "".join(f"\n{one.words}: answer {one.id} {reply}" for one in meant)
+    return f"{len(meant)} requests of {target} wait. Which one?{each}"
 
 
 def _retry(command: Retry, thread: Sequence[Subject]) -> Plan | Unclear:

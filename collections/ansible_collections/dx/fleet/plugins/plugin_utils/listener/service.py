@@ -26,11 +26,12 @@ from .authority import may, verb_of
 from .catch_up import missed, newest
 from .clicks import command_of_click
 from .connection import Connection
-from .grammar import Command, Help, Stop, command_in
+from .grammar import Answer, Command, Help, Stop, command_in
 from .health import Health
 from .inbox import Entry, Inbox
 from .plan import Plan, Unclear, plan_of
 from .replies import Replies
+from .shown import ShownRequest, shown_requests
 
 __all__ = ["Listener"]
 
@@ -179,8 +180,9 @@ class Listener:
         if isinstance(command, Help):
             await self._replies.post(act, "help", wording.HELP, again=again)
             return {"helped": True}
+        shown = self._shown(act) if isinstance(command, Answer) else ()
         found = plan_of(
-            command, self._fleet, self._thread(act), by=f"slack:{act.user}", key=act.key, at=act.at
+            command, self._fleet, self._thread(act), shown, by=f"slack:{act.user}", key=act.key, at=act.at
         )
         if isinstance(found, Unclear):
             await self._replies.post(act, "unclear", wording.unclear(found.reply), again=again)
@@ -205,6 +207,13 @@ class Listener:
         if not _speaks_to_us(act) and not self._thread(act):
             return None  # people talk among themselves
         return command_in(act.text, in_thread=bool(act.thread))
+
+    def _shown(self, act: Act) -> Sequence[ShownRequest]:
+        """What waited for a person when this was done, in any thread that the channel shows."""
+        ledger, channel = self._outbox.ledger, self._config.channel
+        roots = {*ledger.thread_roots(channel), *((act.thread,) if act.thread else ())}
+        keys = {key for root in roots if (key := ledger.thread_key_at(channel, root)) is not None}
+        return [each for key in sorted(keys) for each in shown_requests(ledger.thread_records(key), act.at)]
 
     def _thread(self, act: Act) -> Sequence[Subject]:
         """The dispatches of the thread of ours in which it stands, the last of each VM."""

@@ -94,13 +94,19 @@ class _Tools:
         return await self._run(context, words)
 
     async def answer(
-        self, context: Context, target: str, reply: Literal["once", "always", "reject"] | str
+        self,
+        context: Context,
+        target: str,
+        reply: Literal["once", "always", "reject"] | str,
+        request: str | None = None,
     ) -> Document:
         """Answer the permission or the question for which a session, bead or VM waits (state `needs_input`).
 
         A permission takes `once`, `always` or `reject`; a question takes `reject` or the text of the answer.
+        With `request`, its id as `next_action` has it, nothing else is answered, whatever waits by then.
         """
-        return await self._run(context, ["dx-fleet", "answer", "--json", "--", target, reply])
+        which = [f"--request={request}"] if request else []
+        return await self._run(context, ["dx-fleet", "answer", *which, "--json", "--", target, reply])
 
     async def retry(
         self, context: Context, bead: str, branch: str | None = None, instruction: str | None = None

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ...domain.input_request import is_request_id
 from ...text.printable import shortened
 from .event import AuditEvent
 
@@ -21,11 +22,12 @@ MAX_OPTIONS = 20
 
 @dataclass(frozen=True)
 class Question:
-    """What a person is asked, in their words, and the answers that are offered."""
+    """What a person is asked, in their words, and the answers that are offered; ``id`` is the request's."""
 
     text: str
     options: tuple[str, ...]
     is_permission: bool
+    id: str | None = None
 
 
 def question_of(event: AuditEvent) -> Question:
@@ -34,10 +36,11 @@ def question_of(event: AuditEvent) -> Question:
     otherwise = str(event.fields.get("message") or "an answer")
     if not isinstance(request, Mapping):
         return Question(shortened(otherwise, WIDTH), (), False)
+    name = request["id"] if is_request_id(request.get("id")) else None
     if "permission" in request:
         patterns = ", ".join(map(str, _list(request, "patterns")))
         text = f"May the agent use {request['permission']}: {patterns}"
-        return Question(shortened(text, WIDTH), ("once", "always", "reject"), True)
+        return Question(shortened(text, WIDTH), ("once", "always", "reject"), True, name)
     asked = [one for one in _list(request, "questions") if isinstance(one, Mapping)]
     text = " ".join(str(one.get("question") or "") for one in asked)
     labels = [
@@ -47,7 +50,7 @@ def question_of(event: AuditEvent) -> Question:
         if isinstance(option, Mapping)
     ]
     options = tuple(shortened(label, OPTION_WIDTH) for label in labels if label)[:MAX_OPTIONS]
-    return Question(shortened(text or otherwise, WIDTH), options, False)
+    return Question(shortened(text or otherwise, WIDTH), options, False, name)
 
 
 def _list(data: Mapping[str, Any], name: str) -> list[Any]:

@@ -11,11 +11,12 @@ from typing import Any
 
 from .text import escaped
 
-__all__ = ["Button", "button"]
+__all__ = ["Button", "button", "request_value", "without_request"]
 
 
 class Button(StrEnum):
-    """``action_id`` of a button. Its value is the dispatch id; of :attr:`RETRY` it is the bead."""
+    """``action_id`` of a button. Its value is the dispatch id; of :attr:`RETRY` it is the bead, and of
+    those that answer it is that of :func:`request_value`."""
 
     STOP = "dx_stop"
     ALLOW_ONCE = "dx_allow_once"
@@ -29,6 +30,17 @@ _LABELS = {
     Button.REJECT: "Reject",
     Button.RETRY: "Retry",
 }
+
+
+def request_value(dispatch: str, request: str) -> str:
+    """The value of a button that answers this request of a dispatch and no other one."""
+    return f"{dispatch} {request}"
+
+
+def without_request(value: str) -> tuple[str, str | None]:
+    """The dispatch and the request of :func:`request_value`."""
+    dispatch, _, request = value.partition(" ")
+    return dispatch, request or None
 
 
 def button(kind: Button, value: str, vm: str | None = None) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from ..facts import wording
 from ..facts.question import question_of
 from ..facts.status import Status, VMStatus
 from ..store.records import LastStep, Record
-from .buttons import Button, button
+from .buttons import Button, button, request_value
 from .message import PLAIN_TEXT, Audience, SlackMessage, metadata_of
 from .text import MAX_SECTION, MAX_TEXT, ago, escaped, markup, mentions, plain, section, sections
 
@@ -181,8 +181,10 @@ def _buttons(status: Status, audience: Audience) -> Iterator[Block]:
 def _elements(vm: VMStatus) -> list[Block]:
     dispatch = vm.subject.dispatch
     elements = []
-    if vm.kind is EventKind.NEEDS_INPUT and vm.last and question_of(vm.last).is_permission:
-        elements += [button(Button.ALLOW_ONCE, dispatch), button(Button.REJECT, dispatch)]
+    question = question_of(vm.last) if vm.kind is EventKind.NEEDS_INPUT and vm.last else None
+    if question is not None and question.is_permission and question.id:
+        value = request_value(dispatch, question.id)
+        elements += [button(Button.ALLOW_ONCE, value), button(Button.REJECT, value)]
     if not vm.final:
         elements.append(button(Button.STOP, dispatch, vm.subject.vm))
     elif vm.subject.bead and wording.is_blocked(vm):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...domain.errors import UsageError
-from ...domain.input_request import InputQuestion, InputRequest
+from ...domain.input_request import InputQuestion, InputRequest, is_request_id
 from ...domain.next_action import answer_command
 from ...domain.outcome import Outcome, State
 from ...launch.in_process import InProcess
@@ -34,10 +34,13 @@ class AnswerOptions(Options):
 
     words: tuple[str, ...] = words(
         "TARGET [once|always|reject|TEXT]",
-        help="a VM, a session, a bead or a dispatch; then the answer, or one for each of several questions",
+        help="a VM, a session, a bead, a dispatch or a request; then the answer, or one for each of several"
+        " questions",
         complete=vm_names,
     )
-    request: str | None = option("--request", metavar="ID", help="which one, where more than one waits")
+    request: str | None = option(
+        "--request", metavar="ID", help="answer this one alone, and nothing where it no longer waits"
+    )
     by: str | None = option(
         "--by", metavar="WHO", help="who answers, for the thread and the bead (default: you)"
     )
@@ -55,13 +58,14 @@ def answer(options: AnswerOptions) -> Report:
     """
     fleet, inventory = find_fleet(options.inventory)
     name, *answers = options.words
-    hosts, named = hosts_of(fleet, name)
+    request = name if is_request_id(name) else options.request
+    hosts, named = hosts_of(fleet, None if request == name else name)
     playbook = playbook_for(
         "answer",
         fleet,
         inventory,
         hosts,
-        {"what": named, "answers": answers or None, "request_id": options.request, "by": options.by},
+        {"what": named, "answers": answers or None, "request_id": request, "by": options.by},
         verbosity=0 if options.json else options.verbose,
     )
     with leaving_by(left):
@@ -71,14 +75,26 @@ def answer(options: AnswerOptions) -> Report:
     silent = [vm for vm in hosts if vm not in collected.requests]
     outcomes = outcomes_of(silent, collected, again)
     if not any(each["state"] == "answered" for each in requests):
-        outcomes += [] if outcomes and not requests else [_unanswered(name, requests, given=bool(answers))]
+        outcomes += (
+            [] if outcomes and not requests else [_unanswered(name, requests, request, given=bool(answers))]
+        )
     carry_out_kept_stops(fleet, inventory, collected.requests)
     lines = [line for each in requests for line in _lines(each)]
     done = sum(each["state"] == "answered" for each in requests)
     return Report(graded(outcomes, done), outcomes, lines, {"requests": requests})
 
 
-def _unanswered(name: str, requests: Sequence[Mapping[str, Any]], *, given: bool) -> Outcome:
+def _unanswered(
+    name: str, requests: Sequence[Mapping[str, Any]], request: str | None, *, given: bool
+) -> Outcome:
+    if request is not None and (not requests or requests[0]["state"] == "stale"):
+        return Outcome(
+            State.REFUSED,
+            "already_answered",
+            f"{request} no longer waits: it was answered meanwhile, or its work ended. Nothing was answered",
+            vm=requests[0]["vm"] if requests else None,
+            next_action="dx-fleet status" if name == request else command_line(["dx-fleet", "answer", name]),
+        )
     if not requests:
         return Outcome(
             State.REFUSED,
