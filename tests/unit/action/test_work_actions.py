@@ -35,6 +35,7 @@ SENT = {
     "directory": PLACE.path,
     "outcome": {"state": "running"},
 }
+COMPLETED = {"outcome": {"state": "completed", "reason_code": "completed"}}
 GIT_SAYS_NO = {
     "failed": True,
     "msg": "fix/1 is checked out elsewhere. Next: end it",
@@ -199,11 +200,32 @@ def test_a_worktree_in_which_somebody_may_work_stays_locked(
 
 
 def test_a_worktree_that_stays_locked_ends_no_run(vm: VM) -> None:
-    followed = {"outcome": {"state": "completed", "reason_code": "completed"}}
-    steps = {"worktree": MADE, "sent": SENT, "followed": followed}
+    steps = {"worktree": MADE, "sent": SENT, "followed": COMPLETED}
     found = vm.run(dispatch_worktree, GIT_SAYS_NO, request=BRANCHED, state="released", **steps)
     assert not found.get("failed")
     assert "fix/1 is checked out elsewhere" in found["warnings"][0]
+
+
+@pytest.mark.parametrize(
+    ("unlocked", "more", "asked"),
+    [
+        (True, {}, ["verify_work"]),
+        (False, {}, ["verify_work", "git_worktree"]),
+        (True, {"push": True}, ["verify_work", "git_worktree", "git_worktree"]),
+    ],
+    ids=["by the check", "not by the check", "after the push"],
+)
+def test_a_worktree_is_unlocked_once(vm: VM, unlocked: bool, more: dict[str, Any], asked: list[str]) -> None:
+    given = {**BRANCHED, "verify": "make test", **more}
+    # The module answers so only where it was asked to.
+    answer = CHECK if more else {**CHECK, "unlocked": unlocked}
+    verified = vm.verify(answer, *([WORKTREE] if more else []), request=given)
+    place = {"repo": CLONE, "branch": "fix/1", "worktrees_root": PLACE.root}
+    assert vm.asked[0].get("unlock") == (None if more else place)
+    steps = {"worktree": MADE, "sent": SENT, "followed": COMPLETED, "verified": verified}
+    let_go = [WORKTREE] if asked[-1] == "git_worktree" else []
+    vm.run(dispatch_worktree, *let_go, request=given, state="released", **steps)
+    assert [each["module"] for each in vm.asked] == asked
 
 
 def test_what_is_only_sent_is_not_followed(vm: VM) -> None:

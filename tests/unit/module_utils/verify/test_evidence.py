@@ -121,6 +121,15 @@ def test_the_main_checkout_can_be_checked_too(clone: Clone) -> None:
     assert (found["commit_count"], found["branch"], found["verdict"]) == (1, "main", "verified")
 
 
+def test_it_is_unlocked_after_the_check_for_its_own_dispatch(clone: Clone) -> None:
+    path = clone.do(dispatch="d1")["path"]
+    given = {"unlock": {"repo": str(clone.path), "branch": "dx/a", "worktrees_root": None}}
+    for dispatch, wanted in (("d2", False), ("d1", True)):
+        assert run_check(path, PASSES, dispatch=dispatch, **given)["unlocked"] is wanted
+        assert ("locked dx-fleet" in clone.git("worktree", "list", "--porcelain")) is not wanted
+    assert "unlocked" not in run_check(path, PASSES, dispatch="d1")
+
+
 @pytest.mark.parametrize(("path", "reason"), [("nowhere", "not_a_repository"), (".", "not_a_repository")])
 def test_no_worktree(clone: Clone, path: str, reason: str) -> None:
     assert run_check(clone.home / path, "true")["reason_code"] == reason

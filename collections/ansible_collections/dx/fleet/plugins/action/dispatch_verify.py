@@ -26,6 +26,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.domain.work import Work, 
 
 VERIFY = "dx.fleet.verify_work"
 PUSH = "dx.fleet.git_worktree"
+PLACE = ("repo", "branch", "worktrees_root")
 
 
 class ActionModule(VMAction):
@@ -41,7 +42,7 @@ class ActionModule(VMAction):
         work = work_of({**args["request"], "repo": outcome.repo}, args["policies"], claim)
         if work.verify is None:
             return _skipped("nothing verifies the work in this repo")
-        outcome = self._checked(outcome, work, worktree or {"path": sent["directory"]})
+        outcome, unlocked = self._checked(outcome, work, worktree or {"path": sent["directory"]})
         ended = (
             end_of(outcome.as_dict(), sent=True, begun_now=True, close_on=work.close_on).state
             if outcome.bead is not None
@@ -51,15 +52,22 @@ class ActionModule(VMAction):
         if self.telling is not None:
             self.telling.ended(outcome)
         failed = {} if outcome.state.good else self.failed(outcome)
-        return {"changed": False, "outcome": outcome.as_dict(), **failed}
+        return {"changed": False, "outcome": outcome.as_dict(), "unlocked": unlocked, **failed}
 
-    def _checked(self, outcome: Outcome, work: Work, worktree: Mapping[str, Any]) -> Outcome:
-        """The outcome by our own run of the check; what passed is pushed, if it is to be."""
+    def _checked(self, outcome: Outcome, work: Work, worktree: Mapping[str, Any]) -> tuple[Outcome, bool]:
+        """The outcome by our own run of the check, and whether the worktree was unlocked after it."""
         self.emit(ProgressEvent(self.vm, EventKind.VERIFYING, outcome.session, {"command": work.verify}))
         try:
             check = self.on_vm(VERIFY, _options(work, worktree, outcome.dispatch))
         except VMModuleFailure as failure:
-            return could_not_check(outcome, failure.reason_code, failure.message, failure.next_action)
+            failed = could_not_check(outcome, failure.reason_code, failure.message, failure.next_action)
+            return failed, False
+        return self._pushed(outcome, work, worktree, check), bool(check.get("unlocked"))
+
+    def _pushed(
+        self, outcome: Outcome, work: Work, worktree: Mapping[str, Any], check: Mapping[str, Any]
+    ) -> Outcome:
+        """The outcome by the check; what passed is pushed, if it is to be."""
         found = judged(outcome, check)
         if found.state is not State.VERIFIED or not work.push or check.get("pushed"):
             return found
@@ -71,16 +79,19 @@ class ActionModule(VMAction):
                 " would be pushed",
                 None,
             )
-        place = {name: worktree[name] for name in ("repo", "path", "branch", "worktrees_root")}
+        place = {name: worktree[name] for name in PLACE}
         try:
-            self.on_vm(PUSH, {**place, "state": "pushed", "commit": check["head"]})
+            self.on_vm(PUSH, {**place, "path": worktree["path"], "state": "pushed", "commit": check["head"]})
         except VMModuleFailure as failure:
             return not_pushed(found, failure.reason_code, failure.message, failure.next_action)
         return judged(outcome, check, pushed=True)
 
 
 def _options(work: Work, worktree: Mapping[str, Any], dispatch: str | None) -> dict[str, Any]:
+    # What is to be pushed stays ours till then.
+    is_to_unlock = "repo" in worktree and not work.push
     return {
+        "unlock": {name: worktree[name] for name in PLACE} if is_to_unlock else None,
         "path": worktree["path"],
         "command": work.verify,
         "report": list(work.report),

@@ -54,6 +54,8 @@ class ActionModule(VMAction):
         worktree = returned(args["worktree"])
         if not worktree or not is_over(last_outcome(args["sent"], args["followed"]), args["sent"]):
             return _skipped("the worktree is still in use, or there is none")
+        if args["verified"].get("unlocked"):
+            return _skipped("it was unlocked after the check")
         given = {name: worktree[name] for name in ("repo", "path", "branch", "dispatch", "worktrees_root")}
         try:
             return self.on_vm(MODULE, {**given, "locked": False, "fetch": False})

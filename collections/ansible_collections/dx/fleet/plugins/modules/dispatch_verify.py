@@ -90,6 +90,11 @@ outcome:
   description: What became of the dispatch, as RV(dx.fleet.opencode_wait#module:outcome), graded by the check.
   returned: where the check was due
   type: dict
+unlocked:
+  description: Whether the worktree was unlocked after the check.
+  returned: where the check was due
+  type: bool
+  sample: true
 reason_code:
   description: Why it failed.
   returned: failure

@@ -44,6 +44,10 @@ options:
     description: With O(state=released), what M(dx.fleet.opencode_wait) returned, whole.
     type: dict
     default: {}
+  verified:
+    description: With O(state=released), what M(dx.fleet.dispatch_verify) returned, whole.
+    type: dict
+    default: {}
   state:
     description:
       - V(present) makes the worktree, or finds it, and locks it with the id of the dispatch.

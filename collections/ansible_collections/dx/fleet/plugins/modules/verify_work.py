@@ -92,6 +92,12 @@ options:
   dispatch:
     description: The dispatch whose work it is; the file of the output is named for it.
     type: str
+  unlock:
+    description:
+      - The clone that the worktree is of (C(repo)), and with it C(branch) and C(worktrees_root). After the check the
+        worktree is unlocked, as by M(dx.fleet.git_worktree) with C(locked=false) for O(dispatch). RV(unlocked) says
+        whether it could be.
+    type: dict
   ask_remote:
     description: Whether the remote is asked for what was pushed.
     type: bool
@@ -368,6 +374,11 @@ output_tail:
   returned: where the command was run
   type: str
   sample: "42 passed, 1 skipped in 12.31s"
+unlocked:
+  description: Whether the worktree is unlocked now.
+  returned: with O(unlock), outside check mode
+  type: bool
+  sample: true
 next_action:
   description: What to do next.
   returned: failure

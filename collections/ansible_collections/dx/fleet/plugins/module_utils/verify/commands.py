@@ -12,8 +12,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
 from ..file_lock import Held, file_lock
-from ..git.errors import Refused, RepositoryBusy
+from ..git.commands import worktree
+from ..git.errors import GitError, Refused, RepositoryBusy
 from ..git.names import slug
+from ..specs import GIT_WORKTREE
 from .changed_checks import check_files, is_test_file
 from .command import Run, end_marked, run
 from .counts import Counts, ReportUnreadable, junit
@@ -70,7 +72,19 @@ def verify(options: t.Mapping[str, t.Any], check: bool) -> dict[str, t.Any]:
         found = _without_reports(found, Reports(tree.path, options["report"]))
         if check:
             return {"changed": False, **_facts(tree, found, options)}
-        return _verified(tree, found, options)
+        result = _verified(tree, found, options)
+    return {**result, "unlocked": _unlock(options)} if options["unlock"] else result
+
+
+def _unlock(options: t.Mapping[str, t.Any]) -> bool:
+    """Whether others may have the worktree now. It saves a module of its own, 0.3 s over SSH."""
+    given = {name: spec.get("default") for name, spec in GIT_WORKTREE.items()}
+    given.update(options["unlock"], path=options["path"], dispatch=options["dispatch"])
+    try:
+        worktree({**given, "locked": False, "fetch": False}, False)
+    except GitError:
+        return False
+    return True
 
 
 def _verified(tree: Tree, found: Evidence, options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
