@@ -210,6 +210,40 @@ UNTRUSTED = [
 ]
 
 
+def by_of(plan: Plan) -> str:
+    """Who asked, as the command names them."""
+    return next(word for word in plan.argv if word.startswith("--by=")).removeprefix("--by=")
+
+
+def test_who_asked_has_a_name_that_is_looked_up_once(play: Callable[[Scene], None]) -> None:
+    async def scene(office: Office) -> None:
+        thread = await office.thread()
+        before = office.slack.calls("users.info")
+        async with office.listening():
+            for _ in range(2):
+                await office.says("stop", thread)
+                assert by_of(await office.next()) == f"jane (slack:{office.user})"
+        assert office.slack.calls("users.info") == before + 1
+
+    play(scene)
+
+
+@pytest.mark.parametrize("fault", ["missing_scope", "hang", "http", "reset", "list", "empty", "truncated"])
+def test_without_a_name_the_id_is_used_and_the_stop_does_not_wait(
+    play: Callable[[Scene], None], fault: str
+) -> None:
+    async def scene(office: Office) -> None:
+        thread = await office.thread()
+        office.slack.fault("users.info", fault, None)
+        async with office.listening():
+            await office.says("stop", thread)
+            plan = await asyncio.wait_for(office.ran.get(), 8)  # slack_sdk waits for 10 s and longer
+            assert by_of(plan) == f"slack:{office.user}"
+            assert await office.quiet() == []
+
+    play(scene)
+
+
 def test_talk_in_a_thread_does_nothing(play: Callable[[Scene], None]) -> None:
     async def scene(office: Office) -> None:
         thread = await office.thread()

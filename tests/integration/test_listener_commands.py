@@ -93,10 +93,12 @@ def test_the_users_flow_from_a_mention_to_the_proven_stop_and_the_retry(
     assert "NOT PROVEN" not in told[1]
     ended = waiting.finish()
     assert (ended.code, ended.result()["reason_code"]) == (8, "stopped"), ended
+    assert ended.result()["message_to_human"].startswith("stopped by jane (Slack): they're on wrong branch")
     assert tracker.show(bead)["status"] == "blocked"
     assert not slack_fleet["epyc6"].works_on(session)
     trail = texts(slack, thread, "Stopped. What next?")
-    assert any(text.startswith(f"Aborting epyc6 session {session}") for text in trail)
+    aborting = f"Aborting epyc6 session {session}: they're on wrong branch (asked by jane (Slack))"
+    assert any(text.startswith(aborting) for text in trail), trail
     jane.chat_postMessage(
         channel=slack.channel, thread_ts=thread, text="Switch to feature-xyz branch and retry: @say done"
     )

@@ -26,7 +26,7 @@ OTHER_CHANNEL = "random"
 
 USERS = ("jane", "sam")
 
-_BOT_SCOPES = ("chat:write", "channels:history", "groups:history")
+_BOT_SCOPES = ("chat:write", "channels:history", "groups:history", "users:read")
 _READER_SCOPES = (
     *("channels:read", "groups:read", "users:read", "channels:history", "groups:history"),
     *("chat:write", "reactions:write", "reactions:read", "channels:manage", "groups:write"),

@@ -149,7 +149,7 @@ def test_what_cannot_be_meant_is_refused(launcher: Launcher, words: tuple[str, .
 @pytest.mark.parametrize(
     ("requests", "words", "code", "reason"),
     [
-        ([{**WAITS, "state": "answered", "answer": "once"}], ("once",), 0, None),
+        ([{**WAITS, "state": "answered", "answer": "once", "by": "feng"}], ("once",), 0, None),
         ([WAITS], (), 6, "permission"),
         ([WAITS, {**WAITS, "id": "per_2"}], ("once",), 4, "answer_ambiguous"),
         ([{**WAITS, "state": "stale", "answer": "once"}], ("once",), 4, "already_answered"),

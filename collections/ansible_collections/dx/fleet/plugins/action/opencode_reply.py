@@ -16,6 +16,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.action impor
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.clock import SYSTEM_CLOCK
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import PreflightError
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.event_kind import EventKind
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.person import shown_person
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.progress import ProgressEvent
 from ansible_collections.dx.fleet.plugins.plugin_utils.text.printable import shortened
 from ansible_collections.dx.fleet.plugins.plugin_utils.text.redact import redact
@@ -96,6 +97,6 @@ class ActionModule(FleetAction):
 def _note(answered: Mapping[str, Any], claim: Mapping[str, Any]) -> dict[str, str]:
     """What the bead is to say of an answer."""
     when = datetime.fromtimestamp(SYSTEM_CLOCK.time(), UTC).isoformat(timespec="seconds")
-    words = f"ANSWERED by {answered['by']} at {when}: {answered['words']}: {answered['answer']}"
+    words = f"ANSWERED by {shown_person(answered['by'])} at {when}: {answered['words']}: {answered['answer']}"
     note = redact(shortened(words, NOTE_WIDTH))
     return {"bead": claim["bead"], "dispatch": claim["dispatch"], "words": note}

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config.folders import state_folder
+from ..domain.person import shown_person
 
 __all__ = ["KeptStop", "KeptStops", "as_section"]
 
@@ -45,7 +46,7 @@ class KeptStop:
     def in_words(self, now: float) -> str:
         """``bd-1 on epyc6, asked for by feng 3 min ago: wrong branch``."""
         why = f": {self.reason}" if self.reason else ""
-        asked = f"asked for by {self.by} {_age(now - self.asked_at)} ago"
+        asked = f"asked for by {shown_person(self.by)} {_age(now - self.asked_at)} ago"
         return f"{self.what or 'all work'} on {self.vm}, {asked}{why}"
 
     def is_expired(self, now: float) -> bool:

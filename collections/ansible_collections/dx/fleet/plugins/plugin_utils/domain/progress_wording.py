@@ -11,6 +11,7 @@ from typing import Any
 from ..text.printable import shortened
 from .event_kind import EventKind
 from .input_request import InputRequest
+from .person import shown_person
 from .progress import ProgressEvent
 
 __all__ = ["line_of", "words_of"]
@@ -93,7 +94,7 @@ def _asked(fields: _Fields) -> str:
 
 
 def _answered(fields: _Fields) -> str:
-    answer, by = _short(fields, "answer"), _short(fields, "by")
+    answer, by = _short(fields, "answer"), shown_person(_short(fields, "by"))
     given = f": {answer}" if answer else ""
     return f"Answered{given}{f' (by {by})' if by else ''}: {_short(fields, 'words', WIDTH)}"
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .person import shown_person
+
 __all__ = ["Clause", "StopMark"]
 
 KEY = "dx_stop"
@@ -67,7 +69,7 @@ class StopMark:
 
     def words(self) -> str:
         """For a person: who stopped it, and why."""
-        return f"stopped by {self.by}" + (f": {self.why}" if self.why else "")
+        return f"stopped by {shown_person(self.by)}" + (f": {self.why}" if self.why else "")
 
 
 def _is_time(value: Any) -> bool:

@@ -72,7 +72,7 @@ def plan_of(
         fleet: The VMs.
         thread: The dispatches of the thread in which it stands, one for each VM; empty outside of one.
         shown: What waited for a person, as far as Slack showed it when this was written.
-        by: Who asked, such as ``slack:U0123ABCD``.
+        by: Who asked, such as ``feng (slack:U0123ABCD)``.
         key: The act's, which is the same for every delivery of it.
         at: When it was written, as Slack's ``ts``.
     """

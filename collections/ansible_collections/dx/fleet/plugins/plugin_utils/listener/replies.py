@@ -13,7 +13,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from .acts import Act, Slash
 
-__all__ = ["EVENT_TYPE", "Replies"]
+__all__ = ["EVENT_TYPE", "Replies", "reason_of"]
 
 EVENT_TYPE = "dx_fleet_reply"
 
@@ -52,7 +52,7 @@ class Replies:
                 metadata={"event_type": EVENT_TYPE, "event_payload": payload},
             )
         except (SlackClientError, OSError, TimeoutError, ValueError) as error:
-            log.warning("a reply was not posted: %s", _reason(error))
+            log.warning("a reply was not posted: %s", reason_of(error))
 
     async def whisper(self, act: Act, text: str) -> None:
         """Tell the person alone; where Slack can't, the log has it."""
@@ -61,7 +61,7 @@ class Replies:
                 channel=self._channel, user=act.user, text=text, thread_ts=act.thread
             )
         except (SlackClientError, OSError, TimeoutError, ValueError) as error:
-            log.warning("a private reply was not posted: %s", _reason(error))
+            log.warning("a private reply was not posted: %s", reason_of(error))
 
     async def _is_there(self, act: Act, thread: str | None, payload: dict[str, str]) -> bool:
         where = {"oldest": act.at} if thread is None else {"ts": thread}
@@ -81,7 +81,8 @@ class Replies:
                 return False
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """What Slack said, or what kept it from being asked, in a word for the log."""
     if isinstance(error, SlackApiError):
         answer: Any = error.response
         return str(answer.get("error") if hasattr(answer, "get") else "an answer that can't be read")

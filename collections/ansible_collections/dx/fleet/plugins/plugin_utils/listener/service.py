@@ -29,6 +29,7 @@ from .connection import Connection
 from .grammar import Answer, Command, Help, Stop, command_in
 from .health import Health
 from .inbox import Entry, Inbox
+from .people import People
 from .plan import Plan, Unclear, plan_of
 from .replies import Replies
 from .shown import ShownRequest, shown_requests
@@ -81,6 +82,7 @@ class Listener:
         self._health = health
         self._commands = commands
         self._replies = Replies(web, config.channel)
+        self._people = People(web)
         self._connection = Connection(web, config.app_token, self._hear, self._greet)
         self._channel: Channel | None = None
         self._ready = asyncio.Event()
@@ -181,9 +183,8 @@ class Listener:
             await self._replies.post(act, "help", wording.HELP, again=again)
             return {"helped": True}
         shown = self._shown(act) if isinstance(command, Answer) else ()
-        found = plan_of(
-            command, self._fleet, self._thread(act), shown, by=f"slack:{act.user}", key=act.key, at=act.at
-        )
+        by = await self._people.who(act.user)
+        found = plan_of(command, self._fleet, self._thread(act), shown, by=by, key=act.key, at=act.at)
         if isinstance(found, Unclear):
             await self._replies.post(act, "unclear", wording.unclear(found.reply), again=again)
             return {"unclear": found.reply}

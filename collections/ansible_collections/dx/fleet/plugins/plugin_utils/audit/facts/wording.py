@@ -15,6 +15,7 @@ from typing import Any
 
 from ...domain.event_kind import EventKind
 from ...domain.outcome import State
+from ...domain.person import shown_person
 from ...text.printable import shortened
 from .event import AuditEvent
 from .status import Status, VMStatus
@@ -151,13 +152,13 @@ def _retrying(event: AuditEvent) -> str:
 
 
 def _answered(event: AuditEvent) -> str:
-    answer, by = _short(event, "answer", NAME_WIDTH), _short(event, "by", 2 * NAME_WIDTH)
+    answer, by = _short(event, "answer", NAME_WIDTH), shown_person(_short(event, "by", 2 * NAME_WIDTH))
     given = f": {answer}" if answer else ""
     return f"Answered{f' by {by}' if by else ''}{given} ({_short(event, 'words')})"
 
 
 def _aborting(event: AuditEvent) -> str:
-    by = _short(event, "by", NAME_WIDTH)
+    by = shown_person(_short(event, "by", NAME_WIDTH))
     asked = f" (asked by {by})" if by else ""
     return f"Aborting {event.subject.vm} session {event.subject.session}{_because(event)}{asked}"
 

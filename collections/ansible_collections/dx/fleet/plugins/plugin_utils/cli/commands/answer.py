@@ -13,6 +13,7 @@ from ...domain.errors import UsageError
 from ...domain.input_request import InputQuestion, InputRequest, is_request_id
 from ...domain.next_action import answer_command
 from ...domain.outcome import Outcome, State
+from ...domain.person import shown_person
 from ...launch.in_process import InProcess
 from ...launch.interrupt import leaving_by
 from ...text.shell import command_line
@@ -122,7 +123,7 @@ def _asked(request: Mapping[str, Any]) -> InputRequest:
 def _lines(request: Mapping[str, Any]) -> Iterator[str]:
     where = f"[{request['vm']}] {request['session']}"
     if request["state"] == "answered":
-        yield f"{where}: {request['words']}: answered: {request['answer']} (by {request['by']})"
+        yield f"{where}: {request['words']}: answered: {request['answer']} (by {shown_person(request['by'])})"
         return
     yield f"{where}: {request['words']} ({request['id']})"
     yield from question_lines(_asked(request).questions)
