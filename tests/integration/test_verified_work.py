@@ -128,6 +128,33 @@ def test_the_end_of_a_branch(
     assert clone.is_untouched()
 
 
+@pytest.mark.parametrize("options", [("--branch", "BRANCH"), ("--expect-changes",)])
+def test_the_command_that_goes_on_after_a_failure_works_as_it_stands(
+    fleet: Fleet, lab: Lab, options: tuple[str, ...]
+) -> None:
+    clone = Clone(lab.vms["epyc6"])
+    words = [word.replace("BRANCH", f"try/{fresh_id()}") for word in options]
+    name = fresh_id()
+    failed = fleet.dispatch("epyc6", "affordabot", "@status 401", *words, "--id", name)
+    assert failed.code == 3, failed
+    result = failed.result()
+    program, *again = words_of(result["next_action"])
+    assert program == "dx-dispatch"
+    done = fleet.dispatch(*[NOTHING if word == "Continue work" else word for word in again])
+    assert (done.code, done.result()["session"]) == (0, result["session"]), done
+    directory = done.result()["evidence"]["directory"]
+    assert directory == result["evidence"]["directory"] != clone.path
+    branch = words[1] if len(words) == 2 else f"dx/{name}"
+    assert clone.worktrees()[branch]["worktree"] == directory
+    assert "locked" not in clone.worktrees()[branch]
+    elsewhere = fleet.dispatch(
+        "epyc6", "affordabot", "x", "--session", result["session"], "--branch", "other"
+    )
+    assert elsewhere.result()["reason_code"] == "session_elsewhere", elsewhere
+    assert "other" not in clone.worktrees()
+    assert clone.is_untouched()
+
+
 @pytest.mark.parametrize("ssh", ["me@127.0.0.99", None])
 def test_a_vm_that_ssh_does_not_reach_is_refused_and_nothing_is_sent(
     checked: Fleet, lab: Lab, tracker: Tracker, tmp_path: Path, ssh: str | None
@@ -159,7 +186,7 @@ def test_what_does_not_go_together_is_said_before_anything_is_done(fleet: Fleet)
         return done.document()["error"]["reason_code"]
 
     assert reason("--push", "--branch", "b") == "verify_missing"
-    assert reason("--session", "ses_1", "--branch", "b") == "worktree_needed"
+    assert reason("--session", "ses_1", "--expect-changes") == "worktree_needed"
     assert reason("--verify", "x", "--no-verify") == "usage"
 
 

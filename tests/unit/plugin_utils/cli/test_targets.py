@@ -9,7 +9,7 @@ import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.cli.parser import check_words
 from ansible_collections.dx.fleet.plugins.plugin_utils.cli.targets import Targets, targets_of
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import UsageError
-from ansible_collections.dx.fleet.plugins.plugin_utils.domain.fleet import VM, Fleet
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.fleet import VM, Fleet, RepoPolicy
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -183,10 +183,42 @@ def test_any_words_mean_something_or_are_refused(words: list[str]) -> None:
     assert "\n" not in said or "\n" in "".join(words)
 
 
-@pytest.mark.parametrize("task", ["Do it on that branch", "-"])
+KNOWN = Fleet(
+    (*FLEET.vms[:2], VM("epyc6", "http://epyc6:4105", repos={"prime-radiant": "/srv/prime"})),
+    default_vm="epyc6",
+    repos={"affordabot": RepoPolicy()},
+)
+
+
+@pytest.mark.parametrize("task", ["Do it on that branch", "-", "Rename", "fix/it", "bd-2", "epyc7", "--all"])
 def test_a_retry_knows_the_place_and_takes_a_new_instruction(task: str) -> None:
-    assert meant("--retry", "bd-1", task) == Targets("epyc6", ("epyc6",), None, task, False)
-    assert meant("--retry", "bd-1", "epyc6", task) == Targets("epyc6", ("epyc6",), None, task, True)
+    assert meant("--retry", "bd-1", "--", task, fleet=KNOWN) == Targets(
+        "epyc6", ("epyc6",), None, task, False
+    )
+    assert meant("--retry", "bd-1", "--", "homedesktop", task, fleet=KNOWN) == Targets(
+        "homedesktop", ("homedesktop",), None, task, True
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "vm", "repo", "task", "named"),
+    [
+        ((), "epyc6", None, None, False),
+        (("homedesktop-wsl",), "homedesktop", None, None, True),
+        (("affordabot",), "epyc6", "affordabot", None, False),
+        (("prime-radiant",), "epyc6", "prime-radiant", None, False),
+        (("epyc6", "affordabot"), "epyc6", "affordabot", None, True),
+        (("affordabot", "Rename"), "epyc6", "affordabot", "Rename", False),
+        (("other", "Rename"), "epyc6", "other", "Rename", False),
+        (("epyc6", "other", "Rename"), "epyc6", "other", "Rename", True),
+        (("epyc6", "Rename", "--session", "ses_1"), "epyc6", None, "Rename", True),
+        (("affordabot", "--session", "ses_1"), "epyc6", None, "affordabot", False),
+    ],
+)
+def test_a_retry_may_name_a_place_all_the_same(
+    words: tuple[str, ...], vm: str, repo: str | None, task: str | None, named: bool
+) -> None:
+    assert meant("--retry", "bd-1", *words, fleet=KNOWN) == Targets(vm, (vm,), repo, task, named)
 
 
 @pytest.mark.parametrize("option", ["--bead", "--retry"])
@@ -195,7 +227,7 @@ def test_a_retry_knows_the_place_and_takes_a_new_instruction(task: str) -> None:
     [
         (("epyc6", "affordabot"), "epyc6", "affordabot", None, True),
         (("affordabot",), "epyc6", "affordabot", None, False),
-        (("desktop",), "epyc6", "desktop", None, False),
+        (("prime-radiant",), "epyc6", "prime-radiant", None, False),
         (("homedesktop-wsl",), "homedesktop", None, None, True),
         ((), "epyc6", None, None, False),
         (("epyc6", "affordabot", "Do it"), "epyc6", "affordabot", "Do it", True),
@@ -207,7 +239,7 @@ def test_a_retry_knows_the_place_and_takes_a_new_instruction(task: str) -> None:
 def test_with_a_bead_its_text_is_the_task_and_its_claim_may_say_where(
     option: str, words: tuple[str, ...], vm: str, repo: str | None, task: str | None, named: bool
 ) -> None:
-    assert meant(option, "bd-a1.2", *words) == Targets(vm, (vm,), repo, task, named)
+    assert meant(option, "bd-a1.2", *words, fleet=KNOWN) == Targets(vm, (vm,), repo, task, named)
     assert typed(option, "bd-a1.2", *words).any_bead == "bd-a1.2"
 
 

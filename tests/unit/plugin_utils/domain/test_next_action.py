@@ -21,6 +21,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.domain.next_action import
     send_command,
 )
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Evidence, Outcome, State
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.precedence import on_its_branch
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.request import Request
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.settlement import end_of, settled
 
@@ -88,6 +89,28 @@ def test_a_good_outcome_needs_no_advice(state: State) -> None:
 
 def test_advice_that_is_there_is_kept() -> None:
     assert advise(replace(OUTCOME, next_action="x"), {}).next_action == "x"
+
+
+@pytest.mark.parametrize(
+    ("asked", "made", "branch"),
+    [
+        ({"branch": "fix/1"}, "fix/1", "fix/1"),
+        ({"expect_changes": True}, "dx/d1", "dx/d1"),
+        ({}, "dx/d1", "dx/d1"),  # the repo's policy says that every dispatch has a worktree
+        ({}, None, None),
+        ({"expect_changes": True}, None, None),
+    ],
+)
+def test_a_session_goes_on_with_its_branch(
+    asked: dict[str, Any], made: str | None, branch: str | None
+) -> None:
+    options, _ = pasted(advise(OUTCOME, on_its_branch(asked, made)).next_action or "")
+    assert (options.session, options.branch) == ("ses_1", branch)
+    assert options.expect_changes is (branch is not None and "expect_changes" in asked)
+
+
+def test_the_branch_of_a_bead_is_known_by_its_claim() -> None:
+    assert on_its_branch({"bead": "bd-1"}, "dx/bd-1") == {"bead": "bd-1"}
 
 
 def test_after_a_failure_work_goes_on_in_the_same_session() -> None:
@@ -178,9 +201,14 @@ EVERYWHERE = {name: value for name, value in ASKED.items() if name not in ("sess
             bead_command(ASKED, "bd-1", "epyc6", retry=True),
             (*SENT, *NEW, "title", "takeover", "force", "session"),
         ),
-        (advise(OUTCOME, ASKED).next_action or "", SENT),
+        (advise(OUTCOME, ASKED).next_action or "", (*SENT, *NEW)),
+        (advise(OUTCOME, on_its_branch(EVERYWHERE, "dx/d1")).next_action or "", (*SENT, *NEW[1:])),
+        (advise(OUTCOME, EVERYWHERE).next_action or "", SENT),
     ],
-    ids=["send", "send to all", "join", "join all", "go on with a bead", "retry a bead", "continue"],
+    ids=[
+        *("send", "send to all", "join", "join all", "go on with a bead", "retry a bead"),
+        *("continue", "continue on the branch of the dispatch", "continue in the person's own clone"),
+    ],
 )
 def test_it_has_every_option_that_the_run_had(command: str, names: tuple[str, ...]) -> None:
     assert options_of(command, *names) == asked_for(*names)

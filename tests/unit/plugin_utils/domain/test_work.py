@@ -41,6 +41,7 @@ def policies(**policy: Any) -> dict[str, dict[str, Any]]:
         ({"bead": "bd-1"}, {"worktree": "never"}, {}, None),
         ({"bead": "bd-1", "session": "ses_1"}, {}, {}, None),
         ({"worktree": "always", "session": "ses_1"}, {}, {}, None),
+        ({"branch": "fix/1", "session": "ses_1"}, {}, {}, "fix/1"),
         ({"bead": "bd-1"}, {"worktree": "never"}, CLAIM, "dx/bd-1"),
         ({"bead": "bd-1", "branch": "other"}, {}, {**CLAIM, "branch": "kept"}, "kept"),
         ({"bead": "bd-1"}, {}, {"repo": "affordabot", "branch": None}, None),
@@ -120,7 +121,7 @@ def test_the_repo_of_a_bead_that_is_gone_on_with_comes_with_its_claim() -> None:
     [
         ({"push": True, "branch": "b"}, {}, "verify_missing"),
         ({"push": True, "branch": "b", "no_verify": True}, {"verify": "x"}, "verify_missing"),
-        ({"branch": "b", "session": "ses_1"}, {}, "worktree_needed"),
+        ({"branch": "b", "session": "ses_1"}, {"worktree": "never"}, "worktree_needed"),
         ({"branch": "b"}, {"worktree": "never"}, "worktree_needed"),
         ({"expect_changes": True}, {"worktree": "never"}, "worktree_needed"),
         ({"push": True, "session": "ses_1"}, {"verify": "x"}, "worktree_needed"),

@@ -14,7 +14,11 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.vm_action im
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.event_kind import EventKind
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.next_action import advise
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Outcome, State
-from ansible_collections.dx.fleet.plugins.plugin_utils.domain.precedence import last_outcome, returned
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.precedence import (
+    last_outcome,
+    on_its_branch,
+    returned,
+)
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.progress import ProgressEvent
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.settlement import end_of, is_over
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.verdict import (
@@ -48,7 +52,7 @@ class ActionModule(VMAction):
             if outcome.bead is not None
             else None
         )
-        outcome = advise(outcome, args["request"], ended=ended)
+        outcome = advise(outcome, on_its_branch(args["request"], worktree.get("branch")), ended=ended)
         if self.telling is not None:
             self.telling.ended(outcome)
         failed = {} if outcome.state.good else self.failed(outcome)

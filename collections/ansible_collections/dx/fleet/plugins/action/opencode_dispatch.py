@@ -11,7 +11,11 @@ from typing import Any
 
 from ansible_collections.dx.fleet.plugins.module_utils.specs import DISPATCH
 from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.action import FleetAction
-from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import DispatchError, UsageError
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import (
+    DispatchError,
+    PreflightError,
+    UsageError,
+)
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.identity import new_dispatch_id
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Evidence, Outcome, State
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.precedence import (
@@ -83,6 +87,7 @@ class ActionModule(FleetAction):
             "session": plan.session,
             "message": plan.message,
             "directory": plan.directory,
+            "branch": worktree.get("branch"),
             "version": plan.server_version,
             "replay": plan.replay,
             "follow": follow,
@@ -128,7 +133,23 @@ async def _isolated(
     home = (await server.paths()).home
     branch = work.branch_for(request.dispatch)
     place = Place.of(args["worktrees_root"], home, plan.directory, branch)
+    if request.resume is not None:
+        await _check_works_in(server, request, place.path, branch)
     return {"directory": place.path, "clone": plan.directory, "home": home, "branch": branch}
+
+
+async def _check_works_in(server: OpenCode, request: Request, path: str, branch: str) -> None:
+    """Raises PreflightError where the session that goes on is not in the worktree of the branch."""
+    directory = (await server.session(request.session)).directory
+    if directory.rstrip("/") != path.rstrip("/"):
+        raise PreflightError(
+            f"session {request.session} on {request.vm} works in {directory}, not on the branch {branch},"
+            f" whose worktree is {path}",
+            reason_code="session_elsewhere",
+            next_action="leave --branch and the repo out to continue where the session is, or --session to"
+            " begin a new one on that branch",
+            state=State.REFUSED,
+        )
 
 
 def _only_in(worktree: str) -> list[dict[str, str]]:

@@ -18,6 +18,8 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Out
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.precedence import (
     follow_options,
     of_request_for_wait,
+    on_its_branch,
+    returned,
 )
 
 with suppress(ImportError):  # FleetAction.run says what is missing
@@ -124,7 +126,8 @@ def _advised(outcome: Outcome, args: Mapping[str, Any]) -> Outcome:
     if outcome.bead is not None:
         close_on = closing_outcome(args["policies"], outcome.repo)
         ended = end_of(outcome.as_dict(), sent=True, begun_now=True, close_on=close_on).state
-    return advise(outcome, args["request"], ended=ended)
+    asked = on_its_branch(args["request"], returned(args["sent"]).get("branch"))
+    return advise(outcome, asked, ended=ended)
 
 
 def _is_checked_next(outcome: Outcome, args: Mapping[str, Any]) -> bool:

@@ -238,8 +238,8 @@ home:
   type: str
   sample: /home/feng
 branch:
-  description: The branch of the worktree.
-  returned: where there will be a worktree
+  description: The branch of the worktree; null where the work has none of its own.
+  returned: success
   type: str
   sample: dx/bd-a1b2
 version:

@@ -34,8 +34,8 @@ def targets_of(options: DispatchOptions, fleet: Fleet) -> Targets:
 
     ``VM REPO TASK``, ``REPO TASK`` (default VM); with ``--id`` also ``VM`` or nothing; with ``--session``,
     which has a directory already, also ``VM TASK``; with a bead, whose text is the task, also ``VM REPO``,
-    ``REPO``, ``VM`` or nothing; with ``--retry``, which knows the place, also a ``TASK``
-    of several words, or ``-``.
+    ``REPO``, ``VM`` or nothing; with ``--retry``, which knows the place, also ``TASK`` or ``VM TASK``: a word
+    there that is no repo of the file is an instruction.
 
     Raises:
         UsageError: They name an unknown VM, or something is missing.
@@ -59,7 +59,7 @@ def targets_of(options: DispatchOptions, fleet: Fleet) -> Targets:
         vm = _vm(words, options, fleet)
         named = len(words) < given
         pattern, vms = vm, (vm,)
-    repo, task = _repo_and_task(words, options)
+    repo, task = _repo_and_task(words, options, fleet)
     return Targets(pattern, vms, repo, task, named)
 
 
@@ -88,11 +88,11 @@ def _answers(fleet: Fleet, name: str) -> bool:
     return True
 
 
-def _repo_and_task(words: list[str], options: DispatchOptions) -> tuple[str | None, str | None]:
+def _repo_and_task(words: list[str], options: DispatchOptions, fleet: Fleet) -> tuple[str | None, str | None]:
     if not words and (options.id is not None or options.any_bead is not None):
         return None, None
-    if len(words) == 1 and options.retry is not None and (words[0] == "-" or len(words[0].split()) > 1):
-        return None, words[0]  # no name of a repo, and the claim knows the place
+    if len(words) == 1 and options.retry is not None and words[0].strip() and words[0] not in _repos(fleet):
+        return None, words[0]  # the claim knows the place
     if len(words) == 1 and options.any_bead is not None:
         return (None, words[0]) if options.session is not None else (_repo(words[0]), None)
     if len(words) == 1 and options.session is not None:
@@ -110,6 +110,11 @@ def _repo_and_task(words: list[str], options: DispatchOptions) -> tuple[str | No
             next_action="dx-dispatch VM REPO 'what to do', or dx-dispatch --help",
         )
     return _repo(words[0]), words[1]
+
+
+def _repos(fleet: Fleet) -> set[str]:
+    """The names of the repos that the file mentions."""
+    return {*fleet.repos, *(name for vm in fleet.vms for name in vm.repos)}
 
 
 def _repo(word: str) -> str:

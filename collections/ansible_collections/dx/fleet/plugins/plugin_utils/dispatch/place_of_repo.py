@@ -69,7 +69,7 @@ async def clone_of(server: OpenCode, options: Mapping[str, Any], vm: str) -> str
         raise PreflightError(
             "the claim names no repo, so there is nothing to make a worktree of",
             reason_code="repo_missing",
-            next_action="name the repo: dx-dispatch VM REPO --retry BEAD",
+            next_action="name the repo: dx-dispatch VM REPO 'what to do' --retry BEAD",
             state=State.REFUSED,
         )
     resolution = Resolution(repos=options["repos"], repos_root=options["repos_root"])

@@ -63,6 +63,8 @@ async def look(server: OpenCode, request: Request, *, patience_s: float = PATIEN
 
 async def _plan(server: OpenCode, request: Request, version: str) -> Plan:
     resumed = await _session_to_resume(server, request) if request.resume is not None else None
+    if resumed is not None and request.isolated:
+        request = _with_repo(request, resumed)
     sent = await server.message(request.session, request.message)
     if sent is not None:
         session = resumed or await server.session(request.session)
@@ -93,6 +95,21 @@ async def _plan(server: OpenCode, request: Request, version: str) -> Plan:
     return Plan(request.session, request.message, directory, version, replay=False, repo=request.repo)
 
 
+def _with_repo(request: Request, session: Session) -> Request:
+    """The request for a session that goes on in a worktree: the session may say of which repo it is."""
+    if request.repo is not None or request.directory is not None:
+        return request
+    kept = session.metadata.get(REPO)
+    if not isinstance(kept, str) or not is_text(kept):
+        raise PreflightError(
+            f"session {session.id} on {request.vm} names no repo, so the worktree of its branch is unknown",
+            reason_code="repo_missing",
+            next_action="name the repo: dx-dispatch VM REPO 'what to do'",
+            state=State.REFUSED,
+        )
+    return replace(request, repo=kept)
+
+
 async def _check_same_request(server: OpenCode, request: Request, session: Session, sent: Message) -> None:
     """An id stands for one request: what is asked now must be what was sent then."""
     # A prompt whose answer was lost may have been repeated: OpenCode then stores its text once more.
@@ -118,14 +135,14 @@ async def _check_same_request(server: OpenCode, request: Request, session: Sessi
 
 
 async def _directory(server: OpenCode, request: Request, resumed: Session | None) -> str:
-    """The directory in which to work, confirmed by the server.
+    """The directory in which to work, confirmed by the server; of a worktree that is to be made, the clone.
 
     Raises:
         PreflightError: ``repo_not_found``, ``repo_ambiguous``, ``directory_gone`` or ``session_elsewhere``.
     """
-    if resumed is not None:
-        return await _directory_of(server, request, resumed)
-    return await directory_of(server, request)
+    if resumed is None or request.isolated:
+        return await directory_of(server, request)
+    return await _directory_of(server, request, resumed)
 
 
 async def _directory_of(server: OpenCode, request: Request, session: Session) -> str:

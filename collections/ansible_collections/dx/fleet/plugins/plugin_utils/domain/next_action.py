@@ -51,6 +51,7 @@ _SENDING = {
     "title": "--title",
     "preflight_timeout": "--preflight-timeout",
 }
+_ALL = _FOLLOWING | _SENDING
 _SWITCHES = {"no_verify": "--no-verify", "expect_changes": "--expect-changes", "push": "--push"}
 
 
@@ -75,7 +76,7 @@ def send_command(asked: Asked, vm: str | None, dispatch: str) -> str:
         vm: The VM; None for all of them.
         dispatch: The id.
     """
-    words = [*_begin(vm), "--id", dispatch, *_session(asked), *_options(asked, _FOLLOWING | _SENDING)]
+    words = [*_begin(vm), "--id", dispatch, *_session(asked), *_options(asked, _ALL)]
     return _with_task(words, asked, vm)
 
 
@@ -113,7 +114,7 @@ def bead_command(asked: Asked, bead: str, vm: str | None = None, *, retry: bool 
         retry: Whether it is blocked.
     """
     words = ["dx-dispatch", "--retry" if retry else "--bead", bead]
-    words += _options(asked, _FOLLOWING | _SENDING)
+    words += _options(asked, _ALL)
     words += [f"--{name}" for name in ("force", "takeover") if is_on(asked.get(name))]
     same_session = is_on(asked.get("same_session"))
     words += ["--same-session"] if retry and same_session else []
@@ -150,9 +151,7 @@ def _next(outcome: Outcome, asked: Asked, ended: str | None) -> str | None:
     if unfinished and outcome.dispatch is not None:
         return join_command(asked, outcome.vm, outcome.dispatch, outcome.session)
     words = ["dx-dispatch", outcome.vm, *([outcome.repo] if outcome.repo else []), "Continue work"]
-    return command_line(
-        [*words, "--session", outcome.session, *_options(asked, _FOLLOWING | _SENDING, new=False)]
-    )
+    return command_line([*words, "--session", outcome.session, *_options(_of_session(asked), _ALL)])
 
 
 def answer_command(session: str, asked: InputRequest | None) -> str:
@@ -178,18 +177,21 @@ def _where(asked: Asked) -> str | None:
     return asked.get("repo") or asked.get("directory")
 
 
-def _options(asked: Asked, names: Mapping[str, str], *, new: bool = True) -> list[str]:
-    """The options as they are typed; ``new``: of a new session, which alone has a title and a worktree."""
+def _of_session(asked: Asked) -> Asked:
+    """What holds for a session that goes on: it has its title, and its worktree only by its branch."""
+    has_branch = asked.get("branch") is not None
+    left_out = {"title"} if has_branch else {"title", "expect_changes", "push"}
+    return {name: value for name, value in asked.items() if name not in left_out}
+
+
+def _options(asked: Asked, names: Mapping[str, str]) -> list[str]:
+    """The options as they are typed."""
     words = []
     for name, option in names.items():
         value = asked.get(name)
-        if value is not None and value != "ask" and (new or name not in ("title", "branch")):
+        if value is not None and value != "ask":
             words += [option, f"{value:.15g}" if isinstance(value, float) else str(value)]
-    words += [
-        switch
-        for name, switch in _SWITCHES.items()
-        if is_on(asked.get(name)) and (new or name == "no_verify")
-    ]
+    words += [switch for name, switch in _SWITCHES.items() if is_on(asked.get(name))]
     if asked.get("slack") is not None:
         words.append("--slack" if is_on(asked["slack"]) else "--no-slack")
     return words

@@ -29,6 +29,7 @@ __all__ = [
     "of_request_for_claim",
     "of_request_for_dispatch",
     "of_request_for_wait",
+    "on_its_branch",
     "returned",
     "with_branch_found",
 ]
@@ -149,6 +150,18 @@ def with_branch_found(request: Options, found: Options) -> Options:
         return {"session": before["session"], **request} if before.get("session") else request
     branch = before.get("branch")
     if not is_on(request.get("retry")) or "branch" in request or branch is None:
+        return request
+    return {**request, "branch": branch}
+
+
+def on_its_branch(request: Options, branch: str | None) -> Options:
+    """What the run was asked for, with the branch on which it works; that of a bead is known by its claim.
+
+    Args:
+        request: What it was asked for.
+        branch: Of the worktree that was made for it; None where there is none.
+    """
+    if branch is None or is_given(request.get("bead")):
         return request
     return {**request, "branch": branch}
 

@@ -150,8 +150,8 @@ def closing_outcome(policies: Options, repo: str | None) -> Literal["verified", 
 def _isolated(request: Options, policy: Options, claim: Options) -> bool:
     if claim:
         return claim.get("branch") is not None
-    if request.get("session") is not None:
-        return False
+    if request.get("session") is not None and not is_given(request.get("branch")):
+        return False  # a session stays where it is, and nobody says that this is a worktree of ours
     wanted = request.get("worktree") or policy.get("worktree") or "auto"
     asked = any(is_given(request.get(name)) for name in ("bead", "branch", "expect_changes", "push"))
     return wanted == "always" or (wanted != "never" and asked)
