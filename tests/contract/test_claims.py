@@ -20,6 +20,7 @@ from ansible_collections.dx.fleet.plugins.module_utils.beads.claims import Claim
 from ansible_collections.dx.fleet.plugins.module_utils.beads.errors import (
     AlreadyAssignedError,
     AlreadyClaimed,
+    BdFailed,
     BeadNotReady,
     BeadTooLarge,
     ClaimLost,
@@ -133,7 +134,8 @@ def test_what_cannot_be_worked_on_yet_is_claimed_only_by_force(
     before = workspace.bd.show(bead)
     with pytest.raises(BeadNotReady, match=UNREADY[make]) as refused:
         workspace.claims.claim(bead, ME)
-    assert "--force" in refused.value.next_action
+    assert "--force" in refused.value.message
+    assert refused.value.next_action == f"bd show {bead}"
     assert workspace.bd.show(bead) == before
     assert workspace.claims.claim(bead, ME, policy=Policy(force=True)).after.status == "in_progress"
     assert workspace.bd.show(bead).status == "in_progress"
@@ -152,7 +154,8 @@ def test_what_was_assigned_without_a_dispatch_is_said_and_left(workspace: Worksp
     before = workspace.bd.show(bead)
     with pytest.raises(AlreadyAssignedError, match="no dispatch holds it") as refused:
         workspace.claims.claim(bead, ME)
-    assert f"bd update {bead} -s open -a ''" in refused.value.next_action
+    assert f"bd update {bead} -s open -a ''" in refused.value.message
+    assert refused.value.next_action == f"bd show {bead}"
     assert workspace.bd.show(bead) == before
     (listed,) = workspace.claims.all()
     assert (listed["bead"], listed["vm"], listed["dispatch"]) == (bead, ME.vm, None)
@@ -388,6 +391,41 @@ def test_a_bd_that_dies_in_the_middle_of_an_end_is_read_back(
     assert standin.bd.show(bead).status == wanted
 
 
+@pytest.mark.parametrize("at", WRITES_OF_A_CLAIM)
+def test_an_error_after_a_write_of_a_claim_is_read_back(
+    standin: Workspace, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    bead = standin.create()
+    monkeypatch.setenv("STANDIN_BD_FAILS", "after the write")
+    monkeypatch.setenv("STANDIN_BD_AT", at)
+    assert standin.claims.claim(bead, ME).after.status == "in_progress"
+
+
+@pytest.mark.parametrize("when", ["before the write", "after the write"])
+@pytest.mark.parametrize("end", ["release", "block", "close"])
+def test_an_error_of_an_end_is_read_back(
+    standin: Workspace, monkeypatch: pytest.MonkeyPatch, end: str, when: str
+) -> None:
+    bead = standin.create()
+    dispatch = standin.claims.claim(bead, ME).after.metadata["dispatch"]
+    reason = [] if end == "release" else ["because"]
+    monkeypatch.setenv("STANDIN_BD_FAILS", when)
+    monkeypatch.setenv("STANDIN_BD_AT", "close" if end == "close" else "update")
+    if when == "after the write":
+        assert getattr(standin.claims, end)(bead, dispatch, *reason).changed
+    else:
+        with pytest.raises(BdFailed, match=f"no space left on device; {bead} is still in_progress"):
+            getattr(standin.claims, end)(bead, dispatch, *reason)
+
+
+def test_an_error_after_a_takeover_is_read_back(standin: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    bead = standin.create()
+    standin.claims.claim(bead, replace(ME, dispatcher="mac/1/2/3"))
+    monkeypatch.setenv("STANDIN_BD_FAILS", "after the write")
+    again = replace(ME, dispatcher="mac/4/5/6")
+    assert standin.claims.claim(bead, again, policy=Policy(gone="mac/1/2/3")).continued
+
+
 @pytest.mark.parametrize("delay", range(rounds(6)))
 def test_a_claimer_that_is_killed_at_any_moment_strands_nothing(workspace: Workspace, delay: int) -> None:
     """With its `bd`, as at the end of a machine; the next one gets the bead, or takes the claim over."""
@@ -416,12 +454,23 @@ def test_a_claimer_that_is_killed_at_any_moment_strands_nothing(workspace: Works
         assert workspace.claims.claim(bead, OTHER).changed
 
 
-@pytest.mark.parametrize("notice", ["Note: bd 1.3 is out", "[note] look\nat this", "{not json"])
-def test_notices_before_the_json_change_nothing(
-    standin: Workspace, monkeypatch: pytest.MonkeyPatch, notice: str
+@pytest.mark.parametrize("place", ["STANDIN_BD_NOTICE", "STANDIN_BD_TIP"])
+@pytest.mark.parametrize(
+    "notice",
+    [
+        "Note: bd 1.3 is out",
+        "[note] look\nat this",
+        "{not json",
+        "[1] bd 1.3 is out",
+        '{"level": "warn", "msg": "bd 1.3 is out"}',
+        "run bd doctor [--fix]",
+    ],
+)
+def test_notices_around_the_json_change_nothing(
+    standin: Workspace, monkeypatch: pytest.MonkeyPatch, notice: str, place: str
 ) -> None:
     bead = standin.create()
-    monkeypatch.setenv("STANDIN_BD_NOTICE", notice)
+    monkeypatch.setenv(place, notice)
     assert [each.id for each in standin.bd.unclosed()] == [bead]
     dispatch = standin.claims.claim(bead, ME).after.metadata["dispatch"]
     assert standin.claims.close(bead, dispatch, "done").after.status == "closed"

@@ -339,7 +339,7 @@ def test_what_cannot_be_meant_is_said(bead_fleet: Fleet, words: tuple[str, ...],
 def test_a_part_of_an_id_is_no_bead(bead_fleet: Fleet, tracker: Tracker) -> None:
     bead = tracker.create("@say never")
     refused = bead_fleet.dispatch("epyc6", "affordabot", "--bead", bead[:-1])
-    assert (refused.code, refused.result()["reason_code"]) == (3, "bead_not_found")
+    assert (refused.code, refused.result()["reason_code"]) == (4, "bead_not_found")
     assert tracker.status(bead) == "open"
 
 

@@ -11,9 +11,10 @@ real `bd`.
 
 ``STANDIN_BD_SLEEP`` is how many seconds it takes to start, ``STANDIN_BD_WRITE_SLEEP`` how many it takes to write
 (``STANDIN_BD_WRITE_BEGUN`` names a file that it makes as it begins). With ``STANDIN_BD_DIES`` set to ``before the
-write``, ``between the writes`` or ``after the write`` a change kills it there. ``STANDIN_BD_AT`` is how a word begins
-that such a command must have. ``STANDIN_BD_NOTICE`` is printed before each answer. ``STANDIN_BD_ROOM`` is how many bytes
-a whole bead may have (1.0.4: 65535; later ones take any).
+write``, ``between the writes`` or ``after the write`` a change kills it there; with ``STANDIN_BD_FAILS`` it ends
+there with an error. ``STANDIN_BD_AT`` is how a word begins that such a command must have. ``STANDIN_BD_NOTICE`` is
+printed before each answer, ``STANDIN_BD_TIP`` behind it. ``STANDIN_BD_ROOM`` is how many bytes a whole bead may have
+(1.0.4: 65535; later ones take any).
 """
 
 from __future__ import annotations
@@ -99,6 +100,8 @@ def check_room(issue: dict[str, Any]) -> None:
 def _die(when: str) -> None:
     if os.environ.get("STANDIN_BD_DIES") == when and _is_meant():
         os.kill(os.getpid(), signal.SIGKILL)
+    if os.environ.get("STANDIN_BD_FAILS") == when and _is_meant():
+        raise Failure("Error: auto-export failed: no space left on device")
 
 
 def _is_meant() -> bool:
@@ -357,6 +360,8 @@ def answer(data: Any) -> int:
     if notice := os.environ.get("STANDIN_BD_NOTICE"):
         print(notice)
     print(json.dumps(data, indent=2))
+    if tip := os.environ.get("STANDIN_BD_TIP"):
+        print(tip)
     return 0
 
 

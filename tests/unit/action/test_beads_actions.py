@@ -308,10 +308,10 @@ def test_a_bead_on_a_vm_that_is_not_there_any_more_is_refused(tracker: Tracker) 
     [
         (AnsibleConnectionFailure("refused"), "tracker_unreachable", "unreachable"),
         (refused("store_unreachable"), "store_unreachable", "unreachable"),
-        (refused("bd_timeout"), "bd_timeout", "failed"),
+        (refused("bd_timeout"), "bd_timeout", "refused"),
         (refused("not_claimable"), "not_claimable", "refused"),
-        ({"failed": True, "module_stderr": "Traceback"}, "tracker_failed", "failed"),
-        ({"failed": True}, "tracker_failed", "failed"),
+        ({"failed": True, "module_stderr": "Traceback"}, "tracker_failed", "refused"),
+        ({"failed": True}, "tracker_failed", "refused"),
     ],
 )
 def test_each_failure_of_the_tracker_is_an_outcome(
@@ -512,7 +512,7 @@ def test_whatever_becomes_of_it_there_is_an_outcome(
 ) -> None:
     here(ansible, monkeypatch)
     outcome = tracker.run(beads_claim, bead=bead, vm="epyc6")["outcome"]
-    assert (outcome["state"], outcome["reason_code"]) == ("failed", "tracker_failed")
+    assert (outcome["state"], outcome["reason_code"]) == ("refused", "tracker_failed")
     assert words in outcome["message_to_human"]
     done = Outcome(State.COMPLETED, "completed", "done", session="ses_1")
     claim = {"dispatch": f"{bead}@1", "changed": True, "continued": False}

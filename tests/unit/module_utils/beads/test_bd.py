@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,10 @@ def bd_that(tmp_path: Path, script: str, timeout_s: float = 60) -> Bd:
         json.dumps({"schema_version": 1, "data": [ISSUE]}),
         json.dumps({"schema_version": 1, "items": [ISSUE]}),
         json.dumps([{**ISSUE, "id": "aff-11"}, ISSUE]),
+        pytest.param("warning: " + json.dumps([ISSUE], indent=2), id="a notice on the same line"),
+        pytest.param(json.dumps([ISSUE], indent=2) + "\n[1] tip", id="a number in brackets behind"),
+        pytest.param(json.dumps([ISSUE], indent=2) + '\n{"level": "warn"}', id="other JSON behind"),
+        pytest.param('{"level": "warn"}\n' + json.dumps([ISSUE], indent=2), id="other JSON before"),
     ],
 )
 def test_an_answer_is_read_in_any_wrapping(tmp_path: Path, answer: str) -> None:
@@ -57,6 +62,11 @@ def test_an_answer_is_read_in_any_wrapping(tmp_path: Path, answer: str) -> None:
         "No updates specified",
         "<html><body>200 OK</body></html>",
         '[{"id": "aff-1"',
+        pytest.param(json.dumps([ISSUE, {**ISSUE, "id": "aff-2"}], indent=2)[:-9], id="a list cut off"),
+        pytest.param(
+            json.dumps([ISSUE], indent=2)[:-1] + "\nTip: run bd doctor", id="cut off before a notice"
+        ),
+        pytest.param(json.dumps({**ISSUE, "dependencies": [ISSUE]}, indent=2)[:-2], id="an issue cut off"),
         '[{"id": 1}]',
         '[{"id": "aff-1", "title": ["x"]}]',
         '[{"id": "aff-1", "metadata": [1]}]',
@@ -76,6 +86,47 @@ def test_an_answer_that_is_no_bead_is_one_line(tmp_path: Path, answer: str) -> N
     assert "\n" not in failed.value.message
     assert len(failed.value.message) < 400
     assert failed.value.next_action == "bd show aff-1"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param("", id="empty"),
+        pytest.param(json.dumps([ISSUE, {**ISSUE, "id": "aff-2"}], indent=2)[:-9], id="cut off"),
+        pytest.param('{"level": "warn"}', id="other JSON"),
+    ],
+)
+def test_a_list_that_is_not_all_of_it_is_none(tmp_path: Path, answer: str) -> None:
+    """What a bead waits for, and who works, is looked up in it: a part of it would be a lie."""
+    (tmp_path / "answer").write_text(answer)
+    with pytest.raises(errors.BdFailed, match="bd list can't be read") as failed:
+        bd_that(tmp_path, "cat answer").unclosed()
+    assert failed.value.next_action == "bd list --limit 0 --json"
+
+
+@pytest.mark.parametrize("answer", ["", "Updated.", json.dumps([{**ISSUE, "id": "aff-1t"}])])
+def test_a_write_whose_answer_is_not_about_its_bead_may_have_happened(tmp_path: Path, answer: str) -> None:
+    (tmp_path / "answer").write_text(answer)
+    with pytest.raises(errors.OutcomeUnknown, match="bd update aff-1 can't be read") as failed:
+        bd_that(tmp_path, "cat answer").update("aff-1", "epyc6", "-s", "open")
+    assert failed.value.next_action == "bd show aff-1"
+
+
+@pytest.mark.parametrize(
+    ("ask", "advice"),
+    [
+        (lambda bd: bd.unclosed(), "bd list --limit 0 --json"),
+        (lambda bd: bd.show("aff-1"), "bd show aff-1 --json"),
+        (lambda bd: bd.update("aff-1", "epyc6", "-s", "open"), "bd show aff-1"),
+        (lambda bd: bd.close("aff-1", "epyc6", "done"), "bd show aff-1"),
+    ],
+)
+def test_a_failure_that_has_no_name_advises_a_command_that_only_looks(
+    tmp_path: Path, ask: Callable[[Bd], object], advice: str
+) -> None:
+    with pytest.raises(errors.BdFailed, match=r"^bd (list|show|update|close): disk on fire$") as failed:
+        ask(bd_that(tmp_path, "echo 'Error: disk on fire' >&2; exit 1"))
+    assert failed.value.next_action == advice
 
 
 def test_another_bead_than_the_one_asked_for_is_not_it(tmp_path: Path) -> None:

@@ -12,16 +12,16 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.tracker_acti
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import State
 
 STATES = {
-    "BeadsError": State.FAILED,
-    "BdMissing": State.FAILED,
-    "BdTooOld": State.FAILED,
-    "NoWorkspace": State.FAILED,
-    "WorkspaceUnusable": State.FAILED,
-    "StoreLocked": State.FAILED,
+    "BeadsError": State.REFUSED,
+    "BdMissing": State.REFUSED,
+    "BdTooOld": State.REFUSED,
+    "NoWorkspace": State.REFUSED,
+    "WorkspaceUnusable": State.REFUSED,
+    "StoreLocked": State.REFUSED,
     "StoreUnreachable": State.UNREACHABLE,
-    "OutcomeUnknown": State.FAILED,
-    "BeadNotFound": State.FAILED,
-    "BeadTooLarge": State.FAILED,
+    "OutcomeUnknown": State.REFUSED,
+    "BeadNotFound": State.REFUSED,
+    "BeadTooLarge": State.REFUSED,
     "ClaimError": State.REFUSED,
     "AlreadyClaimed": State.REFUSED,
     "AlreadyAssignedError": State.REFUSED,
@@ -31,16 +31,20 @@ STATES = {
     "OrchestratorActive": State.REFUSED,
     "NothingToContinue": State.REFUSED,
     "LockBusy": State.REFUSED,
-    "BdFailed": State.FAILED,
+    "BdFailed": State.REFUSED,
 }
 
 
-@pytest.mark.parametrize("name", errors.__all__)
+def test_the_table_has_every_error() -> None:
+    assert {name for name in errors.__all__ if isinstance(getattr(errors, name), type)} == STATES.keys()
+
+
+@pytest.mark.parametrize("name", sorted(STATES))
 def test_the_error_of_the_tracker_host_is_the_state_of_the_dispatch(name: str) -> None:
     error = getattr(errors, name)("bd-1: no", "see")
     assert ModuleFailure(failure(error)).state is STATES[name]
 
 
 @pytest.mark.parametrize("state", [None, "verified", "closed", 7, ["refused"]])
-def test_a_state_that_no_error_has_is_failed(state: object) -> None:
-    assert ModuleFailure({"reason_code": "bd_failed", "state": state}).state is State.FAILED
+def test_a_state_that_no_error_has_is_refused(state: object) -> None:
+    assert ModuleFailure({"reason_code": "bd_failed", "state": state}).state is State.REFUSED

@@ -11,8 +11,8 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.tracker_acti
 
 with suppress(ImportError):  # FleetAction.run says what is missing
     from ansible_collections.dx.fleet.plugins.plugin_utils.beads.claim_sessions import (
-        NO_DISPATCH,
         look_at_all,
+        no_dispatch,
     )
 
 
@@ -43,7 +43,8 @@ class ActionModule(BeadsAction):
 
 def _summary(claim: dict[str, Any], state: str) -> str:
     if claim["dispatch"] is None:
-        return f"{claim['bead']} {claim['status']} on {claim['vm']}, held by no dispatch: {NO_DISPATCH}"
+        where = f"{claim['bead']} {claim['status']} on {claim['vm']}"
+        return f"{where}, held by no dispatch: {no_dispatch(claim)}"
     age = "an unknown time" if claim["age_s"] is None else f"{claim['age_s']:.0f} s"
     return (
         f"{claim['bead']} {claim['status']} on {claim['vm']}, session {claim['session']} {state},"

@@ -14,6 +14,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.tracker_acti
 )
 from ansible_collections.dx.fleet.plugins.plugin_utils.beads.dispatcher import Liveness
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import TrackerError
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import State
 from ansible_collections.dx.fleet.plugins.plugin_utils.text.redact import redact
 
 with suppress(ImportError):  # FleetAction.run says what is missing
@@ -56,7 +57,7 @@ class ActionModule(BeadsAction):
                 f"{len(failures)} of {len(claims)} claims could not be ended: {failures[0].message}",
                 reason_code=failures[0].reason_code,
                 next_action=failures[0].next_action,
-                state=failures[0].state,
+                state=State.UNREACHABLE if failures[0].state is State.UNREACHABLE else State.FAILED,
             )
             return {**result, **self.failed(error.as_outcome().with_(vm=self.vm))}
         return result

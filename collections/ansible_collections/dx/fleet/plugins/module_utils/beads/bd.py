@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -42,6 +43,7 @@ from .workspace import find_workspace, own_folder
 __all__ = ["Bd", "Call"]
 
 GUARD_MISMATCH = 13  # bd >= 1.3
+WRITES = ("update", "close")
 TOO_LARGE = "too large for column"  # 1.0.4: the whole issue goes into one of its log, as JSON
 
 # The words of bd 0.57 to 1.3, by error; the first that matches counts.
@@ -76,17 +78,14 @@ class Call:
 
     def error_text(self) -> str:
         """What it says went wrong, in one line."""
-        for text in (self.out, self.err):
-            try:
-                data = json_in(text)
-            except ValueError:
-                continue
-            if isinstance(data, dict) and isinstance(data.get("error"), str):
-                return " ".join(data["error"].split())[:300]
+        as_json = _error_in(self.out) or _error_in(self.err)
+        if as_json is not None:
+            return " ".join(as_json.split())[:300]
         lines = [line for line in self.err.splitlines() if line.strip()]
         # What it only warned or logged of stands before it.
         lines = [line for line in lines if not line.lower().startswith(("warning", "time="))] or lines
-        return " ".join(lines[0].split())[:300] if lines else f"bd ended with {self.code}"
+        said = " ".join(lines[0].split())[:300] if lines else f"it ended with exit code {self.code}"
+        return said.removeprefix("Error: ")
 
 
 class Bd:
@@ -145,7 +144,7 @@ class Bd:
         try:
             return self._one(bead, call)
         except ValueError as error:
-            raise BdFailed(_not_understood(bead, call, error), f"bd show {bead}") from error
+            raise BdFailed(_not_understood(call, error), f"bd show {bead}") from error
 
     def claim(self, bead: str, actor: str, metadata: t.Mapping[str, t.Any] | None = None) -> Bead:
         """Claim by `bd`'s own compare-and-set, with metadata in the same call: one write from bd 1.3 on.
@@ -195,9 +194,9 @@ class Bd:
         """Every bead that is not closed."""
         call = self.run(["list", "--limit", "0", "--json"])
         try:
-            return beads_in(call.out or "[]")
+            return beads_in(call.out)
         except ValueError as error:
-            raise BdFailed(f"bd list answered something else ({error})", "bd list --json") from error
+            raise BdFailed(_not_understood(call, error), _by_hand(call)) from error
 
     @staticmethod
     def encoded(metadata: t.Mapping[str, t.Any]) -> str:
@@ -297,8 +296,8 @@ class Bd:
         call = self.run([*(["--actor", actor] if actor else []), *words, "--json"])
         try:
             return self._one(bead, call)
-        except ValueError as error:
-            raise OutcomeUnknown(_not_understood(bead, call, error), f"bd show {bead}") from error
+        except (ValueError, BeadNotFound) as error:
+            raise OutcomeUnknown(_not_understood(call, error), f"bd show {bead}") from error
 
     def _one(self, bead: str, call: Call) -> Bead:
         found = beads_in(call.out)
@@ -319,12 +318,34 @@ def _end(process: subprocess.Popen[str]) -> None:
             stream.close()
 
 
-def _not_understood(bead: str, call: Call, error: ValueError) -> str:
-    return f"bd answered something else for {bead}: {call.out.strip()[:100]!r} ({error})"
+def _error_in(text: str) -> str | None:
+    try:
+        return json_in(text, _error_of)
+    except ValueError:
+        return None
+
+
+def _error_of(data: t.Any) -> str:
+    if not isinstance(data, dict) or not isinstance(data.get("error"), str):
+        raise ValueError("no error")
+    return str(data["error"])
+
+
+def _not_understood(call: Call, error: Exception) -> str:
+    verb = _verb(call.argv[1:])
+    about = "" if verb == "list" else f" {_bead_of(call)}"
+    return f"the answer to bd {verb}{about} can't be read ({error}): {' '.join(call.out.split())[:100]!r}"
+
+
+def _by_hand(call: Call) -> str:
+    """A command with which a person sees for themselves: what would write is not repeated."""
+    words = call.argv[1:]
+    writes = _verb(words) in WRITES and "--help" not in words
+    return f"bd show {_bead_of(call)}" if writes else f"bd {shlex.join(words)}"
 
 
 def _failure(call: Call) -> BeadsError:
-    text = call.error_text()
+    text, told = call.error_text(), f"bd {_verb(call.argv[1:])}"
     if TOO_LARGE in call.out or TOO_LARGE in call.err:  # behind the whole bead
         bead = _bead_of(call)
         return BeadTooLarge(
@@ -332,11 +353,11 @@ def _failure(call: Call) -> BeadsError:
             f"shorten the description or the notes of {bead}: bd edit {bead}",
         )
     if call.code == GUARD_MISMATCH:
-        return AlreadyClaimed(f"bd: {text}", f"bd show {_bead_of(call)}", said=text)
+        return AlreadyClaimed(f"{told}: {text}", f"bd show {_bead_of(call)}", said=text)
     for kind, words, advice in _WORDS:
         if re.search(words, text, re.IGNORECASE):
-            return kind(f"bd: {text}", advice.format(id=_bead_of(call)), said=text)
-    return BdFailed(f"bd: {text}", "run the same bd command by hand on the tracker host", said=text)
+            return kind(f"{told}: {text}", advice.format(id=_bead_of(call)), said=text)
+    return BdFailed(f"{told}: {text}", _by_hand(call), said=text)
 
 
 def _verb(words: t.Sequence[str]) -> str:

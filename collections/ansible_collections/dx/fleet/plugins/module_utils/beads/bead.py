@@ -66,13 +66,11 @@ class Bead:
             raise ValueError("an issue of another shape")
         metadata = data.get("metadata") or {}
         if isinstance(metadata, str):  # older stores keep it as text
-            metadata = json_in(metadata)
-        if not isinstance(metadata, dict):
-            raise ValueError("metadata of another shape")
+            metadata = json_in(metadata, _object)
         links = data.get("dependencies")
         return cls(
             id=data["id"],
-            metadata=metadata,
+            metadata=_object(metadata),
             waits_for=_linked(links, _BLOCKING),
             parents=_linked(links, ("parent-child",)),
             **texts,
@@ -99,7 +97,10 @@ def beads_in(text: str) -> list[Bead]:
     Raises:
         ValueError: It is no such answer.
     """
-    data = json_in(text)
+    return json_in(text, _issues)
+
+
+def _issues(data: t.Any) -> list[Bead]:
     while isinstance(data, dict) and "id" not in data:
         inner = [data[key] for key in ("data", "items") if key in data]
         if not inner:
@@ -110,6 +111,12 @@ def beads_in(text: str) -> list[Bead]:
     if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
         raise ValueError("not a list of issues")
     return [Bead.from_json(item) for item in data]
+
+
+def _object(data: t.Any) -> dict[str, t.Any]:
+    if not isinstance(data, dict):
+        raise ValueError("metadata of another shape")
+    return data
 
 
 def _linked(dependencies: t.Any, kinds: t.Container[str]) -> tuple[str, ...]:

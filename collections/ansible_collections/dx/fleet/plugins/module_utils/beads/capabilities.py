@@ -67,12 +67,18 @@ def capabilities_of(executable: str, folder: str, ask: t.Callable[[t.Sequence[st
 
 def _version(answer: str) -> str:
     try:
-        return str(json_in(answer)["version"])
-    except (ValueError, KeyError, TypeError) as error:
+        return json_in(answer, _version_in)
+    except ValueError as error:
         raise BdFailed(
             f"bd version answered something else: {' '.join(answer.split())[:100]!r}",
             "see what it says on the tracker host: bd version --json",
         ) from error
+
+
+def _version_in(data: t.Any) -> str:
+    if not isinstance(data, dict) or "version" not in data:
+        raise ValueError("no version")
+    return str(data["version"])
 
 
 def _check(version: str) -> None:

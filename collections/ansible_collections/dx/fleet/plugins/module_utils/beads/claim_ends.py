@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from .bd import Bd
 from .bead import Bead
 from .claim_writes import NOTE, without_note
-from .errors import AlreadyClaimed, BeadTooLarge, ClaimLost, OutcomeUnknown
+from .errors import MAYBE_WRITTEN, AlreadyClaimed, BeadsError, BeadTooLarge, ClaimLost
 from .record import HELD, dispatch_of, dispatcher_of, holds
 
 __all__ = ["End", "Seen", "end_claim", "note_claim"]
@@ -75,7 +75,7 @@ def end_claim(bd: Bd, end: End, bead: str, seen: Seen | None, *, check: bool) ->
 
     Raises:
         ClaimLost: The bead is another dispatch's by now, or no longer as it was seen.
-        OutcomeUnknown: `bd` can't say whether it ended.
+        BeadsError: It did not end, as far as could be read back.
     """
     before = bd.show(bead)
     if end.was_made(before):
@@ -98,8 +98,8 @@ def end_claim(bd: Bd, end: End, bead: str, seen: Seen | None, *, check: bool) ->
         return before, _written(bd, before, end), False
     except AlreadyClaimed as error:
         raise ClaimLost(f"{bead} changed meanwhile ({error.message})", f"bd show {bead}") from error
-    except OutcomeUnknown:
-        return before, _read_back(bd, bead, end), False
+    except MAYBE_WRITTEN as error:
+        return before, _read_back(bd, bead, end, error), False
 
 
 def note_claim(bd: Bd, bead: str, dispatch: str, note: str, *, check: bool) -> tuple[Bead, Bead]:
@@ -107,7 +107,7 @@ def note_claim(bd: Bd, bead: str, dispatch: str, note: str, *, check: bool) -> t
 
     Raises:
         ClaimLost: The bead is another dispatch's by now.
-        OutcomeUnknown: `bd` can't say whether it was written.
+        BeadsError: It was not written, as far as could be read back.
     """
     before = bd.show(bead)
     _check_names(before, dispatch)
@@ -148,20 +148,18 @@ def _noted(bd: Bd, before: Bead, note: str, *, check: bool) -> Bead:
         return before.with_(notes=f"{before.notes}\n{note}".strip())
     try:
         return bd.update(before.id, before.assignee, f"{NOTE}{note}")
-    except OutcomeUnknown:
+    except MAYBE_WRITTEN:
         after = bd.show(before.id)
         if note not in after.notes:
             raise
         return after
 
 
-def _read_back(bd: Bd, bead: str, end: End) -> Bead:
+def _read_back(bd: Bd, bead: str, end: End, trouble: BeadsError) -> Bead:
     after = bd.show(bead)
     if end.was_made(after):
         return after
-    raise OutcomeUnknown(
-        f"bd did not say that it is done, and {bead} is still {after.status}", "run it again"
-    )
+    raise type(trouble)(f"{trouble.message}; {bead} is still {after.status}", trouble.next_action)
 
 
 def _was_ended_by(bead: Bead, dispatch: str) -> bool:

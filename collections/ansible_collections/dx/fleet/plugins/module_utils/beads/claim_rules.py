@@ -47,8 +47,8 @@ def check_alone(policy: Policy, others: t.Sequence[dict[str, t.Any]]) -> None:
     raise OrchestratorActive(
         f"{first['orchestrator'] or 'an unknown orchestrator'} has been at work since"
         f" {first['claimed_at']} ({', '.join(claim['bead'] for claim in active)}), and the fleet allows"
-        " one orchestrator at a time",
-        "dx-fleet status; to go on all the same, add --takeover",
+        " one orchestrator at a time (--takeover goes on all the same)",
+        "dx-fleet status",
         holder=first["orchestrator"],
         since=first["claimed_at"],
         others=active,
@@ -90,17 +90,17 @@ def check_free(bead: Bead, claimant: Claimant, policy: Policy, now: datetime) ->
     if bead.status == "in_progress":
         raise AlreadyAssignedError(
             f"{bead.id} is in progress, assigned to {bead.assignee or 'nobody'}, and no dispatch holds it:"
-            " somebody claimed it by hand, or set it so",
-            f"bd show {bead.id}; where nobody works on it: bd update {bead.id} -s open -a ''",
+            f" somebody claimed it by hand, or set it so. Where nobody works on it: {_freed(bead)}",
+            f"bd show {bead.id}",
             holder=bead.assignee or None,
         )
     if not ours and bead.status != "closed":
         _check_assignee(bead, claimant, ours=ours)
     if ours or bead.status not in ("blocked", "deferred"):
-        again = f"dx-dispatch --retry {bead.id}" if ours else f"bd update {bead.id} -s open"
+        how = "a dispatch left it so" if ours else f"to have it worked on: bd update {bead.id} -s open"
         raise NotClaimable(
-            f"{bead.id} is {bead.status}, not open",
-            f"bd show {bead.id}; to have it done again: {again}",
+            f"{bead.id} is {bead.status}, not open ({how})",
+            f"dx-dispatch --retry {bead.id}" if ours else f"bd show {bead.id}",
             status=bead.status,
             claim=summary_of(bead, now) if ours else None,
         )
@@ -121,8 +121,8 @@ def check_ready(bead: Bead, unclosed: t.Mapping[str, Bead], policy: Policy, now:
     reason = None if policy.force else _unready(bead, unclosed, policy, now)
     if reason is not None:
         raise BeadNotReady(
-            f"{bead.id} {reason}",
-            f"bd show {bead.id}; to have it done all the same, add --force",
+            f"{bead.id} {reason} (--force has it done all the same)",
+            f"bd show {bead.id}",
             status=bead.status,
         )
 
@@ -130,8 +130,8 @@ def check_ready(bead: Bead, unclosed: t.Mapping[str, Bead], policy: Policy, now:
 def _check_assignee(bead: Bead, claimant: Claimant, *, ours: bool) -> None:
     if bead.assignee and bead.assignee != claimant.vm and not ours:
         raise AlreadyAssignedError(
-            f"{bead.id} is assigned to {bead.assignee}",
-            f"bd show {bead.id}; to free it: bd update {bead.id} -s open -a ''",
+            f"{bead.id} is assigned to {bead.assignee} (to free it: {_freed(bead)})",
+            f"bd show {bead.id}",
             holder=bead.assignee,
         )
 
@@ -171,6 +171,11 @@ def _moment(text: str) -> datetime | None:
     except ValueError:
         return None
     return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
+
+
+def _freed(bead: Bead) -> str:
+    """The command that makes it nobody's."""
+    return f"bd update {bead.id} -s open -a ''"
 
 
 def _age(bead: Bead, now: datetime) -> str:

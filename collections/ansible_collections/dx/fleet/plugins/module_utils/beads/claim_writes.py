@@ -17,7 +17,7 @@ from datetime import datetime
 from .bd import Bd
 from .bead import Bead
 from .claim_rules import Policy
-from .errors import AlreadyClaimed, BeadsError, BeadTooLarge, ClaimError, OutcomeUnknown
+from .errors import MAYBE_WRITTEN, AlreadyClaimed, BeadsError, BeadTooLarge, ClaimError, OutcomeUnknown
 from .record import Claimant, dispatch_of, dispatcher_of, stamp, text_field
 
 __all__ = ["NOTE", "claimed", "taken_over", "with_takeover", "without_note"]
@@ -36,7 +36,7 @@ def claimed(bd: Bd, before: Bead, vm: str, metadata: t.Mapping[str, t.Any]) -> B
 
     Raises:
         AlreadyClaimed: Somebody else took it meanwhile.
-        OutcomeUnknown: `bd` can't say what became of it.
+        BeadsError: It was not written, as far as could be read back.
     """
     opened = ["-s", "open", "-a", ""] if before.status != "open" else []
     together = bd.capabilities.guards  # from 1.3 on an update is one write
@@ -44,7 +44,7 @@ def claimed(bd: Bd, before: Bead, vm: str, metadata: t.Mapping[str, t.Any]) -> B
         _announced(bd, before, [*opened, *([] if together else [_option(metadata)])], vm, metadata)
     try:
         after = bd.claim(before.id, vm, metadata if together else None)
-    except OutcomeUnknown:
+    except MAYBE_WRITTEN:
         after = bd.show(before.id)
         if not _is_ours(after, vm, metadata):
             raise
@@ -67,22 +67,25 @@ def taken_over(bd: Bd, before: Bead, claimant: Claimant, policy: Policy, now: da
     """The claim in the hands of another dispatcher: the dispatch stays what it is.
 
     Raises:
-        OutcomeUnknown: `bd` can't say whether it is.
+        BeadsError: It is not, as far as could be read back.
     """
     options = [_option(_takeover(before, claimant, now))]
     holder = text_field(before, "orchestrator")
     if holder != claimant.orchestrator or policy.takeover:
         how = "taken over" if policy.takeover else "continued"
         options.append(f"{NOTE}{how} by {claimant.orchestrator} from {holder or 'an unknown orchestrator'}")
-    with suppress(OutcomeUnknown):  # what became of it is read back
+    trouble: BeadsError | None = None
+    try:
         try:
             bd.update(before.id, before.assignee, *options)
         except BeadTooLarge:
             bd.update(before.id, before.assignee, *without_note(options))
+    except MAYBE_WRITTEN as error:
+        trouble = error
     after = bd.show(before.id)
     if dispatch_of(after) != dispatch_of(before) or dispatcher_of(after) != claimant.dispatcher:
-        raise OutcomeUnknown(
-            f"{before.id} could not be taken over: bd did not answer in time", "run it again"
+        raise trouble or OutcomeUnknown(
+            f"{before.id} is not taken over, though bd says that it is", f"bd show {before.id}"
         )
     return after
 
@@ -103,7 +106,7 @@ def _announced(
     """Write what identifies the claim, and open the bead where it is not."""
     try:
         bd.update(before.id, vm, *options)
-    except OutcomeUnknown:
+    except MAYBE_WRITTEN:
         after = bd.show(before.id)
         if after.status != "open" or (not bd.capabilities.guards and not _names(after, metadata)):
             raise

@@ -10,7 +10,7 @@ BeadsError
 ├── WorkspaceUnusable    we can't keep our lock in the workspace
 ├── StoreLocked          another process holds the store
 ├── StoreUnreachable     the store's server does not answer
-├── OutcomeUnknown       `bd` did not end in time, or can't be understood: the write may have happened
+├── OutcomeUnknown       `bd` did not end in time, or can't be understood: a write may have happened
 ├── BeadNotFound         no bead of exactly that id
 ├── BeadTooLarge         the bead has no room for a change
 ├── ClaimError
@@ -22,7 +22,10 @@ BeadsError
 │   ├── OrchestratorActive     another orchestrator is at work, and the fleet allows one
 │   ├── NothingToContinue      the bead is free, and only a claim to go on with is wanted
 │   └── LockBusy         another process holds our lock of the bead
-└── BdFailed             any other failure of `bd`, in its own words
+└── BdFailed             any other failure of `bd`, in its own words: a write may have happened
+
+A dispatch that ends with one before anything was sent is refused by it. Where a claim could not be ended, the
+dispatch's own outcome counts.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from __future__ import annotations
 import typing as t
 
 __all__ = [
+    "MAYBE_WRITTEN",
     "AlreadyAssignedError",
     "AlreadyClaimed",
     "BdFailed",
@@ -63,7 +67,7 @@ class BeadsError(Exception):
     """
 
     reason_code = "beads_error"
-    state: t.Literal["failed", "refused", "unreachable"] = "failed"
+    state: t.Literal["refused", "unreachable"] = "refused"
 
     def __init__(self, message: str, next_action: str, **details: t.Any) -> None:
         super().__init__(message)
@@ -113,10 +117,12 @@ class BdFailed(BeadsError):
     reason_code = "bd_failed"
 
 
+MAYBE_WRITTEN = (OutcomeUnknown, BdFailed, StoreUnreachable)
+"""After one of them a write may have happened, or not: read it back."""
+
+
 class ClaimError(BeadsError):
     """The bead can't be claimed, or changed, by this dispatch."""
-
-    state = "refused"
 
 
 class AlreadyClaimed(ClaimError):

@@ -11,45 +11,63 @@ import typing as t
 
 __all__ = ["json_in"]
 
-TRIES = 50  # places at which JSON may begin
+T = t.TypeVar("T")
+
 DEEPEST = 200  # brackets within brackets; a bead has fewer than ten
 
-# A line that begins with a bracket; a notice such as "Note: ..." does not.
-_BEGINS = re.compile(r"^[ \t]*([\[{])", re.MULTILINE)
+_BEGINS = re.compile(r"[\[{]")
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
 
 
-def json_in(text: str) -> t.Any:
-    """The JSON in an answer: the whole of it, else the last list or object that begins on a line of its own.
+def json_in(text: str, read: t.Callable[[t.Any], T]) -> T:
+    """What is read out of the JSON in an answer: the whole of it, else its last list or object that fits.
+
+    Lines for a person may stand before it and behind it, brackets and JSON of their own in them.
+
+    Args:
+        text: The answer.
+        read: Reads what was parsed; it raises ValueError for what is none of its kind.
 
     Raises:
-        ValueError: There is none, or it is nested more deeply than any answer of `bd`: what Ansible does with
-            a result, and Python's parser itself, call themselves for each bracket.
+        ValueError: There is none of that kind. Or one was cut off: what is left of a list is not the list. Or
+            it is nested more deeply than any answer of `bd`: what Ansible does with a result, and Python's
+            parser itself, call themselves for each bracket.
     """
     _check_depth(text)
     try:
-        return _whole_or_last(text)
+        return _last_of(_values_in(text), read)
     except RecursionError:  # a quote in a notice hid the brackets from the check
         raise ValueError("nested too deeply") from None
 
 
-def _whole_or_last(text: str) -> t.Any:
+def _last_of(values: t.Sequence[t.Any], read: t.Callable[[t.Any], T]) -> T:
+    first: ValueError | None = None
+    for value in reversed(values):
+        try:
+            return read(value)
+        except ValueError as error:  # noqa: PERF203 - which of them it is shows by reading them
+            first = first or error
+    raise first or ValueError("no JSON")
+
+
+def _values_in(text: str) -> list[t.Any]:
     try:
-        return json.loads(text)
-    except ValueError as error:
-        first = error
+        return [json.loads(text)]
+    except ValueError:
+        pass
     decoder, found, end = json.JSONDecoder(), [], 0
-    for begin in list(_BEGINS.finditer(text))[:TRIES]:
-        if begin.start(1) < end:
+    begins = [begin.start() for begin in _BEGINS.finditer(text)]
+    for begin, following in zip(begins, [*begins[1:], len(text)]):
+        if begin < end:
             continue  # inside the one before
         try:
-            data, end = decoder.raw_decode(text, begin.start(1))
-        except ValueError:
+            data, end = decoder.raw_decode(text, begin)
+        except json.JSONDecodeError as error:
+            if error.pos > following:  # a notice is no JSON from its first bracket on
+                raise ValueError("the JSON is cut off or damaged") from None
             continue
         found.append(data)
-    if not found:
-        raise first
-    return found[-1]
+    return found
 
 
 def _check_depth(text: str) -> None:

@@ -36,7 +36,7 @@ _COMMANDS = {
     "dx.fleet.beads_claim": (commands.claim, ArgumentSpecValidator(CLAIM, required_if=CLAIM_REQUIRED_IF)),
     "dx.fleet.beads_info": (commands.info, ArgumentSpecValidator(BEADS_INFO)),
 }
-_STATES = {state.value: state for state in (State.FAILED, State.REFUSED, State.UNREACHABLE)}
+_STATES = {state.value: state for state in (State.REFUSED, State.UNREACHABLE)}
 
 
 class ModuleFailure(TrackerError):
@@ -52,7 +52,7 @@ class ModuleFailure(TrackerError):
             message,
             reason_code=code,
             next_action=str(advice or "run the same with -vvv, and look at the tracker host"),
-            state=_STATES.get(str(details.get("state")), State.FAILED),
+            state=_STATES.get(str(details.get("state")), State.REFUSED),
         )
         self.details = details
 

@@ -18,10 +18,9 @@ from ..opencode.errors import NotFound, OpenCodeError
 from ..opencode.reach import check_server
 from ..sessions.turn import Verdict, judge, read_turn
 
-__all__ = ["NO_DISPATCH", "SessionSeen", "look_at_all"]
+__all__ = ["SessionSeen", "look_at_all", "no_dispatch"]
 
 PATIENCE_S = 5.0
-NO_DISPATCH = "somebody claimed it by hand, or set it so"
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ async def _look(
     vm, name = str(claim["vm"]), claim["session"]
     server = servers.get(vm)
     if claim["dispatch"] is None:
-        return SessionSeen("unknown", why=f"{NO_DISPATCH}. Next, where nobody works on it: {_freed(claim)}")
+        return SessionSeen("unknown", why=no_dispatch(claim))
     if vm in silent or not isinstance(server, OpenCode):
         return SessionSeen("unknown", why=silent[vm].message if vm in silent else f"there is no VM {vm}")
     if not isinstance(name, str):
@@ -92,6 +91,11 @@ async def _look(
         return await _seen(server, name, message)
     except OpenCodeError as error:
         return SessionSeen("unknown", why=error.message)
+
+
+def no_dispatch(claim: Mapping[str, Any]) -> str:
+    """Why no dispatch holds a bead that is in progress, and what to do."""
+    return f"somebody claimed it by hand, or set it so. Next, where nobody works on it: {_freed(claim)}"
 
 
 def _freed(claim: Mapping[str, Any]) -> str:

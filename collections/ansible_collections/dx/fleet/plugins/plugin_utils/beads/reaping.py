@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .claim_sessions import NO_DISPATCH, SessionSeen
+from .claim_sessions import SessionSeen, no_dispatch
 from .dispatcher import Liveness
 
 __all__ = ["Decision", "decide"]
@@ -33,7 +33,7 @@ def decide(claim: Mapping[str, Any], seen: SessionSeen, *, life: Liveness, ttl_s
         ttl_s: Seconds for which every claim is left alone.
     """
     if claim["dispatch"] is None:
-        return Decision("kept", f"no dispatch holds it: {NO_DISPATCH}")
+        return Decision("kept", f"no dispatch holds it: {no_dispatch(claim)}")
     name = claim["session"]
     where = f"its session on {claim['vm']}" if name is None else f"session {name} on {claim['vm']}"
     if claim["status"] != "in_progress":
