@@ -1,7 +1,7 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An id belongs to one VM of the fleet, which is found without being named; a second VM is refused."""
+"""An id belongs to one VM and session, which are found without being named; a second one is refused."""
 
 from __future__ import annotations
 
@@ -95,6 +95,20 @@ def test_a_second_vm_is_refused(pair: Pair, recorded: bool) -> None:
     assert pair.prompts() == {"epyc6": 0, "macmini": 1}
     joined = pair.run(*words_of(joining)[1:]).result()
     assert (joined["vm"], joined["reason_code"]) == ("macmini", "already_sent")
+
+
+def test_an_id_stays_in_the_session_that_it_resumed(pair: Pair) -> None:
+    macmini = pair.servers["macmini"]
+    for name in ("ses_a", "ses_b"):
+        macmini.session(name)
+    first = pair.run("macmini", *TASK, "--id", "d1", "--session", "ses_a")
+    assert (first.code, first.result()["session"]) == (0, "ses_a"), first
+    for words in (("--id", "d1"), ("macmini", *TASK, "--id", "d1")):
+        again = pair.run(*words).result()
+        assert (again["session"], again["reason_code"]) == ("ses_a", "already_sent")
+    other = pair.run("macmini", *TASK, "--id", "d1", "--session", "ses_b")
+    assert (other.code, other.document()["error"]["reason_code"]) == REFUSED, other
+    assert pair.prompts() == {"epyc6": 0, "macmini": 1}
 
 
 def test_a_new_id_goes_where_it_is_sent(pair: Pair) -> None:

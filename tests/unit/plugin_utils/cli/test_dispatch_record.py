@@ -85,10 +85,17 @@ def test_a_place_that_cannot_be_written_is_returned_and_ends_nothing(state: str)
 
 def test_what_decides_how_the_work_is_checked_is_known_and_no_task(environ: dict[str, str]) -> None:
     asked = {"repo": "affordabot", "branch": "fix/1", "verify": "make test", "task": "secret", "timeout": 3}
-    assert remember(environ, "d1", "epyc6", asked) is None
+    assert remember(environ, "d1", "epyc6", asked, "ses_1") is None
     kept = {"repo": "affordabot", "branch": "fix/1", "verify": "make test"}
-    assert recorded(environ, "d1") == Recorded("epyc6", kept)
+    assert recorded(environ, "d1") == Recorded("epyc6", kept, "ses_1")
     assert "secret" not in file_of(environ).read_text()
+
+
+@pytest.mark.parametrize("session", [None, 7, ["ses_1"]])
+def test_a_record_without_a_session_is_a_record(environ: dict[str, str], session: object) -> None:
+    file_of(environ).parent.mkdir(parents=True)
+    file_of(environ).write_text(json.dumps({"dispatch": "d1", "vm": "epyc6", "session": session}) + "\n")
+    assert recorded(environ, "d1") == Recorded("epyc6")
 
 
 @pytest.mark.parametrize("asked", [None, [], "x", 1])

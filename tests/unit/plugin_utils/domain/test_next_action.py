@@ -20,7 +20,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.domain.next_action import
     join_command,
     send_command,
 )
-from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Evidence, Outcome, State
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Evidence, Outcome, State, ToolRun
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.precedence import on_its_branch
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.request import Request
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.settlement import end_of, settled
@@ -250,6 +250,26 @@ def test_the_bead_decides_where_its_end_needs_another_command(
 ) -> None:
     outcome = replace(OUTCOME, state=state, bead="bd-1", next_action=given)
     assert advise(outcome, {}, ended=ended).next_action == wanted
+
+
+@pytest.mark.parametrize(
+    ("tools", "wanted"),
+    [
+        ((), "bd close bd-1"),
+        ((ToolRun("bash", "make", "completed", 0),), "bd close bd-1"),
+        ((ToolRun("bash", "make", "completed", 2), ToolRun("bash", "make", "completed", 0)), "bd close bd-1"),
+        (
+            (ToolRun("bash", "make", "completed", 2), ToolRun("read", "x", "error")),
+            "dx-dispatch --retry bd-1",
+        ),
+        ((ToolRun("bash", "sleep 60", "cut_short"),), "dx-dispatch --retry bd-1"),
+    ],
+)
+def test_a_bead_is_not_advised_to_be_closed_after_a_last_command_that_failed(
+    tools: tuple[ToolRun, ...], wanted: str
+) -> None:
+    outcome = replace(OUTCOME, state=State.COMPLETED, bead="bd-1", evidence=Evidence(tools=tools))
+    assert advise(outcome, {}, ended="blocked").next_action == wanted
 
 
 @pytest.mark.parametrize("state", State)

@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import DispatchError, UsageError
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import State
-from ansible_collections.dx.fleet.plugins.plugin_utils.domain.targets import hosts_of, may_be_any_vm
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.targets import (
+    check_session_of_id,
+    hosts_of,
+    may_be_any_vm,
+)
 
 
 class Hosts:
@@ -89,6 +93,14 @@ def test_an_id_belongs_to_one_vm() -> None:
         hosts_of({"id": "d1", "target": "epyc6"}, [], Hosts(*FLEET), has_dispatch="macmini")
     assert (caught.value.reason_code, caught.value.state) == ("id_elsewhere", State.REFUSED)
     assert caught.value.next_action == "dx-dispatch macmini --id d1"
+
+
+def test_an_id_belongs_to_one_session() -> None:
+    check_session_of_id("d1", "macmini", "ses_1", "ses_1")
+    with pytest.raises(DispatchError, match="the dispatch d1 is in session ses_1 of macmini") as caught:
+        check_session_of_id("d1", "macmini", "ses_2", "ses_1")
+    assert (caught.value.reason_code, caught.value.state) == ("id_elsewhere", State.REFUSED)
+    assert caught.value.next_action == "dx-dispatch macmini --id d1 --session ses_1"
 
 
 def test_a_limit_leaves_some_of_a_group() -> None:

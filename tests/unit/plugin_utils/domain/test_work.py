@@ -31,6 +31,10 @@ def policies(**policy: Any) -> dict[str, dict[str, Any]]:
     [
         ({}, {}, {}, None),
         ({"bead": "bd-1"}, {}, {}, "dx/bd-1"),
+        ({"bead": "Flux.jl-31f9.1"}, {}, {}, "dx/Flux.jl-31f9.1"),
+        ({"bead": "bd-1.lock"}, {}, {}, "dx/bd-1-lock-f4c76fda"),
+        ({"bead": "a..b-1"}, {}, {}, "dx/a-b-1-d98af004"),
+        ({"bead": "bd-1."}, {}, {}, "dx/bd-1-9843191b"),
         ({"branch": "fix/1"}, {}, {}, "fix/1"),
         ({"bead": "bd-1", "branch": "fix/1"}, {}, {}, "fix/1"),
         ({"expect_changes": True}, {}, {}, "dx/d1"),

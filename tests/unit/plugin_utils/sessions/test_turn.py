@@ -73,6 +73,21 @@ TABLE: dict[str, tuple[Callable[[FakeSession], object], State, str, bool]] = {
         "empty_turn",
         True,
     ),
+    "an empty answer after a shell command that failed": (
+        lambda s: (s.step("a", tool("c", exit=2), finish="tool-calls"), s.step("b", finish="stop")),
+        State.NO_OP,
+        "empty_turn",
+        True,
+    ),
+    "an empty answer after one of two commands": (
+        lambda s: (
+            s.step("a", tool("c", exit=0), tool("d", exit=2), finish="tool-calls"),
+            s.step("b", finish="stop"),
+        ),
+        State.COMPLETED,
+        "completed",
+        True,
+    ),
     "work without a word": (
         lambda s: (s.step("a", tool("c", exit=0), finish="tool-calls"), s.step("b", finish="stop")),
         State.COMPLETED,

@@ -1,7 +1,7 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What this user dispatched from here: which VM has which id, and how its work is checked.
+"""What this user dispatched from here: which VM and session have which id, and how its work is checked.
 
 What is not in it, the VMs are asked for.
 """
@@ -28,10 +28,11 @@ MOST_BYTES = 1_000_000  # about ten thousand dispatches; the older half goes the
 
 @dataclass(frozen=True)
 class Recorded:
-    """A dispatch: its VM, and what was asked for of :data:`CHECKED_BY`."""
+    """A dispatch: its VM, what was asked for of :data:`CHECKED_BY`, its session (None in an older record)."""
 
     vm: str
     asked: Mapping[str, Any] = field(default_factory=dict)
+    session: str | None = None
 
 
 def recorded(environ: Mapping[str, str], dispatch: str) -> Recorded | None:
@@ -42,16 +43,18 @@ def recorded(environ: Mapping[str, str], dispatch: str) -> Recorded | None:
             entry = json.loads(line)
             if entry["dispatch"] == dispatch:
                 asked = entry.get("asked", {})
-                found = Recorded(
-                    str(entry["vm"]), {name: asked[name] for name in CHECKED_BY if name in asked}
-                )
+                kept = {name: asked[name] for name in CHECKED_BY if name in asked}
+                session = entry.get("session")
+                found = Recorded(str(entry["vm"]), kept, session if isinstance(session, str) else None)
     return found
 
 
-def remember(environ: Mapping[str, str], dispatch: str, vm: str, asked: Mapping[str, Any]) -> str | None:
-    """Record that an id was dispatched to a VM, and what for; returns why that was not possible."""
+def remember(
+    environ: Mapping[str, str], dispatch: str, vm: str, asked: Mapping[str, Any], session: str | None = None
+) -> str | None:
+    """Record that an id was dispatched to a VM's session, and what for; returns why that was not possible."""
     kept = {name: asked[name] for name in CHECKED_BY if name in asked}
-    line = json.dumps({"dispatch": dispatch, "vm": vm, "asked": kept}).encode() + b"\n"
+    line = json.dumps({"dispatch": dispatch, "vm": vm, "session": session, "asked": kept}).encode() + b"\n"
     try:
         file = _file(environ)
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

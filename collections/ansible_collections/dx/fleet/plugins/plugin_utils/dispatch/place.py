@@ -231,8 +231,8 @@ async def _send_prompt(server: OpenCode, request: Request, plan: Plan, clock: Cl
         raise EffectUnknown(_ARRIVED, error) from error
     if not stored:
         raise DispatchError(
-            "the server accepted the prompt (204) but never stored it: usually a default"
-            " agent that does not exist, or a directory that vanished",
+            "the server accepted the prompt (204) but never stored it: usually a default agent that does not"
+            " exist, a directory that vanished, or an id that another of its sessions has",
             reason_code="prompt_not_stored",
             next_action=f"look into ~/.local/share/opencode/log on {request.vm}",
         )

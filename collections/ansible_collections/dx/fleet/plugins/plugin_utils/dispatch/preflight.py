@@ -82,9 +82,10 @@ async def _plan(server: OpenCode, request: Request, version: str) -> Plan:
         )
     if not request.task:
         raise PreflightError(
-            f"{request.vm} has no trace of dispatch {request.dispatch}, and there is no task to send",
+            f"{request.vm} has no trace of dispatch {request.dispatch}, and there is no task to send"
+            " (one that resumed a session is joined with --session)",
             reason_code="unknown_dispatch",
-            next_action="give repo and task as well, or look with: dx-fleet status",
+            next_action="dx-fleet status",
             state=State.REFUSED,
         )
     directory = await _directory(server, request, resumed)

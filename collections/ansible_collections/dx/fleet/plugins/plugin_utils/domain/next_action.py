@@ -15,7 +15,7 @@ from typing import Any
 from ..text.shell import command_line
 from . import identity
 from .input_request import InputRequest
-from .outcome import Outcome, State
+from .outcome import SHELLS, Evidence, Outcome, State
 from .precedence import is_on
 from .request import Request
 
@@ -141,7 +141,8 @@ def _next(outcome: Outcome, asked: Asked, ended: str | None) -> str | None:
         return outcome.next_action
     if outcome.state is State.NEEDS_INPUT and outcome.session is not None:
         return answer_command(outcome.session, InputRequest.of(outcome.evidence.request))
-    if outcome.bead is not None and ended == "blocked" and outcome.state is State.COMPLETED:
+    finished = outcome.state is State.COMPLETED and not _last_command_failed(outcome.evidence)
+    if outcome.bead is not None and ended == "blocked" and finished:
         return command_line(["bd", "close", outcome.bead])  # nothing of ours can check it; a person did
     if outcome.bead is not None and ended in ("blocked", "held"):
         return bead_command(asked, outcome.bead, outcome.vm, retry=ended == "blocked")
@@ -152,6 +153,11 @@ def _next(outcome: Outcome, asked: Asked, ended: str | None) -> str | None:
         return join_command(asked, outcome.vm, outcome.dispatch, outcome.session)
     words = ["dx-dispatch", outcome.vm, *([outcome.repo] if outcome.repo else []), "Continue work"]
     return command_line([*words, "--session", outcome.session, *_options(_of_session(asked), _ALL)])
+
+
+def _last_command_failed(evidence: Evidence) -> bool:
+    commands = [tool for tool in evidence.tools or () if tool.tool in SHELLS]
+    return bool(commands) and (commands[-1].status != "completed" or commands[-1].exit not in (0, None))
 
 
 def answer_command(session: str, asked: InputRequest | None) -> str:

@@ -14,7 +14,20 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum, StrEnum
 from typing import Any
 
-__all__ = ["EXIT_CODES", "MEANINGS", "Evidence", "ExitCode", "Outcome", "State", "ToolRun", "exit_code"]
+__all__ = [
+    "EXIT_CODES",
+    "MEANINGS",
+    "SHELLS",
+    "Evidence",
+    "ExitCode",
+    "Outcome",
+    "State",
+    "ToolRun",
+    "exit_code",
+]
+
+SHELLS = ("bash", "shell")
+"""The tools of OpenCode that run a shell command."""
 
 
 class State(StrEnum):

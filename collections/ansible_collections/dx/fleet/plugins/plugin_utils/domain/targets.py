@@ -13,7 +13,15 @@ from .next_action import join_command
 from .outcome import State
 from .precedence import may_be_any_vm
 
-__all__ = ["DEFAULT", "Inventory", "check_vm_of_id", "hosts_of", "may_be_any_vm", "vm_of_work"]
+__all__ = [
+    "DEFAULT",
+    "Inventory",
+    "check_session_of_id",
+    "check_vm_of_id",
+    "hosts_of",
+    "may_be_any_vm",
+    "vm_of_work",
+]
 
 DEFAULT = "default_vm"
 """The inventory's group that holds the default VM."""
@@ -62,6 +70,28 @@ def check_vm_of_id(dispatch: str, vm: str, has_it: str) -> None:
             f"the dispatch {dispatch} is on {has_it}, and an id belongs to one VM: nothing was sent to {vm}",
             reason_code="id_elsewhere",
             next_action=join_command({}, has_it, dispatch),
+            state=State.REFUSED,
+        )
+
+
+def check_session_of_id(dispatch: str, vm: str, session: str, has_it: str) -> None:
+    """An id belongs to one session.
+
+    Args:
+        dispatch: The id.
+        vm: Its VM.
+        session: The session that a run names.
+        has_it: The session to which it was dispatched.
+
+    Raises:
+        DispatchError: ``id_elsewhere``: it is another one.
+    """
+    if session != has_it:
+        raise DispatchError(
+            f"the dispatch {dispatch} is in session {has_it} of {vm}, and an id belongs to one session:"
+            f" nothing was sent to {session}",
+            reason_code="id_elsewhere",
+            next_action=join_command({}, vm, dispatch, has_it),
             state=State.REFUSED,
         )
 

@@ -8,6 +8,7 @@ What the run was asked for goes before the claim, and that before the policy of 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ Options = Mapping[str, Any]
 
 ROOT = "~/.local/share/dx-fleet/worktrees"
 _NOT_IN_A_BRANCH = re.compile(r"[^A-Za-z0-9_-]+")
+_NO_BRANCH_OF_GIT = re.compile(r"\.\.|\.$|\.lock$")  # of what a bead's id may have in it
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Work:
 
     def branch_for(self, dispatch: str) -> str:
         """The branch, for the dispatch of this id."""
-        return self.branch or f"dx/{_NOT_IN_A_BRANCH.sub('-', dispatch).strip('-')}"
+        return self.branch or f"dx/{_plain(dispatch)}"
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,18 @@ def _isolated(request: Options, policy: Options, claim: Options) -> bool:
 
 def _branch(request: Options, claim: Options) -> str | None:
     given = claim.get("branch") or request.get("branch")
-    return given or (f"dx/{request['bead']}" if request.get("bead") else None)
+    return given or (_branch_of(str(request["bead"])) if request.get("bead") else None)
+
+
+def _branch_of(bead: str) -> str:
+    """The branch of a bead, another one for each of them."""
+    if not _NO_BRANCH_OF_GIT.search(bead):
+        return f"dx/{bead}"
+    return f"dx/{_plain(bead)}-{hashlib.sha256(bead.encode()).hexdigest()[:8]}"
+
+
+def _plain(name: str) -> str:
+    return _NOT_IN_A_BRANCH.sub("-", name).strip("-")
 
 
 def _name(repo: str | None) -> str | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from ..domain import identity
-from ..domain.outcome import Evidence, State, ToolRun
+from ..domain.outcome import SHELLS, Evidence, State, ToolRun
 from ..domain.task import shortened
 from ..opencode.client import OpenCode
 from ..opencode.errors import NotOpenCode
@@ -230,13 +230,13 @@ def _was_rejected(part: Part) -> bool:
 def _of_stop(messages: Sequence[Message]) -> Verdict:
     """The agent says that it is done. A turn in which it did nothing and wrote nothing is not work."""
     text, tools = _text(messages[-1]), _tools_of(messages)
-    if not text and not any(_succeeded(tool) for tool in tools):
-        return Verdict(State.NO_OP, "empty_turn", "the agent ended its turn without work and without a word")
-    words = f"the agent wrote: {shortened(text, 160)}" if text else "the agent wrote nothing"
     trouble = _trouble_of(next((tool for tool in reversed(tools) if _is_shell(tool)), None))
-    if trouble:
-        words = f"its last command {trouble}; {words}"
-    return Verdict(State.COMPLETED, "completed", words)
+    before = f"its last command {trouble}; " if trouble else ""
+    if not text and not any(_succeeded(tool) for tool in tools):
+        how = "a word, and no tool call of it succeeded" if tools else "work and without a word"
+        return Verdict(State.NO_OP, "empty_turn", f"{before}the agent ended its turn without {how}")
+    words = f"the agent wrote: {shortened(text, 160)}" if text else "the agent wrote nothing"
+    return Verdict(State.COMPLETED, "completed", before + words)
 
 
 def _tools_of(messages: Sequence[Message]) -> list[Part]:
@@ -244,11 +244,15 @@ def _tools_of(messages: Sequence[Message]) -> list[Part]:
 
 
 def _succeeded(tool: Part) -> bool:
-    return tool.state is not None and tool.state.status == "completed"
+    """OpenCode completes a shell command also where that failed, or was cut short."""
+    state = tool.state
+    if state is None or state.status != "completed":
+        return False
+    return not (_is_shell(tool) and _trouble_of(tool))
 
 
 def _is_shell(tool: Part) -> bool:
-    return tool.tool in ("bash", "shell")
+    return tool.tool in SHELLS
 
 
 def _trouble_of(command: Part | None) -> str | None:

@@ -17,7 +17,7 @@ from ...domain.next_action import bead_command, join_command, send_command
 from ...domain.orchestrator import orchestrator_of
 from ...domain.outcome import ExitCode, Outcome, State
 from ...domain.progress import ProgressEvent
-from ...domain.targets import check_vm_of_id
+from ...domain.targets import check_session_of_id, check_vm_of_id
 from ...domain.task import MAX_TASK_BYTES, check_task
 from ...domain.work import work_of
 from ...launch.collected import Collected
@@ -50,6 +50,7 @@ def dispatch(options: DispatchOptions) -> Report:
     name = _name(options)
     known = _known(options)
     targets, locate = _where_the_id_is(options, targets, fleet, known)
+    options = _in_its_session(options, known)
     on_input = on_input_of(options)
     asked = _asked(options, targets, task, name)
     if known is not None and task is None:  # it is joined: what was asked for then holds
@@ -86,7 +87,7 @@ def dispatch(options: DispatchOptions) -> Report:
             followed.take(event)
             prompt.take(event)
             if event.kind is EventKind.TASK_SENT:
-                _remember(_ids(event.vm, options, name).get("dispatch"), event.vm, run.asked)
+                _remember(event.vm, _ids(event.vm, options, name), run.asked)
 
         with leaving_by(detach):
             collected = launcher.run(playbook, take)
@@ -123,10 +124,29 @@ def _where_the_id_is(
     return replace(targets, pattern=known.vm, vms=(known.vm,)), False
 
 
-def _remember(dispatch: str | None, vm: str, asked: dict[str, Any]) -> None:
-    why = None if dispatch is None else remember(os.environ, dispatch, vm, asked)
+def _in_its_session(options: DispatchOptions, known: Recorded | None) -> DispatchOptions:
+    """The options, in the session that the dispatch resumed.
+
+    Raises:
+        DispatchError: ``id_elsewhere``.
+    """
+    if known is None or known.session is None or options.id is None:
+        return options
+    if options.session is not None:
+        check_session_of_id(options.id, known.vm, options.session, known.session)
+    own = identity.session_id(options.id)
+    return options if known.session == own else replace(options, session=known.session)
+
+
+def _remember(vm: str, ids: dict[str, str], asked: dict[str, Any]) -> None:
+    if not ids:  # a bead keeps its own record
+        return
+    why = remember(os.environ, ids["dispatch"], vm, asked, ids["session"])
     if why is not None:
-        warn(f"{dispatch} can't be recorded here, and will be found by asking the VMs: {why}", "dx-dispatch")
+        warn(
+            f"{ids['dispatch']} can't be recorded here, and will be found by asking the VMs: {why}",
+            "dx-dispatch",
+        )
 
 
 def _name(options: DispatchOptions) -> str | None:
