@@ -107,6 +107,8 @@ PLAIN = [
     "The primary_key: id; PWD=/srv/affordabot",
     "basic authentication with bearer authentication",
     "the token was revoked",
+    "fix the token counting: it is wrong",
+    "Basic formatting. Then the token refreshing: both are old",
     "10:00:01 epyc6 ok: the agent finished: 3 passed",
     "dx-dispatch --id 01M84H6478VVE56E3XRV0CR3AN epyc6",
 ]

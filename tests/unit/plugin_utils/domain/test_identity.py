@@ -84,9 +84,15 @@ def test_a_dispatch_to_a_group_of_vms_has_an_id_of_its_own_on_each(
 
 @given(ids, st.sampled_from(["epyc6", "macmini", "a.b"]))
 def test_the_id_that_a_group_was_given_is_found_again_in_that_of_each_vm(text: str, vm: str) -> None:
-    assert identity.given_id_of(identity.dispatch_id_on(vm, text, named=False), vm) == text
+    assert identity.group_of(identity.dispatch_id_on(vm, text, named=False), vm) == f"{text}.*"
 
 
 def test_an_id_that_is_only_the_ending_of_a_group_is_an_id() -> None:
-    assert identity.given_id_of(".epyc6", "epyc6") == ".epyc6"
-    assert identity.given_id_of("deploy.epyc6", None) == "deploy.epyc6"
+    assert identity.group_of(".epyc6", "epyc6") is None
+    assert identity.group_of("deploy.epyc6", None) is None
+    assert identity.group_of("deploy.epyc6", "macmini") is None
+
+
+def test_a_group_has_no_name_that_an_id_can_be() -> None:
+    with pytest.raises(UsageError):
+        identity.check_dispatch_id(str(identity.group_of("deploy.epyc6", "epyc6")))

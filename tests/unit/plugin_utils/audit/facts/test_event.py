@@ -49,11 +49,12 @@ def test_it_survives_json() -> None:
 @pytest.mark.parametrize(
     ("dispatch", "vm", "thread_key"),
     [
-        ("01J.epyc6", "epyc6", "01J"),
+        ("01J.epyc6", "epyc6", "01J.*"),
+        ("01J.*", None, "01J.*"),
         ("01J.epyc6", "macmini", "01J.epyc6"),
         ("01J", "epyc6", "01J"),
         ("01J", None, "01J"),
-        ("a.b.c", "b.c", "a"),
+        ("a.b.c", "b.c", "a.*"),
         (".epyc6", "epyc6", ".epyc6"),
     ],
 )

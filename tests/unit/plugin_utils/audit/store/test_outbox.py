@@ -80,6 +80,14 @@ def test_the_trail_of_a_bead_has_its_dispatches_and_no_others(outbox: Outbox) ->
     assert outbox.trail("bd-%") == outbox.trail("") == []
 
 
+def test_the_trail_of_an_id_that_a_group_of_vms_was_given_has_those_of_each(outbox: Outbox) -> None:
+    for dispatch in ("d1.epyc6", "d1.macmini", "d1", "d2.epyc6"):
+        outbox.append(event(dispatch=dispatch), "C1")
+    told = [record.event.subject.dispatch for record in outbox.trail("d1")]
+    assert told == ["d1.epyc6", "d1"]
+    assert [record.event.subject.dispatch for record in outbox.drop("d1")] == told
+
+
 def test_the_same_fact_is_kept_once(outbox: Outbox) -> None:
     assert outbox.append(event(), "C1") is True
     assert outbox.append(event(), "C1") is False

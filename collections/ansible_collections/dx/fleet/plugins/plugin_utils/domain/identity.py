@@ -17,16 +17,20 @@ from .clock import SYSTEM_CLOCK, Clock
 from .errors import UsageError
 
 __all__ = [
+    "EVERY_VM",
     "MESSAGE_PREFIX",
     "SESSION_PREFIX",
     "check_dispatch_id",
     "dispatch_id_on",
-    "given_id_of",
+    "group_of",
     "message_id",
     "new_dispatch_id",
     "part_id",
     "session_id",
 ]
+
+EVERY_VM = ".*"
+"""What a name ends with that stands for an id on each VM of a group."""
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _DISPATCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:-]{0,127}")
@@ -66,7 +70,10 @@ def dispatch_id_on(vm: str, given: str, *, named: bool) -> str:
     return given if named else f"{given}.{vm}"
 
 
-def given_id_of(dispatch: str, vm: str | None) -> str:
-    """The id that a run was given, out of what :func:`dispatch_id_on` made of it on a VM."""
+def group_of(dispatch: str, vm: str | None) -> str | None:
+    """The name of all dispatches of a run that gave a group of VMs this one's id; None: it is one by itself.
+
+    It is no id: the same one, given to one VM, is another dispatch.
+    """
     given = dispatch.removesuffix(f".{vm}") if vm else dispatch
-    return given or dispatch
+    return f"{given}{EVERY_VM}" if given not in ("", dispatch) else None

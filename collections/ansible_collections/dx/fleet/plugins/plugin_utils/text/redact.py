@@ -164,7 +164,8 @@ def _url_password(found: re.Match[str]) -> str:
 
 def _scheme(found: re.Match[str]) -> str:
     value = found[3]
-    is_word = value.isalpha() and (value.islower() or value.istitle())
+    word = value.rstrip(".:")
+    is_word = word.isalpha() and (word.islower() or word.istitle())
     return found[0] if is_word else f"{found[1]}{found[2]}{MASK}"
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from ...domain.event_kind import EventKind
-from ...domain.identity import given_id_of
+from ...domain.identity import group_of
 
 __all__ = ["AuditEvent", "FactLog", "Step", "Subject", "thread_key_of"]
 
@@ -104,5 +104,5 @@ class FactLog(Protocol):
 
 
 def thread_key_of(dispatch: str, vm: str | None) -> str:
-    """The id that the run was given: the dispatches of one run on a group of VMs share a thread."""
-    return given_id_of(dispatch, vm)
+    """The dispatch's id; those of one run on a group of VMs share a thread, which has their group's name."""
+    return group_of(dispatch, vm) or dispatch

@@ -10,6 +10,7 @@ from datetime import UTC
 from typing import Any
 
 from ...domain.event_kind import EventKind
+from ...domain.identity import EVERY_VM
 from ..facts import wording
 from ..facts.question import question_of
 from ..facts.status import Status, VMStatus
@@ -76,7 +77,7 @@ def head(
     metadata = metadata_of(thread_key, records, headline)
     if fallback_level:
         width = PLAIN_TEXT[min(fallback_level, len(PLAIN_TEXT)) - 1]
-        text = escaped(f"{title}: dispatch {thread_key}", width)
+        text = escaped(f"{title}: dispatch {_given(thread_key)}", width)
         return SlackMessage(text, None, metadata if fallback_level < len(PLAIN_TEXT) else None, told)
     blocks = [
         {"type": "header", "text": plain(escaped(title, MAX_TITLE))},
@@ -194,7 +195,7 @@ def _elements(vm: VMStatus) -> list[Block]:
 
 def _ids(thread_key: str, status: Status) -> str:
     """What a machine or a command needs, in a small line."""
-    known = [f"dispatch {thread_key}"]
+    known = [f"dispatch {_given(thread_key)}"]
     if status.vms:
         first = status.vms[0].subject
         alone = len(status.vms) == 1
@@ -206,6 +207,11 @@ def _ids(thread_key: str, status: Status) -> str:
         known.append(f"{since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC")
         known += [f"took {_duration(max(0.0, elapsed_s))}"] if status.final else []
     return " · ".join(escaped(one, MAX_ID) for one in known)
+
+
+def _given(thread_key: str) -> str:
+    """The id that the run was given, as its options have it."""
+    return thread_key.removesuffix(EVERY_VM)
 
 
 def _duration(seconds: float) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from ...config.folders import state_folder
 from ...domain.errors import AuditError
 from ...domain.event_kind import EventKind
+from ...domain.identity import EVERY_VM
 from ..facts.event import AuditEvent, Step, thread_key_of
 from .bound import make_room
 from .database import Database
@@ -26,6 +27,9 @@ __all__ = ["Outbox", "outbox_path"]
 MAX_BYTES = 64 * 1024 * 1024
 RECORD_PATIENCE_S = 0.01
 """Longer than another process' write takes, and short enough for an event loop."""
+
+IN_ITS_THREAD = f"thread_key IN (?, ? || '{EVERY_VM}')"
+"""Of one dispatch, or of those of a run that gave a group of VMs this id."""
 
 BEFORE_A_STEP = frozenset(
     (EventKind.CLAIMED, EventKind.DISPATCHING, EventKind.ABORTING, EventKind.TAKEN_OVER)
@@ -166,9 +170,9 @@ class Outbox:
                 f"SELECT {RECORD} FROM record r WHERE state <> 'delivered' AND ("  # noqa: S608 - our own names
                 " (? IS NULL AND (state = 'parked' OR EXISTS ("
                 " SELECT 1 FROM channel c WHERE c.name = r.channel AND c.trouble IS NOT NULL)))"
-                " OR ? IN (channel, dispatch, thread_key)"
+                f" OR ? IN (channel, dispatch) OR {IN_ITS_THREAD}"
                 " OR substr(dispatch, 1, length(?) + 1) = ? || '@') ORDER BY seq",
-                (name,) * 4,
+                (name,) * 6,
             ).fetchall()
             connection.executemany("DELETE FROM record WHERE seq = ?", [(row[0],) for row in rows])
             connection.execute(
@@ -196,10 +200,10 @@ class Outbox:
         """The last records of a dispatch, a thread, a bead (its ``BEAD@ATTEMPT``s) or of all, in order."""
         self.take_in()
         rows = self.database.rows(
-            f"SELECT * FROM (SELECT {RECORD} FROM record WHERE ? IS NULL OR dispatch = ? OR thread_key = ?"  # noqa: S608 - our own names
+            f"SELECT * FROM (SELECT {RECORD} FROM record WHERE ? IS NULL OR dispatch = ? OR {IN_ITS_THREAD}"  # noqa: S608 - our own names
             " OR substr(dispatch, 1, length(?) + 1) = ? || '@' ORDER BY seq DESC LIMIT ?)"
             " ORDER BY seq",
-            *(name,) * 5,
+            *(name,) * 6,
             limit,
         )
         return [record_of(row) for row in rows]
