@@ -23,7 +23,6 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.client import Op
 from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.stop import (
     Wanted,
     idle_clauses,
-    keep_stopped,
     stop,
 )
 
@@ -52,7 +51,6 @@ async def stop_at_the_start(server: Server, directory: str, delay_s: float) -> s
         wanted = Wanted(request.session, request.dispatch, request.message, plan.directory, held=True)
         found = await stop(theirs, wanted, mark, timeout_s=10)
         await asyncio.sleep(QUIET_S)
-        await keep_stopped(theirs, request.session, mark)
         clauses = await idle_clauses(theirs, found)
         (sent,) = await asyncio.gather(placing, return_exceptions=True)
         assert sent is True or (isinstance(sent, DispatchError) and sent.reason_code == "stopped"), sent

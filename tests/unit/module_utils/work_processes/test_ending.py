@@ -119,6 +119,36 @@ def test_a_commit_while_it_is_watched_is_seen(tmp_path: Path) -> None:
     assert moved.dirty == 1
 
 
+@pytest.mark.parametrize(
+    ("ago_s", "waits"),
+    [(0.0, True), (60.0, False), (-1000.0, True), (7200.0, True)],
+    ids=["just now", "long enough ago", "before this start of the machine", "too long ago"],
+)
+def test_a_watch_goes_on_where_an_earlier_one_began(tmp_path: Path, ago_s: float, waits: bool) -> None:
+    since = {"moment": time.monotonic() - ago_s, "head": None}
+    found = work_processes(str(tmp_path), exclusive=True, end=True, watch_s=0.5, since=since)
+    assert found.watched_s >= 0.5
+    assert (found.watched_s < 60.0) is waits
+
+
+def test_what_moved_since_an_earlier_watch_is_seen(tmp_path: Path) -> None:
+    since = {"moment": time.monotonic() - 60.0, "head": "a" * 40}
+    found = work_processes(str(tmp_path), exclusive=True, end=True, watch_s=0.5, since=since)
+    assert (found.head_before, found.head) == ("a" * 40, None)
+
+
+def test_the_watch_begins_anew_where_something_had_to_be_ended(tmp_path: Path) -> None:
+    working = subprocess.Popen(["sleep", "616"], cwd=tmp_path, start_new_session=True)
+    try:
+        since = {"moment": time.monotonic() - 60.0, "head": None}
+        found = work_processes(str(tmp_path), exclusive=True, end=True, watch_s=0.5, since=since)
+    finally:
+        working.kill()
+        working.wait()
+    assert [each["pid"] for each in found.ended] == [working.pid]
+    assert 0.5 <= found.watched_s < 60.0
+
+
 def process(pid: int, parent: int, cwd: str = "/w", *, command: str = "x", tty: bool = False) -> Process:
     return Process(pid, parent, "1", command, cwd, tty, 0)
 

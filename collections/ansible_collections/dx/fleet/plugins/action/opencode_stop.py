@@ -7,7 +7,7 @@ import getpass
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
@@ -18,7 +18,13 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.domain.clock import SYSTE
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import PreflightError
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.event_kind import EventKind
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.progress import ProgressEvent
-from ansible_collections.dx.fleet.plugins.plugin_utils.domain.stop import Clause, StopMark
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.stop import StopMark
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.stop_proof import (
+    bead_clause,
+    in_words,
+    of_directory,
+    uncommitted,
+)
 from ansible_collections.dx.fleet.plugins.plugin_utils.text.redact import redact
 
 with suppress(ImportError):  # FleetAction.run says what is missing
@@ -30,12 +36,12 @@ with suppress(ImportError):  # FleetAction.run says what is missing
         Stopped,
         Wanted,
         idle_clauses,
-        keep_stopped,
         stop,
     )
 
 QUIET_S = 2.0  # for so long nothing may move after a stop
 ENDED = ("already_ended", "too_late")
+SEEN = ("processes", "unsure", "ended", "why", "head", "head_before", "watched_s", "moment", "dirty")
 
 
 class ActionModule(FleetAction):
@@ -63,7 +69,7 @@ class ActionModule(FleetAction):
                 next_action=f"dx-fleet stop {args['name'] or self.vm}, once it answers",
             ) from error
         beads = [
-            {"bead": each["bead"], "dispatch": each["dispatch"], "words": f"aborted: {_words(each)}"}
+            {"bead": each["bead"], "dispatch": each["dispatch"], "words": f"aborted: {in_words(each)}"}
             for each in stops
             if each["bead"] is not None and each["state"] not in (*ENDED, "would_stop")
         ]
@@ -135,33 +141,36 @@ class ActionModule(FleetAction):
         }
         if found.state == "already_ended":
             return told
-        processes = self._processes(found, exclusive=each["exclusive"])
-        clauses = [_processes_clause(processes, found), _head_clause(processes)]
-        return {
-            **told,
-            "processes": processes,
-            "clauses": [clause.as_dict() for clause in clauses],
-            "uncommitted": _uncommitted(processes, found.directory),
-        }
+        where = {"others": list(found.others), "exclusive": each["exclusive"]}
+        return {**told, **_in_directory(self._processes(found.directory, where), found.directory)}
 
-    def _processes(self, found: Stopped, *, exclusive: bool) -> dict[str, Any]:
+    def _watched(self, directory: str, before: Mapping[str, Any]) -> dict[str, Any]:
+        """What has become of a directory when it was watched for long enough, since the first look at it."""
+        if before["processes"] is None and before["head"] is None:
+            return _in_directory(before, directory)  # it can't be looked at
+        where = {name: before[name] for name in ("others", "exclusive")}
+        since = {name: before[name] for name in ("moment", "head")}
+        now = self._processes(directory, where, watch=QUIET_S, since=since)
+        return _in_directory({**now, "ended": [*(before["ended"] or ()), *(now["ended"] or ())]}, directory)
+
+    def _processes(self, directory: str, where: Mapping[str, Any], **watch: Any) -> dict[str, Any]:
         """What the module found and ended on the VM; ``why`` where it could not."""
         options = {
-            "directory": found.directory,
-            "state": "listed" if found.others else "ended",
-            "exclusive": exclusive,
-            "watch": QUIET_S,
+            "directory": directory,
+            "state": "listed" if where["others"] else "ended",
+            "exclusive": where["exclusive"],
+            **watch,
         }
+        nothing = {**dict.fromkeys(SEEN), **where}
         try:
             result: dict[str, Any] = self._execute_module(
                 module_name="dx.fleet.work_processes", module_args=options, task_vars=self._task_vars
             )
         except AnsibleConnectionFailure as error:
-            return {"processes": None, "why": f"the VM can't be reached by its connection: {error}"}
+            return {**nothing, "why": f"the VM can't be reached by its connection: {error}"}
         if result.get("failed"):
-            return {"processes": None, "why": f"the module failed: {result.get('msg')}"}
-        names = ("processes", "unsure", "ended", "why", "head", "head_before", "watched_s", "dirty")
-        return {name: result.get(name) for name in names}
+            return {**nothing, "why": f"the module failed: {result.get('msg')}"}
+        return {**nothing, **{name: result.get(name) for name in SEEN}}
 
     def _tell(self, stopped: Mapping[str, Any], kind: EventKind, **fields: Any) -> None:
         """Show what is done now, and record it in the thread of the dispatch."""
@@ -192,18 +201,15 @@ class ActionModule(FleetAction):
                     # Its dispatcher was faster: what has ended is left as it is.
                     stops.append({**each, "state": "already_ended", "why": of_bead["msg"], "clauses": []})
                     continue
-                with suppress(OpenCodeError):  # the clauses say that it can't be asked
-                    await keep_stopped(server, found.session, mark)
-                clauses = [
-                    *(clause.as_dict() for clause in await idle_clauses(server, found)),
-                    *each["clauses"],
-                ]
+                watched = self._watched(each["directory"], each["processes"])
+                idle = [clause.as_dict() for clause in await idle_clauses(server, found)]
+                clauses = [*idle, *watched.pop("clauses")]
                 if each["bead"] is not None:
-                    clauses.append(_bead_clause(each["bead"], of_bead).as_dict())
+                    clauses.append(bead_clause(each["bead"], of_bead).as_dict())
                 proven = all(clause["proven"] for clause in clauses)
                 if proven:
                     self._tell(each, EventKind.STOPPED)
-                stops.append({**each, "clauses": clauses, "proven": proven})
+                stops.append({**each, **watched, "clauses": clauses, "proven": proven})
         return {"changed": False, "stops": stops, "proof": True}
 
 
@@ -235,55 +241,10 @@ def _of_session(session: Any) -> dict[str, Any]:
     }
 
 
-def _processes_clause(found: Mapping[str, Any], stopped: Stopped) -> Clause:
-    name = "no_process_left"
-    if found["processes"] is None:
-        return Clause(name, False, f"unproven: {found['why']}")
-    left = found["processes"] + (found["unsure"] or [])
-    if stopped.others and left:
-        others = ", ".join(stopped.others)
-        return Clause(name, False, f"unproven: {others} work in the same directory; {_shown(left)}")
-    if found["processes"]:
-        return Clause(name, False, f"still runs: {_shown(found['processes'])}")
-    if found["unsure"]:
-        return Clause(name, False, f"unproven: this may be anybody's: {_shown(found['unsure'])}")
-    return Clause(name, True, f"none is left; ended: {_shown(found['ended'] or [])}")
-
-
-def _head_clause(found: Mapping[str, Any]) -> Clause:
-    name, head = "head_still", found.get("head")
-    if found["processes"] is None and head is None:
-        return Clause(name, False, f"unproven: {found['why']}")
-    if head is None:
-        return Clause(name, True, "there is no repository")
-    if head != found["head_before"]:
-        return Clause(name, False, f"it moved from {found['head_before']} to {head}")
-    return Clause(name, True, f"{head} for {found['watched_s']:.1f} s")
-
-
-def _bead_clause(bead: str, result: Mapping[str, Any] | None) -> Clause:
-    name = "bead_blocked"
-    if result is None:
-        return Clause(name, False, f"unproven: {bead} was not written")
-    if result.get("failed"):
-        return Clause(name, False, f"{bead}: {result.get('msg')}")
-    status = (result.get("bead") or {}).get("status")
-    if result.get("noted"):
-        return Clause(
-            name, True, f"{bead} is {status}, as somebody set it meanwhile; it has a note of the stop"
-        )
-    return Clause(name, status == "blocked", f"{bead} is {status}")
-
-
-def _words(stopped: Mapping[str, Any]) -> str:
-    when = datetime.fromtimestamp(stopped["at"], UTC).isoformat(timespec="seconds")
-    return f"stopped by {stopped['by']} at {when}" + (f": {stopped['reason']}" if stopped["reason"] else "")
-
-
-def _uncommitted(found: Mapping[str, Any], directory: str) -> str | None:
-    dirty = found.get("dirty")
-    return f"{dirty} files with changes that are in no commit stay in {directory}" if dirty else None
-
-
-def _shown(processes: list[dict[str, Any]]) -> str:
-    return "; ".join(f"{each['pid']} {each['command'][:60]}" for each in processes[:5]) or "nothing"
+def _in_directory(found: Mapping[str, Any], directory: str) -> dict[str, Any]:
+    """What a stop says of its directory."""
+    return {
+        "processes": found,
+        "clauses": [clause.as_dict() for clause in of_directory(found)],
+        "uncommitted": uncommitted(found, directory),
+    }

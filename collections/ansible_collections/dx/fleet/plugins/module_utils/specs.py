@@ -261,6 +261,7 @@ WORK_PROCESSES: Spec = {
     "state": {"type": "str", "choices": ["listed", "ended"], "default": "listed"},
     "exclusive": {"type": "bool", "default": False},
     "watch": {"type": "float", "default": 0.0},
+    "since": {"type": "dict"},
 }
 
 STOP: Spec = {

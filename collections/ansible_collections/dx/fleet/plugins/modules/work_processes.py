@@ -52,6 +52,11 @@ options:
     description: How many seconds the checked out commit and the processes are watched afterwards.
     type: float
     default: 0.0
+  since:
+    description:
+      - What an earlier run returned as RV(moment) and RV(head). Where nothing had to be ended meanwhile, O(watch) began
+        then, so that other work can be done within it.
+    type: dict
 seealso:
   - module: dx.fleet.opencode_stop
 """
@@ -117,6 +122,11 @@ watched_s:
   returned: success
   type: float
   sample: 2.01
+moment:
+  description: When RV(head) was first read, in seconds since the start of the machine.
+  returned: success
+  type: float
+  sample: 81235.17
 dirty:
   description: How many files have changes that are in no commit, or null.
   returned: success
@@ -140,6 +150,7 @@ def main() -> None:
         exclusive=options["exclusive"],
         end=options["state"] == "ended" and not module.check_mode,
         watch_s=0.0 if module.check_mode else options["watch"],
+        since=options["since"],
     )
     module.exit_json(changed=bool(found.ended), **asdict(found))
 

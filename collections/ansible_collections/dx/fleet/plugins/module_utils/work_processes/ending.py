@@ -21,6 +21,8 @@ __all__ = ["Found", "work_processes"]
 POLITE_S = 2.0  # between TERM and KILL
 PATIENCE_S = 15.0  # for what even KILL does not end at once: it is in the kernel
 PAUSE_S = 0.1
+LOOK_EVERY_S = 0.25  # at the commit that is checked out
+LONGEST_S = 3600.0  # of a watch; what began before that is of another start of the machine
 
 
 @dataclass
@@ -29,8 +31,8 @@ class Found:
 
     ``processes`` still run; None: they can't be listed (``why``). ``unsure`` work there, for whomever.
     ``ended`` were ended. ``head`` is the commit that was checked out at the end of ``watched_s`` seconds, in
-    which it moved or not; None where there is no repository. ``dirty`` counts files with changes that are in
-    no commit.
+    which it moved or not; None where there is no repository. ``moment`` is when it was first read, in seconds
+    of the machine's own clock since its start. ``dirty`` counts files with changes that are in no commit.
     """
 
     directory: str
@@ -42,10 +44,18 @@ class Found:
     head: str | None = None
     head_before: str | None = None
     watched_s: float = 0.0
+    moment: float = 0.0
     dirty: int | None = None
 
 
-def work_processes(directory: str, *, exclusive: bool, end: bool, watch_s: float) -> Found:
+def work_processes(
+    directory: str,
+    *,
+    exclusive: bool,
+    end: bool,
+    watch_s: float,
+    since: t.Mapping[str, t.Any] | None = None,
+) -> Found:
     """Find the processes of a directory; end them if that is wanted, and watch its commit for a while.
 
     Args:
@@ -53,19 +63,21 @@ def work_processes(directory: str, *, exclusive: bool, end: bool, watch_s: float
         exclusive: Whether nobody else works there.
         end: Whether they are ended: by TERM, two seconds later by KILL, and again while new ones appear.
         watch_s: How long the checked out commit and the processes are watched afterwards.
+        since: ``moment`` and ``head`` of an earlier run. Where nothing had to be ended meanwhile, the watch
+            began with it.
     """
     found = Found(os.path.realpath(directory), listed_with=tool())
     known: set[tuple[int, str]] = set()
     try:
         now = _end_all(found, exclusive, known) if end else _look(found, exclusive, known)
-        _watch(found, watch_s)
+        _watch(found, watch_s, None if found.ended else since)
         if watch_s:
             now = _look(found, exclusive, known)
         found.processes = [process.as_dict() for process in now.surely]
         found.unsure = [process.as_dict() for process in now.perhaps]
     except CannotList as error:
         found.why = str(error)
-        _watch(found, watch_s)
+        _watch(found, watch_s, since)
     found.dirty = _dirty(found.directory)
     return found
 
@@ -101,11 +113,13 @@ def _signal(process: Process, asked: dict[int, str], found: Found, *, late: bool
             os.kill(process.pid, signal.SIGKILL if late else signal.SIGTERM)
 
 
-def _watch(found: Found, watch_s: float) -> None:
+def _watch(found: Found, watch_s: float, since: t.Mapping[str, t.Any] | None) -> None:
     found.head_before = found.head = _git(found.directory, "rev-parse", "HEAD")
-    began = time.monotonic()
-    while time.monotonic() - began < watch_s and found.head == found.head_before:
-        time.sleep(min(0.25, watch_s))
+    began = found.moment = time.monotonic()
+    if since is not None and 0.0 <= began - since["moment"] < LONGEST_S:
+        began, found.head_before = since["moment"], since["head"]
+    while found.head == found.head_before and (left := began + watch_s - time.monotonic()) > 0:
+        time.sleep(min(LOOK_EVERY_S, left))
         found.head = _git(found.directory, "rev-parse", "HEAD")
     found.watched_s = round(time.monotonic() - began, 3)
 

@@ -17,7 +17,7 @@ from ..opencode.family import descendants_of
 from ..opencode.models import Session
 from .turn import judge, read_turn
 
-__all__ = ["Stopped", "Wanted", "idle_clauses", "keep_stopped", "stop", "stopped_by"]
+__all__ = ["Stopped", "Wanted", "idle_clauses", "stop", "stopped_by"]
 
 LOOK_EVERY_S = 0.1
 DISPOSED_S = 5.0
@@ -86,10 +86,9 @@ async def stop(
         where = wanted.directory or (await server.paths()).home
         await server.create_session(wanted.session, where)
         session = await server.session(wanted.session)
-    messages = (await read_turn(server, session.id, wanted.message)).messages
-    working = await _working(server, session)
-    verdict = judge(messages)
-    if messages and verdict.settled and not working and not wanted.held:
+    turn, seen = await asyncio.gather(read_turn(server, session.id, wanted.message), _look(server, session))
+    verdict = judge(turn.messages)
+    if turn.messages and verdict.settled and not seen.working and not wanted.held:
         return Stopped(
             session.id,
             "already_ended",
@@ -100,56 +99,48 @@ async def stop(
         )
     aborting()
     await _mark(server, session, mark)
-    state = "stopped" if working or messages else "prevented"
+    state = "stopped" if seen.working or turn.messages else "prevented"
     disposed = False
-    if not await _aborted(server, session, timeout_s, clock):
+    seen = await _aborted(server, session, timeout_s, clock)
+    if seen.working:
         disposed = True
-        for directory in {session.directory, *(each.directory for each in await _family(server, session))}:
+        for directory in {each.directory for each in seen.family}:
             await server.dispose(directory)
-        if not await _aborted(server, session, DISPOSED_S, clock):
-            state = "still_works"
-    # Who sent the task meanwhile has replaced the note, and may have sent it after the look.
-    await _mark(server, await server.session(session.id), mark)
-    if state != "still_works" and not await _aborted(server, session, DISPOSED_S, clock):
-        state = "still_works"
-    family = [each.id for each in await _family(server, session)]
-    statuses = await server.statuses(session.directory)
-    others = [name for name, status in statuses.items() if status.type != "idle" and name not in family]
+        seen = await _aborted(server, session, DISPOSED_S, clock)
+    if not seen.working and await _mark(server, await server.session(session.id), mark):
+        # Who sent the task meanwhile has replaced the note, and may have sent it after the look.
+        seen = await _aborted(server, session, DISPOSED_S, clock)
+    family = tuple(each.id for each in seen.family)
     return Stopped(
-        session.id, state, session.directory, mark, tuple(family), tuple(sorted(others)), disposed=disposed
+        session.id,
+        "still_works" if seen.working else state,
+        session.directory,
+        mark,
+        family,
+        seen.others,
+        disposed=disposed,
     )
 
 
-async def keep_stopped(
-    server: OpenCode, session: str, mark: StopMark, *, clock: Clock = SYSTEM_CLOCK
-) -> None:
-    """Abort once more what was sent into a stopped session all the same, and note the stop if that is gone.
+async def idle_clauses(server: OpenCode, found: Stopped, *, clock: Clock = SYSTEM_CLOCK) -> list[Clause]:
+    """Whether no session of the family works, and nothing is queued in it, as the server says now.
 
-    Raises:
-        OpenCodeError: The server can't be asked.
+    What was sent into the stopped session all the same is aborted once more; a note of the stop that is gone
+    is made again.
     """
-    found = await server.session(session)
-    await _mark(server, found, mark)
-    if await _working(server, found):
-        await _aborted(server, found, DISPOSED_S, clock)
-
-
-async def idle_clauses(server: OpenCode, found: Stopped) -> list[Clause]:
-    """Whether no session of the family works, and nothing is queued in it, as the server says now."""
     try:
         session = await server.session(found.session)
-        family = await _family(server, session)
-        working = await _working(server, session)
-        turn = await read_turn(server, session.id, None)
+        await _mark(server, session, found.mark)
+        seen, turn = await asyncio.gather(_look(server, session), read_turn(server, session.id, None))
+        if seen.working:
+            seen = await _aborted(server, session, DISPOSED_S, clock)
+            turn = await read_turn(server, session.id, None)
     except OpenCodeError as error:
         why = f"the server can't be asked: {error.message}"
         return [Clause("no_session_works", False, why), Clause("nothing_queued", False, why)]
-    names = ", ".join(each.id for each in family)
-    idle = Clause(
-        "no_session_works",
-        not working,
-        f"{', '.join(sorted(working))} still works" if working else f"idle: {names}",
-    )
+    names = ", ".join(each.id for each in seen.family)
+    working = ", ".join(sorted(seen.working))
+    idle = Clause("no_session_works", not working, f"{working} still works" if working else f"idle: {names}")
     last = turn.messages[-1].info.id if turn.messages else "none"
     queued = Clause("nothing_queued", not working, f"nothing follows the last message ({last})")
     return [idle, queued if not working else Clause("nothing_queued", False, "a session still works")]
@@ -167,39 +158,43 @@ async def stopped_by(
     return mark if mark is not None and mark.is_about(dispatch, message) else None
 
 
-async def _mark(server: OpenCode, session: Session, mark: StopMark) -> None:
-    if StopMark.read(session.metadata) != mark:
-        await server.update_session(session.id, {"metadata": mark.added_to(session.metadata)})
+async def _mark(server: OpenCode, session: Session, mark: StopMark) -> bool:
+    """Note the stop in the session; returns whether it was not noted there."""
+    if StopMark.read(session.metadata) == mark:
+        return False
+    await server.update_session(session.id, {"metadata": mark.added_to(session.metadata)})
+    return True
 
 
-async def _family(server: OpenCode, session: Session) -> list[Session]:
-    return [session, *await descendants_of(server, session.id)]
+@dataclass(frozen=True)
+class _Seen:
+    """A family in one look, the oldest first. ``working`` are not idle; ``others`` work in its directory."""
+
+    family: tuple[Session, ...]
+    working: frozenset[str]
+    others: tuple[str, ...]
 
 
-async def _working(server: OpenCode, session: Session) -> set[str]:
-    """The sessions of the family that are not idle."""
-    family = await _family(server, session)
+async def _look(server: OpenCode, session: Session) -> _Seen:
+    below, here = await asyncio.gather(descendants_of(server, session.id), server.statuses(session.directory))
+    family = (session, *below)
+    elsewhere = {each.directory for each in family} - {session.directory}
+    statuses = [here, *await asyncio.gather(*map(server.statuses, elsewhere))]
     names = {each.id for each in family}
-    found: set[str] = set()
-    for directory in {each.directory for each in family}:
-        statuses = await server.statuses(directory)
-        found |= {name for name, status in statuses.items() if name in names and status.type != "idle"}
-    return found
+    busy = [{name for name, status in each.items() if status.type != "idle"} for each in statuses]
+    return _Seen(family, frozenset(names & set().union(*busy)), tuple(sorted(busy[0] - names)))
 
 
-async def _aborted(server: OpenCode, session: Session, timeout_s: float, clock: Clock) -> bool:
-    """Abort until nothing of the family works in two looks; whether that was reached in time."""
+async def _aborted(server: OpenCode, session: Session, timeout_s: float, clock: Clock) -> _Seen:
+    """Abort until nothing of the family works in two looks, or the time is over; returns the last look."""
     deadline = clock.monotonic() + timeout_s
     quiet = 0
     while True:
-        family = await _family(server, session)
-        working = await _working(server, session)
-        quiet = 0 if working else quiet + 1
-        if quiet > 1:
-            return True
-        if clock.monotonic() >= deadline:
-            return False
-        await _abort(server, [each.id for each in reversed(family) if each.id in working])
+        seen = await _look(server, session)
+        quiet = 0 if seen.working else quiet + 1
+        if quiet > 1 or clock.monotonic() >= deadline:
+            return seen
+        await _abort(server, [each.id for each in reversed(seen.family) if each.id in seen.working])
         await clock.sleep(LOOK_EVERY_S)
 
 

@@ -36,6 +36,12 @@ class StopOptions(Options):
     words: tuple[str, ...] = words(
         "TARGET", most=1, help="a VM, a session, a bead or a dispatch", complete=vm_names
     )
+    vm: str | None = option(
+        "--vm",
+        metavar="VM",
+        help="where the target works, if you know: no other VM is asked",
+        complete=vm_names,
+    )
     all: bool = flag("--all", help="halt the fleet: stop what any VM does")
     reason: str | None = option("--reason", metavar="TEXT", help="why, for the bead and whoever waits")
     by: str | None = option("--by", metavar="WHO", help="who wants it (default: you)")
@@ -54,6 +60,12 @@ class StopOptions(Options):
                 "name what to stop, or say --all, or --kept",
                 reason_code="usage",
                 next_action="dx-fleet stop VM",
+            )
+        if self.vm is not None and not self.words:
+            raise UsageError(
+                "--vm says where a session, bead or dispatch works; name that as well",
+                reason_code="usage",
+                next_action=f"dx-fleet stop {self.vm}",
             )
         if self.kept and self.forget:
             raise UsageError(
@@ -74,7 +86,7 @@ def stop(options: StopOptions) -> Report:
         carry_out_kept_stops(fleet, inventory, fleet.names())
         return _kept_report(KeptStops(os.environ).all())
     name = options.words[0] if options.words else None
-    hosts, named = hosts_of(fleet, name)
+    hosts, named = hosts_of(fleet, name, options.vm)
     kept = KeptStops(os.environ)
     if options.forget:
         dropped = [each for vm in hosts for each in kept.forget(vm, named)]
@@ -126,8 +138,10 @@ def _with_kept(outcome: Outcome, waiting: list[KeptStop]) -> Outcome:
     return outcome.with_(message_to_human=words, next_action="dx-fleet stop --kept")
 
 
-def hosts_of(fleet: Fleet, name: str | None) -> tuple[list[str], str | None]:
-    """The VMs to ask, and what to stop there if it is not all that they do."""
+def hosts_of(fleet: Fleet, name: str | None, vm: str | None = None) -> tuple[list[str], str | None]:
+    """The VMs to ask, and what to stop there if it is not all that they do. ``vm``: where it works."""
+    if vm is not None:
+        return [fleet.find(vm).name], name
     if name is not None:
         try:
             return [fleet.find(name).name], None
