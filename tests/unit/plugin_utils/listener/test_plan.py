@@ -18,7 +18,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.config.endpoints import p
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.input_request import InputRequest
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Outcome, State
 from ansible_collections.dx.fleet.plugins.plugin_utils.listener.clicks import command_of_click
-from ansible_collections.dx.fleet.plugins.plugin_utils.listener.grammar import Answer
+from ansible_collections.dx.fleet.plugins.plugin_utils.listener.grammar import Answer, Stop
 from ansible_collections.dx.fleet.plugins.plugin_utils.listener.plan import Plan, Unclear, plan_of
 from ansible_collections.dx.fleet.plugins.plugin_utils.listener.shown import ShownRequest, shown_requests
 
@@ -129,3 +129,26 @@ def test_a_button_answers_its_own_request_whatever_waits_now(button: Button) -> 
     found = plan_of(command, FLEET, [SUBJECT], [SECOND], by="slack:U1", key="k", at="1.0")
     assert isinstance(found, Plan)
     assert "--request=per_1" in found.argv
+
+
+GONE = replace(OTHER, vm="oldbox")
+
+
+@pytest.mark.parametrize(
+    ("target", "thread", "words"),
+    [
+        (None, [SUBJECT], ["--vm=epyc6", "--json", "--", SUBJECT.dispatch]),
+        ("macmini", [SUBJECT, OTHER], ["--vm=macmini", "--json", "--", OTHER.dispatch]),
+        ("epyc6", [], ["--json", "--", "epyc6"]),
+        ("bd-a1b2", [SUBJECT], ["--json", "--", "bd-a1b2"]),
+        (None, [GONE], ["--json", "--", GONE.dispatch]),
+        ("all", [SUBJECT], ["--json", "--all"]),
+    ],
+    ids=["of its thread", "by its VM", "a VM", "a bead", "on a VM that is no more", "all"],
+)
+def test_a_stop_asks_the_vm_alone_on_which_its_dispatch_is(
+    target: str | None, thread: list[Subject], words: list[str]
+) -> None:
+    found = plan_of(Stop(target), FLEET, thread, [], by="slack:U1", key="k", at="1.0")
+    assert isinstance(found, Plan)
+    assert found.argv == ("dx-fleet", "stop", "--by=slack:U1", "--asked-at=1.0", *words)

@@ -87,6 +87,7 @@ def launcher(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Launcher:
         (("ses_abc",), "epyc6:macmini", "ses_abc"),
         (("bd-1",), "epyc6:macmini", "bd-1"),
         (("bd-1@1-a",), "epyc6:macmini", "bd-1@1-a"),
+        (("bd-1@1-a", "--vm", "macmini"), "macmini", "bd-1@1-a"),
     ],
 )
 def test_what_is_stopped_where(

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 
-__all__ = ["fleet_main", "main"]
+__all__ = ["fleet_main", "main", "spare_main"]
 
 
 def main() -> None:
@@ -21,6 +21,22 @@ def main() -> None:
 def fleet_main() -> None:
     """Run dx-fleet and exit with its code."""
     _run("dx-fleet")
+
+
+def spare_main() -> None:
+    """Get ready for a command, wait for its words, run it, and exit with its code."""
+    from ..launch import fast_start, in_process
+    from ..launch.spare_command import wait_for_words
+    from . import command_names
+
+    fast_start.collect_no_garbage()
+    in_process.load()
+    for name in command_names.command_names():
+        command_names.command_called(name)
+    words = wait_for_words(int(sys.argv[1]))
+    if words is not None:
+        sys.argv = words
+        _run(words[0])
 
 
 def _run(program: str) -> None:

@@ -62,8 +62,8 @@ def prepare_machine(environ: MutableMapping[str, str]) -> None:
     _check_ansible_home(environ)
 
 
-def settings_of(environ: Mapping[str, str], hosts: int) -> dict[str, str]:
-    """Ansible's settings for a run on so many hosts, as environment variables: they go before any file's.
+def settings_of(environ: Mapping[str, str]) -> dict[str, str]:
+    """Ansible's settings for a run, as environment variables: they go before any file's.
 
     The configuration file is that of ``ANSIBLE_CONFIG``, else ``$XDG_CONFIG_HOME/dx-fleet/ansible.cfg``, else
     ours, which says nothing: never one that lies in the current folder, or is for other work of this user.
@@ -73,7 +73,6 @@ def settings_of(environ: Mapping[str, str], hosts: int) -> dict[str, str]:
     return _OWN | {
         "ANSIBLE_CONFIG": str(_config_file(environ)),
         "ANSIBLE_COLLECTIONS_PATH": f"{own_root}:{others}",
-        "ANSIBLE_FORKS": str(max(hosts, 5)),
     }
 
 

@@ -17,15 +17,35 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any
 
 from ..ansible_edge.progress_bus import ProgressBus, open_bus
+from ..domain.errors import ConfigError
 from ..domain.progress import Emit, discard
 from . import fast_start
 from .ansible_settings import load_ansible, of_settings, prepare_machine, settings_of
 from .collected import Collected, ResultFile
 from .playbook_run import PlaybookRun
 
-__all__ = ["InProcess"]
+__all__ = ["InProcess", "load"]
 
 LAST_EVENTS_S = 2.0
+LEAST_FORKS = 5  # as Ansible has it; each VM is waited for by one
+
+
+def load() -> None:
+    """Import Ansible and what a run needs before there is one. Ansible reads its configuration meanwhile.
+
+    What keeps it from that keeps the run as well, which says so.
+    """
+    given = dict(os.environ)
+    try:
+        prepare_machine(os.environ)
+        os.environ.update(settings_of(os.environ))
+        load_ansible(given)
+        fast_start.import_what_workers_need(with_beads=True, with_audit=True)
+    except ConfigError:
+        pass
+    finally:
+        os.environ.clear()
+        os.environ.update(given)
 
 
 class InProcess:
@@ -58,9 +78,7 @@ class InProcess:
     def _run(self, playbook: PlaybookRun) -> None:
         given = dict(os.environ)
         prepare_machine(os.environ)
-        os.environ.update(
-            settings_of(os.environ, playbook.hosts), DX_RESULTS_FD=str(self._results.descriptor)
-        )
+        os.environ.update(settings_of(os.environ), DX_RESULTS_FD=str(self._results.descriptor))
         for stream in (0, 1, 2):
             # Ansible refuses to start where another program (any of Node's) left one of them non-blocking.
             with suppress(OSError):
@@ -98,6 +116,7 @@ def _cli(playbook: PlaybookRun) -> Any:
 
     # A task that is not needed costs a process all the same.
     argv = ["ansible-playbook", "-i", str(playbook.inventory), f"dx.fleet.{playbook.name}"]
+    argv += ["--forks", str(max(playbook.hosts, LEAST_FORKS))]
     argv += ["--skip-tags", ",".join(playbook.skip_tags), *["--check"] * playbook.check]
     return Run([*argv, *["-" + "v" * playbook.verbosity] * bool(playbook.verbosity)])
 

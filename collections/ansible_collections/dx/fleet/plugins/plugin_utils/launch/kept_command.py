@@ -21,6 +21,7 @@ from pathlib import Path
 
 from ..domain.clock import SYSTEM_CLOCK, Clock
 from .own_command import Document, broken, entry_of, with_options
+from .spare_command import SpareCommand
 
 __all__ = ["KeptCommands"]
 
@@ -34,12 +35,17 @@ class KeptCommands:
         folder: Where the files are; it is made.
         inventory: Of the fleet that the commands are about.
         clock: By which the lock of another process' command is looked at.
+        spare: Whether a process is kept ready for the next command; it ends with this one.
     """
 
-    def __init__(self, folder: Path, inventory: Path, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(
+        self, folder: Path, inventory: Path, clock: Clock = SYSTEM_CLOCK, *, spare: bool = False
+    ) -> None:
         self._folder = folder
         self._inventory = inventory
         self._clock = clock
+        self._keeps_spare = spare
+        self._spare = SpareCommand() if spare else None
 
     async def run(
         self, key: str, argv: Sequence[str], *, stdin: str | None = None, prints: bool = False
@@ -70,6 +76,8 @@ class KeptCommands:
         finally:
             os.close(lock)  # the command has it now, if it was begun
         code = await _end_of(child)
+        if self._keeps_spare and self._spare is None:  # not before: it would take the command's own time
+            self._spare = SpareCommand()
         out = self._file(key, "out")
         if prints:
             return {"text": out.read_text(errors="replace"), "exit_code": code}
@@ -97,8 +105,11 @@ class KeptCommands:
         try:
             os.write(given, (stdin or "").encode())
             os.lseek(given, 0, os.SEEK_SET)
-            process = subprocess.Popen(
-                [sys.executable, "-c", entry_of(program), *with_options(program, words, self._inventory)],
+            options = with_options(program, words, self._inventory)
+            spare, self._spare = self._spare, None
+            process = spare.give(program, options, (given, out, err), (lock, end)) if spare else None
+            process = process or subprocess.Popen(
+                [sys.executable, "-c", entry_of(program), *options],
                 stdin=given,
                 stdout=out,
                 stderr=err,

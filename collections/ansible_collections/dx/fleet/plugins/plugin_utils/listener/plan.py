@@ -95,7 +95,9 @@ def _stop(command: Stop, fleet: Fleet, thread: Sequence[Subject], by: str, at: s
     if isinstance(target, Unclear):
         return target
     reason = [f"--reason={command.reason}"] if command.reason else []
-    asked = (f"--by={by}", f"--asked-at={at}", *reason, "--json")
+    vms = {subject.dispatch: subject.vm for subject in thread}
+    where = [f"--vm={vms[target]}"] if vms.get(target) in fleet.names() else []
+    asked = (f"--by={by}", f"--asked-at={at}", *reason, *where, "--json")
     what = "every VM" if target == ALL else target
     return Plan(
         ("dx-fleet", "stop", *asked, *(("--all",) if target == ALL else ("--", target))),

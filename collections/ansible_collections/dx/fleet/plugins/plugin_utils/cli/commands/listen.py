@@ -75,7 +75,7 @@ async def _serve(config: ListenerConfig, fleet: Fleet, health: Health, inventory
     token, url = str(config.audit.token), config.audit.api_url
     web = AsyncWebClient(token=token, base_url=url, timeout=10, retry_handlers=[])
     inbox = Inbox(state_folder(os.environ) / INBOX)
-    commands = KeptCommands(state_folder(os.environ) / COMMANDS, inventory)
+    commands = KeptCommands(state_folder(os.environ) / COMMANDS, inventory, spare=True)
     listener = Listener(config, fleet, inbox, outbox, web, health, commands)
     deliverer = Deliverer(
         outbox,
