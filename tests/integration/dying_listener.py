@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.dx.fleet.plugins.plugin_utils.cli.entry import fleet_main
-from ansible_collections.dx.fleet.plugins.plugin_utils.launch import own_command
+from ansible_collections.dx.fleet.plugins.plugin_utils.launch import own_command, spare_command
 
 OURS = "ansible_collections.dx.fleet.plugins.plugin_utils"
 INBOX = f"{OURS}.listener.inbox:Inbox"
@@ -36,6 +36,7 @@ STEPS = {
     "acknowledged": (f"{SOCKET}.send_socket_mode_response", True, 1),
     "before it is decided": (f"{INBOX}.decide", False, 1),
     "before it is begun": (f"{INBOX}.decide", True, 1),
+    "before its process has its words": ("socket:send_fds", True, 1),
     "begun": (f"{RUN}:KeptCommands._begin", True, 1),
     "accepted": (POST, True, 1),
     "ended": (f"{RUN}:_end_of", True, 1),
@@ -51,6 +52,16 @@ os.write(record, (json.dumps(sys.argv[1:]) + "\\n").encode())
 if sys.argv[1] == "stop":
     open({gate!r}).readline()
 print(json.dumps({{"exit_code": 0, "results": [], "error": None}}))
+"""
+
+
+SPARE = """
+import sys
+from ansible_collections.dx.fleet.plugins.plugin_utils.launch.spare_command import wait_for_words
+words = wait_for_words(int(sys.argv[1]))
+if words is None:
+    sys.exit()
+sys.argv = words
 """
 
 
@@ -96,6 +107,7 @@ def main(step: str, *stand_in: str) -> None:
         record, gate = stand_in
         script = STAND_IN.format(record=record, gate=gate)
         own_command._ENTRIES = dict.fromkeys(own_command._ENTRIES, script)
+        spare_command._ENTRY = SPARE + script
     sys.argv = ["dx-fleet", "listen"]
     fleet_main()
 

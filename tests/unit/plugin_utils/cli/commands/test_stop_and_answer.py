@@ -93,7 +93,7 @@ def launcher(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Launcher:
 def test_what_is_stopped_where(
     launcher: Launcher, words: tuple[str, ...], target: str, what: str | None
 ) -> None:
-    launcher.found.stops = {"epyc6": [STOPPED], "macmini": []}
+    launcher.found.stops = {"epyc6": [STOPPED], "macmini": [STOPPED]}
     assert run_fleet(["stop", *words, "--reason", "no", "--by", "feng", "--asked-at", "5"]) == 0
     variables = launcher.asked[0].variables
     assert (variables["target"], variables.get("what")) == (target, what)

@@ -35,6 +35,7 @@ _OWN = {
     "ANSIBLE_LOCALHOST_WARNING": "false",
     # What follows is Ansible's default. A person's configuration for other work may say otherwise, and would
     # hide results, leave steps out, end a wait, ask at the terminal, or let one VM end the run of the others.
+    "ANSIBLE_FORKS": "5",
     "ANSIBLE_VERBOSITY": "0",
     "ANSIBLE_DEBUG": "false",
     "ANSIBLE_NO_LOG": "false",
