@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import asyncio
 import getpass
 import socket
 from collections.abc import Mapping
@@ -41,7 +42,7 @@ with suppress(ImportError):  # FleetAction.run says what is missing
 
 QUIET_S = 2.0  # for so long nothing may move after a stop
 ENDED = ("already_ended", "too_late")
-SEEN = ("processes", "unsure", "ended", "why", "head", "head_before", "watched_s", "moment", "dirty")
+SEEN = ("processes", "unsure", "ended", "why", "head", "head_before", "watched_s", "began", "moment", "dirty")
 
 
 class ActionModule(FleetAction):
@@ -125,13 +126,23 @@ class ActionModule(FleetAction):
         if self._task.check_mode:
             return {**told, "state": "would_stop"}
         of_this = StopMark(mark.by, mark.why, mark.at, each["dispatch"], each["message"])
+        looks: list[tuple[float, asyncio.Task[dict[str, Any]]]] = []
+
+        def look(directory: str, others: tuple[str, ...]) -> None:
+            # Beside the looks at the server, as it takes as long as these.
+            where = {"others": list(others), "exclusive": each["exclusive"]}
+            work = asyncio.create_task(asyncio.to_thread(self._processes, directory, where))
+            looks.append((SYSTEM_CLOCK.monotonic(), work))
+
         found = await stop(
             server,
             wanted,
             of_this,
             timeout_s=args["timeout"],
             aborting=lambda: self._tell(each, EventKind.ABORTING, why=mark.why, by=mark.by),
+            aborted=look,
         )
+        stopped_at = SYSTEM_CLOCK.monotonic()
         told |= {
             "state": found.state,
             "why": found.why,
@@ -141,8 +152,13 @@ class ActionModule(FleetAction):
         }
         if found.state == "already_ended":
             return told
-        where = {"others": list(found.others), "exclusive": each["exclusive"]}
-        return {**told, **_in_directory(self._processes(found.directory, where), found.directory)}
+        if not looks:
+            look(found.directory, found.others)
+        asked_at, work = looks[0]
+        seen = await work
+        if seen["moment"] is not None:  # HEAD is to be still from when no session works any more
+            seen["moment"] = max(seen["moment"], seen["began"] + stopped_at - asked_at)
+        return {**told, **_in_directory(seen, found.directory)}
 
     def _watched(self, directory: str, before: Mapping[str, Any]) -> dict[str, Any]:
         """What has become of a directory when it was watched for long enough, since the first look at it."""

@@ -122,6 +122,11 @@ watched_s:
   returned: success
   type: float
   sample: 2.01
+began:
+  description: When the look began, in seconds since the start of the machine.
+  returned: success
+  type: float
+  sample: 81235.12
 moment:
   description: When RV(head) was first read, in seconds since the start of the machine.
   returned: success

@@ -31,8 +31,9 @@ class Found:
 
     ``processes`` still run; None: they can't be listed (``why``). ``unsure`` work there, for whomever.
     ``ended`` were ended. ``head`` is the commit that was checked out at the end of ``watched_s`` seconds, in
-    which it moved or not; None where there is no repository. ``moment`` is when it was first read, in seconds
-    of the machine's own clock since its start. ``dirty`` counts files with changes that are in no commit.
+    which it moved or not; None where there is no repository. ``began`` is when this look began, ``moment``
+    when the commit was first read, both in seconds since the start of the machine. ``dirty`` counts files
+    with changes that are in no commit.
     """
 
     directory: str
@@ -44,6 +45,7 @@ class Found:
     head: str | None = None
     head_before: str | None = None
     watched_s: float = 0.0
+    began: float = 0.0
     moment: float = 0.0
     dirty: int | None = None
 
@@ -66,7 +68,7 @@ def work_processes(
         since: ``moment`` and ``head`` of an earlier run. Where nothing had to be ended meanwhile, the watch
             began with it.
     """
-    found = Found(os.path.realpath(directory), listed_with=tool())
+    found = Found(os.path.realpath(directory), tool(), began=time.monotonic())
     known: set[tuple[int, str]] = set()
     try:
         now = _end_all(found, exclusive, known) if end else _look(found, exclusive, known)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..domain.clock import SYSTEM_CLOCK, Clock
@@ -19,7 +19,7 @@ from .turn import judge, read_turn
 
 __all__ = ["Stopped", "Wanted", "idle_clauses", "stop", "stopped_by"]
 
-LOOK_EVERY_S = 0.1
+LOOK_EVERY_S = 0.05
 DISPOSED_S = 5.0
 
 
@@ -62,6 +62,7 @@ async def stop(
     *,
     timeout_s: float,
     aborting: Callable[[], None] = lambda: None,
+    aborted: Callable[[str, tuple[str, ...]], None] = lambda *_: None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Stopped:
     """Stop a session, its subagents first.
@@ -75,6 +76,8 @@ async def stop(
         mark: Who stops it, and why.
         timeout_s: How long the server is given to abort; then its instance of the directory is disposed of.
         aborting: Called when there is something to stop, before it is stopped.
+        aborted: Called with the directory and the other sessions that work there, once the server was told to
+            abort and before it has done so. It must not block.
         clock: Time.
 
     Raises:
@@ -101,6 +104,9 @@ async def stop(
     await _mark(server, session, mark)
     state = "stopped" if seen.working or turn.messages else "prevented"
     disposed = False
+    if seen.working:
+        await _abort(server, seen)
+        aborted(session.directory, seen.others)
     seen = await _aborted(server, session, timeout_s, clock)
     if seen.working:
         disposed = True
@@ -194,10 +200,12 @@ async def _aborted(server: OpenCode, session: Session, timeout_s: float, clock: 
         quiet = 0 if seen.working else quiet + 1
         if quiet > 1 or clock.monotonic() >= deadline:
             return seen
-        await _abort(server, [each.id for each in reversed(seen.family) if each.id in seen.working])
+        await _abort(server, seen)
         await clock.sleep(LOOK_EVERY_S)
 
 
-async def _abort(server: OpenCode, sessions: Sequence[str]) -> None:
-    """Abort them in this order, without a pause in which one whose subagent has ended would go on."""
-    await asyncio.gather(*map(server.abort, sessions))
+async def _abort(server: OpenCode, seen: _Seen) -> None:
+    """Abort what works, the youngest first, without a pause in which one goes on whose subagent has ended."""
+    await asyncio.gather(
+        *(server.abort(each.id) for each in reversed(seen.family) if each.id in seen.working)
+    )

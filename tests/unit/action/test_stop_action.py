@@ -1,0 +1,130 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A stop in its two steps: what the VM is asked for in each, and what is believed of the answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleConnectionFailure
+from ansible_collections.dx.fleet.plugins.action import opencode_stop
+
+from tests.unit.run_action import Ansible
+
+HEAD, OTHER_HEAD = "a" * 40, "b" * 40
+SEEN: dict[str, Any] = {
+    "processes": [],
+    "unsure": [],
+    "ended": [{"pid": 1, "command": "sleep 600", "cwd": "/srv/a"}],
+    "why": None,
+    "head": HEAD,
+    "head_before": HEAD,
+    "watched_s": 0.0,
+    "began": 100.0,
+    "moment": 100.1,
+    "dirty": 2,
+}
+LATER: dict[str, Any] = {**SEEN, "ended": [], "watched_s": 2.05, "began": 100.5, "moment": 102.2}
+UNREACHED = AnsibleConnectionFailure("no route to host")
+
+
+class VM:
+    """Its module answers one after the other; ``asked`` is what for."""
+
+    def __init__(self, ansible: Ansible, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ansible = ansible
+        self.asked: list[dict[str, Any]] = []
+        self.answers: list[Any] = []
+        vm = self
+
+        def execute(action: Any, module_name: str, module_args: dict[str, Any], task_vars: Any) -> Any:
+            vm.asked.append(module_args)
+            answer = vm.answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return dict(answer)
+
+        monkeypatch.setattr(opencode_stop.ActionModule, "_execute_module", execute)
+        session = ansible.fake.session("ses_1", "/srv/a")
+        session.user("msg_1", "Do it")
+        session.status = {"type": "busy"}
+
+    def stop(self, *answers: Any) -> dict[str, Any]:
+        """The entry of the session that is stopped, proven or not."""
+        self.answers = list(answers)
+        stopped = self.ansible.run(opencode_stop, name="ses_1", by="feng")
+        found = self.ansible.run(opencode_stop, stopped=stopped)
+        assert self.answers == []
+        (entry,) = found["stops"]
+        return dict(entry)
+
+
+@pytest.fixture
+def vm(monkeypatch: pytest.MonkeyPatch) -> VM:
+    monkeypatch.delenv("SLACK_BOT_TOKEN", raising=False)
+    return VM(Ansible(monkeypatch), monkeypatch)
+
+
+def proven(entry: dict[str, Any]) -> dict[str, bool]:
+    return {clause["name"]: clause["proven"] for clause in entry["clauses"]}
+
+
+def test_head_is_watched_on_from_the_first_look(vm: VM) -> None:
+    entry = vm.stop(SEEN, LATER)
+    first, second = vm.asked
+    assert (first["state"], first.get("watch"), first.get("since")) == ("ended", None, None)
+    assert (second["watch"], second["since"]["head"]) == (2.0, HEAD)
+    # Nothing worked any more a while after the first look was asked for: only from then on it counts.
+    assert second["since"]["moment"] >= SEEN["moment"]
+    assert all(proven(entry).values())
+    assert len(proven(entry)) == 4
+    evidence = {clause["name"]: clause["evidence"] for clause in entry["clauses"]}
+    assert evidence["no_process_left"] == "none is left; ended: 1 sleep 600"
+    assert evidence["head_still"] == f"{HEAD} for 2.0 s"
+    assert entry["uncommitted"] == "2 files with changes that are in no commit stay in /srv/a"
+
+
+def test_the_watch_begins_when_nothing_works_any_more(vm: VM, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter((10.0, 13.0))  # the look is asked for, and three seconds later all is quiet
+    monkeypatch.setattr(opencode_stop, "SYSTEM_CLOCK", _Clock(times))
+    vm.stop(SEEN, LATER)
+    assert vm.asked[1]["since"]["moment"] == SEEN["began"] + 3.0
+
+
+class _Clock:
+    def __init__(self, times: Any) -> None:
+        self.monotonic = lambda: next(times)
+        self.time = lambda: 1000.0
+
+
+@pytest.mark.parametrize(
+    ("answers", "unproven"),
+    [
+        ([SEEN, {**LATER, "head": OTHER_HEAD}], "head_still"),
+        ([SEEN, {**LATER, "head": None}], "head_still"),
+        ([SEEN, {**LATER, "processes": SEEN["ended"]}], "no_process_left"),
+        ([SEEN, {**LATER, "unsure": SEEN["ended"]}], "no_process_left"),
+        ([SEEN, {**LATER, "processes": None, "why": "lsof can't be used"}], "no_process_left"),
+        ([SEEN, UNREACHED], "no_process_left, head_still"),
+        ([SEEN, {"failed": True, "msg": "no"}], "no_process_left, head_still"),
+        ([UNREACHED], "no_process_left, head_still"),
+        ([{**SEEN, "head": None, "head_before": None}, {**LATER, "head": None, "head_before": None}], ""),
+    ],
+)
+def test_what_is_not_seen_at_the_end_is_not_proven(vm: VM, answers: list[Any], unproven: str) -> None:
+    entry = vm.stop(*answers)
+    assert ", ".join(name for name, is_so in proven(entry).items() if not is_so) == unproven
+    assert entry["proven"] is (not unproven)
+
+
+def test_where_others_work_in_the_directory_their_processes_are_left_alone(vm: VM) -> None:
+    vm.ansible.fake.session("ses_2", "/srv/a").status = {"type": "busy"}
+    entry = vm.stop({**SEEN, "ended": [], "processes": SEEN["ended"]}, {**LATER, "processes": SEEN["ended"]})
+    assert [asked["state"] for asked in vm.asked] == ["listed", "listed"]
+    (clause,) = [each for each in entry["clauses"] if each["name"] == "no_process_left"]
+    assert (clause["proven"], clause["evidence"][:46]) == (
+        False,
+        "unproven: ses_2 work in the same directory; 1 ",
+    )
