@@ -10,16 +10,18 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from slack_sdk import WebClient
 
-from tests.lab import ScriptedModel
+from tests.lab import Lab, ScriptedModel
 from tests.lab.slack import Message, SlackWorkspace
 from tests.lab.slack.seed import BOT_USER
 from tests.lab.tracker import Tracker
+from tests.wait import wait_for
 
 from . import dying_listener
 from .fleet import Fleet, fresh_id
@@ -47,8 +49,15 @@ def slack_fleet(bead_fleet: Fleet, slack: SlackWorkspace, jane: WebClient, tmp_p
 @pytest.fixture
 def listener(slack_fleet: Fleet, slack: SlackWorkspace) -> Iterator[subprocess.Popen[bytes]]:
     """``dx-fleet listen``, connected."""
+    with listening(slack_fleet, slack) as process:
+        yield process
+
+
+@contextmanager
+def listening(slack_fleet: Fleet, slack: SlackWorkspace, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """``dx-fleet listen`` with these options, connected."""
     environ = {**slack_fleet.env, "SLACK_APP_TOKEN": slack.app_token}
-    process = subprocess.Popen([sys.executable, "-c", LISTEN, "listen"], env=environ)
+    process = subprocess.Popen([sys.executable, "-c", LISTEN, "listen", *words], env=environ)
     try:
         slack.socket.wait_for(1)
         yield process
@@ -167,3 +176,31 @@ def head_with(slack: SlackWorkspace, button: str) -> tuple[str, Message]:
             if button in str(thread.root.blocks):
                 return str(thread.root.ts), thread.root
         slack.wait_for_calls("chat.update", calls + 1, 60)
+
+
+def test_a_stop_that_is_kept_is_carried_out_by_the_listener_when_the_vm_is_back(
+    slack_fleet: Fleet, slack: SlackWorkspace, jane: WebClient, lab: Lab, tracker: Tracker
+) -> None:
+    bead = tracker.create("kept stop", "@bash sleep 606")
+    waiting = slack_fleet.start("epyc6", "affordabot", "--bead", bead, "--json")
+    slack.wait_for_calls("chat.postMessage", 1, 60)
+    (thread,) = [one.root.ts for one in slack.threads()]
+    texts(slack, thread, "Session created")
+    waiting.kill()  # nobody else ends the claim
+    with listening(slack_fleet, slack, "--kept-every", "0.5s") as listener:
+        lab.vms["epyc6"].kill()
+        try:
+            jane.chat_postMessage(channel=slack.channel, thread_ts=thread, text="stop, wrong branch")
+            texts(slack, thread, "The stop is kept")
+            (kept,) = slack_fleet.look("status", "epyc6").document()["kept_stops"]
+            assert kept["vm"] == "epyc6"
+            assert kept["by"].startswith("jane (slack:U")
+            assert tracker.show(bead)["status"] == "in_progress"
+        finally:
+            lab.vms["epyc6"].start()
+        told = texts(slack, thread, "Stopped. What next?")
+        assert "(asked by jane (Slack))" in "".join(told)
+        wait_for(lambda: tracker.show(bead)["status"] == "blocked")
+        assert tracker.show(bead)["notes"].count("stopped by jane") == 1
+        assert listener.poll() is None
+    assert "kept_stops" not in slack_fleet.look("status", "epyc6").document()

@@ -13,14 +13,18 @@ from typing import Any
 
 import pytest
 
+from tests.command import Completed
 from tests.lab import Lab, ScriptedModel
+from tests.lab.proxy import FaultProxy, hang
 from tests.lab.tracker import Tracker
 from tests.wait import wait_for
 
 from .fleet import Fleet
+from .served import hanging
 
 pytestmark = pytest.mark.usefixtures("idle_before")
 
+LIMIT_OF_SILENCE_S = 60.0
 STUBBORN = "trap '' TERM; while :; do sleep 1; done"
 WORK = {
     "streaming": "@slow 60 2\n@say " + "word " * 60,
@@ -175,6 +179,77 @@ def test_a_kept_stop_can_be_dropped(own_state: Fleet, lab: Lab) -> None:
     assert dropped.code == 0
     assert "Dropped the stop of all work on epyc6" in dropped.out
     assert "kept" not in own_state.look("status", "epyc6").err
+
+
+def is_kept(done: Completed, what: str | None, reason: str) -> None:
+    """The stop of epyc6 ended in one clear line, and waits for the VM."""
+    result = done.results()["epyc6"]
+    assert (done.code, result["state"], result["reason_code"]) == (5, "unreachable", reason), done
+    assert result["message_to_human"].startswith("nothing could be stopped there: ")
+    assert "The stop is kept" in result["message_to_human"]
+    assert result["next_action"] == "dx-fleet stop --kept"
+    (kept,) = done.document()["kept_stops"]
+    assert (kept["vm"], kept["what"], kept["by"]) == ("epyc6", what, "feng")
+
+
+def test_where_only_a_silent_socket_is_left_the_stop_ends_in_time_and_is_kept(
+    own_state: Fleet, tmp_path: Path
+) -> None:
+    with hanging() as port:
+        silent = own_state.seen_at(tmp_path, epyc6=f"http://127.0.0.1:{port}")
+        began = time.monotonic()
+        done = silent.look("stop", "epyc6", "--reason", "wrong branch", "--by", "feng")
+        took_s = time.monotonic() - began
+    is_kept(done, None, "answer_timeout")
+    assert took_s < LIMIT_OF_SILENCE_S, took_s
+
+
+def test_a_server_that_hangs_while_it_works_is_stopped_when_it_answers_again(
+    own_state: Fleet, lab: Lab, model: ScriptedModel, tracker: Tracker
+) -> None:
+    bead = tracker.create("hung", "@bash sleep 608")
+    waiting = own_state.start("epyc6", "affordabot", "--bead", bead, "--json")
+    wait_for(lambda: bool(running("sleep 608")))
+    lab.vms["epyc6"].pause()
+    try:
+        began = time.monotonic()
+        done = own_state.look("stop", bead, "--reason", "wrong branch", "--by", "feng")
+        took_s = time.monotonic() - began
+        is_kept(done, bead, "answer_timeout")
+        assert took_s < LIMIT_OF_SILENCE_S, took_s
+    finally:
+        lab.vms["epyc6"].resume()
+    back = own_state.look("stop", "--kept")
+    assert "kept_stops" not in back.document() or back.document()["kept_stops"] == []
+    wait_for(lambda: not running("sleep 608"))
+    assert tracker.show(bead)["status"] == "blocked"
+    assert waiting.finish().result()["reason_code"] == "stopped"
+
+
+@pytest.mark.parametrize("path", ["/session/[^/]+/abort$", "/session/status$"])
+def test_a_server_that_hangs_in_the_middle_of_a_stop_does_not_hold_it(
+    own_state: Fleet,
+    lab: Lab,
+    model: ScriptedModel,
+    tracker: Tracker,
+    proxy: FaultProxy,
+    tmp_path: Path,
+    path: str,
+) -> None:
+    bead = tracker.create("hangs in the middle", "@bash sleep 609")
+    waiting = own_state.start("epyc6", "affordabot", "--bead", bead, "--json")
+    wait_for(lambda: bool(running("sleep 609")))
+    proxy.add("*", path, hang(), times=None)
+    began = time.monotonic()
+    done = own_state.seen_at(tmp_path, epyc6=proxy.url).look("stop", bead, "--by", "feng")
+    took_s = time.monotonic() - began
+    document = done.document()
+    assert took_s < 2 * LIMIT_OF_SILENCE_S, (took_s, done)
+    assert done.code != 0
+    assert document.get("kept_stops") or document["stops"][0]["state"] == "still_works", done
+    own_state.look("stop", bead)
+    wait_for(lambda: not running("sleep 609"))
+    waiting.finish()
 
 
 # --- what is still to come ---

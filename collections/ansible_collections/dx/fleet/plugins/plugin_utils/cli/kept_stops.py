@@ -21,6 +21,7 @@ from typing import Any
 
 from ..config.folders import state_folder
 from ..domain.person import shown_person
+from ..text.age import age
 
 __all__ = ["KeptStop", "KeptStops", "as_section"]
 
@@ -46,7 +47,7 @@ class KeptStop:
     def in_words(self, now: float) -> str:
         """``bd-1 on epyc6, asked for by feng 3 min ago: wrong branch``."""
         why = f": {self.reason}" if self.reason else ""
-        asked = f"asked for by {shown_person(self.by)} {_age(now - self.asked_at)} ago"
+        asked = f"asked for by {shown_person(self.by)} {age(now - self.asked_at)} ago"
         return f"{self.what or 'all work'} on {self.vm}, {asked}{why}"
 
     def is_expired(self, now: float) -> bool:
@@ -133,13 +134,6 @@ class KeptStops:
     def _path(self, vm: str, what: str | None) -> Path:
         name = hashlib.sha256(json.dumps([vm, what]).encode()).hexdigest()[:24]
         return self._folder / f"{name}.json"
-
-
-def _age(seconds: float) -> str:
-    """An age in the largest unit of which there are at least two."""
-    units = ((86400, "days"), (3600, "h"), (60, "min"))
-    found = next((f"{seconds / unit:.0f} {name}" for unit, name in units if seconds >= 2 * unit), None)
-    return found or f"{max(seconds, 0):.0f} s"
 
 
 def as_section(stops: list[KeptStop]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from typing import Literal
 
-from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from ..audit.facts.status import Status, status_of
@@ -20,6 +20,7 @@ from ..audit.store.outbox import Outbox
 from ..domain.clock import SYSTEM_CLOCK, Clock
 from ..domain.errors import AuditError
 from ..domain.event_kind import EventKind
+from .slack_faults import SLACK_FAULTS, is_slacks_word, reason_of
 
 __all__ = ["AgentStatus"]
 
@@ -63,15 +64,15 @@ class AgentStatus:
             try:
                 await self._set_all()
             except SlackApiError as error:
-                reason = str(error.response.get("error"))
-                if reason not in TRANSIENT:
+                reason = reason_of(error)
+                if is_slacks_word(reason) and reason not in TRANSIENT:
                     log.info(
                         "Slack shows no Stop of its own for this app (%s): the heads have buttons", reason
                     )
                     return
                 pause_s = AFTER_A_FAULT_S
-            except (AuditError, SlackClientError, OSError, TimeoutError, ValueError) as error:
-                log.warning("the state of a thread was not set: %s", type(error).__name__)
+            except (AuditError, *SLACK_FAULTS) as error:
+                log.warning("the state of a thread was not set: %s", reason_of(error))
                 pause_s = AFTER_A_FAULT_S
             await self._clock.sleep(pause_s)
 

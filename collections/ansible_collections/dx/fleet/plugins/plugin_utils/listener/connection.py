@@ -9,6 +9,7 @@ the other clients take half a minute or for ever (measured).
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -22,6 +23,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from ..domain.clock import SYSTEM_CLOCK, Clock
 from ..domain.errors import ConfigError
+from .slack_faults import SLACK_FAULTS, reason_of
 
 __all__ = ["Connection"]
 
@@ -57,6 +59,8 @@ class Connection:
         self._hear = hear
         self._greet = greet
         self._moved = self._clock.monotonic()
+        self.is_up = False
+        """Whether Slack can be heard now."""
 
     async def serve(self) -> None:
         """Hear until this is cancelled.
@@ -68,16 +72,18 @@ class Connection:
         while True:
             client = self._client()
             try:
-                await client.connect_to_new_endpoint(force=True)
+                async with asyncio.timeout(SILENT_S):  # the client would try one address for ever
+                    await client.connect_to_new_endpoint(force=True)
                 failures = 0
                 await self._watch(client)
                 log.warning("Slack has been silent for %.0f s: connecting anew", SILENT_S)
             except SlackApiError as error:
                 self._raise_if_final(error)
-                log.warning("Slack refuses the connection: %s", error.response["error"])
-            except (OSError, TimeoutError, ValueError) as error:
-                log.warning("Slack can't be reached: %s", type(error).__name__)
+                log.warning("Slack refuses the connection: %s", reason_of(error))
+            except SLACK_FAULTS as error:
+                log.warning("Slack can't be reached: %s", reason_of(error))
             finally:
+                self.is_up = False
                 await client.close()  # type: ignore[no-untyped-call] # slack_sdk has no type here
             await self._clock.sleep(RETRY_S[min(failures, len(RETRY_S) - 1)])
             failures += 1
@@ -97,9 +103,10 @@ class Connection:
         """Come back when the client, which connects anew by itself, no longer does."""
         self._moved = self._clock.monotonic()
         while self._clock.monotonic() - self._moved < SILENT_S:
-            await self._clock.sleep(PING_S)
-            if await client.is_connected():
+            self.is_up = await client.is_connected()
+            if self.is_up:
                 self._moved = self._clock.monotonic()
+            await self._clock.sleep(PING_S)
 
     async def _take(self, client: AsyncBaseSocketModeClient, request: SocketModeRequest) -> None:
         """Hear, and acknowledge only then: what was not kept comes again."""
@@ -114,7 +121,7 @@ class Connection:
             await self._greet(message)
 
     def _raise_if_final(self, error: SlackApiError) -> None:
-        reason = str(error.response["error"])
+        reason = reason_of(error)
         if reason in FATAL:
             raise ConfigError(
                 f"Slack does not let the listener in: {reason}",

@@ -11,34 +11,56 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ..config.folders import state_folder
 from ..domain.clock import SYSTEM_CLOCK, Clock
 from ..domain.errors import UsageError
+from ..text.age import age
 
 __all__ = ["Health", "Seen", "health_file"]
 
 
+BEAT_S = 5.0
+STALE_S = 30.0
+"""A listener that lives shows it more often."""
+
+
 @dataclass(frozen=True)
 class Seen:
-    """Unix times in seconds; ``connected`` is None until Slack has greeted, ``others`` counts connections of
-    other listeners of the same app."""
+    """What is known of the listener; times are Unix times in seconds.
+
+    Attributes:
+        process: Its process id.
+        started: When it began.
+        alive: When it wrote last that it lives.
+        connected: Since when it is connected to Slack; None: it is not.
+        heard: When it heard something last that concerns it.
+        others: How many connections of other listeners the same app has.
+        runs: Whether the process is there.
+    """
 
     process: int
     started: float
+    alive: float
     connected: float | None = None
     heard: float | None = None
     others: int = 0
+    runs: bool = True
 
     def in_words(self, now: float) -> str:
         """``listening for 3 min, process 123; last heard 20 s ago``."""
+        if not self.runs:
+            return f"not running; process {self.process} ended {age(now - self.alive)} ago: dx-fleet listen"
+        if now - self.alive > STALE_S:
+            return f"process {self.process} hangs: no sign of life for {age(now - self.alive)}"
         if self.connected is None:
             return f"process {self.process}, not connected to Slack"
-        heard = f"; last heard {now - self.heard:.0f} s ago" if self.heard else ""
+        heard = f"; last heard {age(now - self.heard)} ago" if self.heard else ""
         others = (
             f"; {self.others} other connections of this app get a part of the commands" if self.others else ""
         )
-        return f"listening for {now - self.connected:.0f} s, process {self.process}{heard}{others}"
+        return f"listening for {age(now - self.connected)}, process {self.process}{heard}{others}"
 
 
 def health_file(environ: Mapping[str, str]) -> Path:
@@ -57,7 +79,8 @@ class Health:
     def __init__(self, path: Path, clock: Clock = SYSTEM_CLOCK) -> None:
         self._clock = clock
         self._path = path
-        self._seen = Seen(os.getpid(), self._clock.time())
+        now = self._clock.time()
+        self._seen = Seen(os.getpid(), now, now)
         self._lock: int | None = None
 
     def begin(self) -> None:
@@ -80,36 +103,50 @@ class Health:
         self._lock = lock
         self._write()
 
+    def end(self) -> None:
+        """It was ended by somebody, so that nobody misses it."""
+        self._path.unlink(missing_ok=True)
+
     def connected(self, connections: int) -> None:
         """Slack has greeted; it counts this connection too."""
-        others = max(0, connections - 1)
-        self._seen = replace(self._seen, connected=self._clock.time(), others=others)
-        self._write()
+        self._write(connected=self._clock.time(), others=max(0, connections - 1))
+
+    def beat(self, *, is_connected: bool) -> None:
+        """The listener lives; a connection that is lost is no longer one."""
+        if self._clock.time() - self._seen.alive >= BEAT_S or is_connected != (
+            self._seen.connected is not None
+        ):
+            self._write(**({} if is_connected else {"connected": None}))
 
     def heard(self) -> None:
         """Something was heard."""
-        self._seen = replace(self._seen, heard=self._clock.time())
-        self._write()
+        self._write(heard=self._clock.time())
 
-    def _write(self) -> None:
+    def _write(self, **changes: Any) -> None:
+        self._seen = replace(self._seen, alive=self._clock.time(), **changes)
         beside = self._path.with_suffix(".new")
         beside.write_text(json.dumps(asdict(self._seen)))
         beside.replace(self._path)
 
     @staticmethod
     def read(path: Path) -> Seen | None:
-        """What a living listener wrote last; None where none runs."""
+        """What the listener wrote last, and whether it runs; None where there never was one."""
         try:
-            lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
+            seen = Seen(**json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError):
             return None
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            try:
-                return Seen(**json.loads(path.read_text()))
-            except (OSError, ValueError, TypeError):
-                return None
-        finally:
-            os.close(lock)
-        return None
+        return replace(seen, runs=_is_locked(path.with_suffix(".lock")))
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False

@@ -9,12 +9,11 @@ import asyncio
 import logging
 from typing import Any
 
-from slack_sdk.errors import SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from ..domain.clock import SYSTEM_CLOCK, Clock
 from ..domain.person import slack_person
-from .replies import reason_of
+from .slack_faults import SLACK_FAULTS, reason_of
 
 __all__ = ["People"]
 
@@ -52,15 +51,7 @@ class People:
                 found: Any = (await self._web.users_info(user=user))["user"]
             profile = found["profile"]
             names = [profile.get("display_name"), profile.get("real_name"), found["name"]]
-        except (
-            SlackClientError,
-            OSError,
-            TimeoutError,
-            ValueError,
-            TypeError,
-            AttributeError,
-            LookupError,
-        ) as error:
+        except SLACK_FAULTS as error:
             log.warning("the name of %s can't be read: %s", user, reason_of(error))
             return None
         return next((name for name in names if isinstance(name, str) and name.strip()), None)

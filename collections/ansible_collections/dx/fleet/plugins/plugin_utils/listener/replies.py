@@ -8,12 +8,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from .acts import Act, Slash
+from .slack_faults import SLACK_FAULTS, reason_of
 
-__all__ = ["EVENT_TYPE", "Replies", "reason_of"]
+__all__ = ["EVENT_TYPE", "Replies"]
 
 EVENT_TYPE = "dx_fleet_reply"
 
@@ -51,7 +51,7 @@ class Replies:
                 unfurl_media=False,
                 metadata={"event_type": EVENT_TYPE, "event_payload": payload},
             )
-        except (SlackClientError, OSError, TimeoutError, ValueError) as error:
+        except SLACK_FAULTS as error:
             log.warning("a reply was not posted: %s", reason_of(error))
 
     async def whisper(self, act: Act, text: str) -> None:
@@ -60,7 +60,7 @@ class Replies:
             await self._web.chat_postEphemeral(
                 channel=self._channel, user=act.user, text=text, thread_ts=act.thread
             )
-        except (SlackClientError, OSError, TimeoutError, ValueError) as error:
+        except SLACK_FAULTS as error:
             log.warning("a private reply was not posted: %s", reason_of(error))
 
     async def _is_there(self, act: Act, thread: str | None, payload: dict[str, str]) -> bool:
@@ -79,11 +79,3 @@ class Replies:
             cursor = (page.get("response_metadata") or {}).get("next_cursor")
             if not cursor:
                 return False
-
-
-def reason_of(error: Exception) -> str:
-    """What Slack said, or what kept it from being asked, in a word for the log."""
-    if isinstance(error, SlackApiError):
-        answer: Any = error.response
-        return str(answer.get("error") if hasattr(answer, "get") else "an answer that can't be read")
-    return type(error).__name__

@@ -9,16 +9,18 @@ What is heard is kept, then acknowledged, then done; see :mod:`.inbox`. Several 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
-from slack_sdk.errors import SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from ..audit.facts.event import Subject
 from ..audit.store.outbox import Outbox
 from ..config.listener import ListenerConfig
+from ..domain.clock import SYSTEM_CLOCK, Clock
+from ..domain.errors import AuditError
 from ..domain.fleet import Fleet
 from . import wording
 from .acts import Act, Channel, Click, Ignored, Message, NativeStop, Slash, act_in
@@ -33,8 +35,12 @@ from .people import People
 from .plan import Plan, Unclear, plan_of
 from .replies import Replies
 from .shown import ShownRequest, shown_requests
+from .slack_faults import SLACK_FAULTS, reason_of
 
 __all__ = ["Listener"]
+
+LOOK_EVERY_S = 1.0
+AGAIN_S = (1.0, 2.0, 5.0)
 
 log = logging.getLogger("dx.fleet.listener")
 
@@ -62,6 +68,7 @@ class Listener:
         web: The bot's client.
         health: Where it is written down how the listener is.
         commands: Runs our own commands.
+        clock: Between two tries.
     """
 
     def __init__(
@@ -73,6 +80,7 @@ class Listener:
         web: AsyncWebClient,
         health: Health,
         commands: Commands,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._config = config
         self._fleet = fleet
@@ -81,11 +89,14 @@ class Listener:
         self._web = web
         self._health = health
         self._commands = commands
+        self._clock = clock
         self._replies = Replies(web, config.channel)
         self._people = People(web)
         self._connection = Connection(web, config.app_token, self._hear, self._greet)
         self._channel: Channel | None = None
         self._ready = asyncio.Event()
+        self._greeting: asyncio.Task[None] | None = None
+        self._is_behind = False
         self._working: dict[str, asyncio.Task[None]] = {}
 
     async def serve(self) -> None:
@@ -99,35 +110,54 @@ class Listener:
         self._commands.forget_all_but([entry.act.key for entry in unfinished])
         for entry in unfinished:
             self._begin(entry, again=True)
+        beating = asyncio.create_task(self._beat())
         try:
             await self._connection.serve()
         finally:
-            for task in self._working.values():
+            for task in (beating, *([self._greeting] if self._greeting else []), *self._working.values()):
                 task.cancel()
+
+    async def _beat(self) -> None:
+        while True:
+            self._health.beat(is_connected=self._connection.is_up)
+            await self._clock.sleep(LOOK_EVERY_S)
 
     # --- hearing ---
 
     async def _greet(self, hello: Mapping[str, Any]) -> None:
-        """From here on events come; what came before is read from the history."""
+        """From here on events come; what came before is read from the history, as soon as Slack lets us."""
+        if self._greeting is not None:
+            self._greeting.cancel()
+        self._is_behind = True
+        self._health.connected(int(hello.get("num_connections") or 1))
+        self._greeting = asyncio.create_task(self._settle_in(hello))
+
+    async def _settle_in(self, hello: Mapping[str, Any]) -> None:
         app = str((hello.get("connection_info") or {}).get("app_id") or "")
-        try:
-            me = await self._web.auth_test()
-            self._channel = Channel(
-                id=self._config.channel, team=str(me["team_id"]), app=app, bot_user=str(me["user_id"])
-            )
-            self._ready.set()
-            self._health.connected(int(hello.get("num_connections") or 1))
-            await self._catch_up(self._channel)
-        except (SlackClientError, OSError, TimeoutError, ValueError) as error:
-            log.warning("what was written meanwhile could not be read: %s", type(error).__name__)
+        for pause_s in itertools.chain(AGAIN_S, itertools.repeat(AGAIN_S[-1])):
+            try:
+                me = await self._web.auth_test()
+                self._channel = Channel(
+                    id=self._config.channel, team=str(me["team_id"]), app=app, bot_user=str(me["user_id"])
+                )
+                self._ready.set()
+                await self._catch_up(self._channel)
+            except (AuditError, *SLACK_FAULTS) as error:
+                log.warning("what was written meanwhile can't be read yet: %s", reason_of(error))
+                await self._clock.sleep(pause_s)
+            else:
+                return
 
     async def _catch_up(self, channel: Channel) -> None:
         mark = self._inbox.heard_until(channel.id)
         if mark is None:  # the first time: what was written before there was a listener is not for it
             self._inbox.begin_at(channel.id, await newest(self._web, channel))
+            self._is_behind = False
             return
         threads = self._outbox.ledger.thread_roots(channel.id)
         heard = [act async for act in missed(self._web, channel, mark, threads)]
+        log.info("connected; %d messages of people since the last ones were read", len(heard))
+        self._is_behind = False
         for act in sorted(heard, key=lambda act: float(act.at)):
             self._keep(act)
 
@@ -147,7 +177,7 @@ class Listener:
         asks = self._command_of(act) is not None or _speaks_to_us(act)
         if asks and self._inbox.keep(act):
             self._begin(Entry(act, 0.0), again=False)
-        if isinstance(act, Message):
+        if isinstance(act, Message) and not self._is_behind:  # the mark is where the history is read from
             self._inbox.set_mark(self._config.channel, act.at)
         self._health.heard()
 

@@ -122,7 +122,7 @@ class _Tools:
         """Run a repo's tests at one commit on every VM (or on one), and return the matrix of what passed."""
         given = {"--ref": ref, "--command": command, "--vm": vm}
         words = [f"{name}={value}" for name, value in given.items() if value]
-        return await self._run(context, ["dx-fleet", "test", *words, "--json", "--", repo])
+        return await self._follow(context, ["dx-fleet", "test", *words, "--json", "--", repo])
 
     async def _follow(self, context: Context, argv: Sequence[str], stdin: str | None = None) -> Document:
         """Run a command that follows a dispatch; each of its events is progress."""

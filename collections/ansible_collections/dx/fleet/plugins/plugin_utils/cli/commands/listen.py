@@ -25,6 +25,7 @@ from ...audit.store.outbox import Outbox, outbox_path
 from ...config.folders import state_folder
 from ...config.listener import ListenerConfig
 from ...domain.clock import SYSTEM_CLOCK
+from ...domain.errors import FleetError
 from ...domain.fleet import Fleet
 from ...domain.outcome import ExitCode
 from ...launch.kept_command import KeptCommands
@@ -33,17 +34,18 @@ from ...listener.agent_status import AgentStatus
 from ...listener.health import Health, health_file
 from ...listener.inbox import Inbox
 from ...listener.service import Listener
+from ...text.redact import redact
 from ..command import Command
 from ..fleet_source import find_fleet
 from ..kept_stops import KeptStops
-from ..options import Options, flag
+from ..options import Options, flag, option, seconds
 from ..report import Report
 
 __all__ = ["COMMAND", "ListenOptions", "listen"]
 
 INBOX = "inbox.db"
 COMMANDS = "commands"
-KEPT_EVERY_S = 15.0
+LEAST_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,13 @@ class ListenOptions(Options):
     """Hear commands in Slack, such as stop and retry, and carry them out, until it is ended."""
 
     log_json: bool = flag("--log-json", help="log lines of JSON on standard error")
+    kept_every: float = option(
+        "--kept-every",
+        type=seconds,
+        default=15.0,
+        metavar="TIME",
+        help="how often the stops are tried that are kept for VMs which could not be reached (default 15s)",
+    )
 
 
 def listen(options: ListenOptions) -> Report:
@@ -65,12 +74,24 @@ def listen(options: ListenOptions) -> Report:
     _log(options.log_json)
     health = Health(health_file(os.environ))
     health.begin()
-    with suppress(asyncio.CancelledError):
-        asyncio.run(_serve(config, fleet, health, inventory))
+    try:
+        with suppress(asyncio.CancelledError):
+            asyncio.run(_serve(config, fleet, health, inventory, options.kept_every))
+    except ExceptionGroup as group:  # what ended one of its works ends all of them
+        known = group.subgroup(FleetError)
+        raise group if known is None else _first(known) from group
+    health.end()
     return Report(ExitCode.DONE)
 
 
-async def _serve(config: ListenerConfig, fleet: Fleet, health: Health, inventory: Path) -> None:
+def _first(group: BaseExceptionGroup[FleetError]) -> FleetError:
+    found = group.exceptions[0]
+    return _first(found) if isinstance(found, BaseExceptionGroup) else found
+
+
+async def _serve(
+    config: ListenerConfig, fleet: Fleet, health: Health, inventory: Path, kept_every_s: float
+) -> None:
     outbox = Outbox(outbox_path(os.environ))
     token, url = str(config.audit.token), config.audit.api_url
     web = AsyncWebClient(token=token, base_url=url, timeout=10, retry_handlers=[])
@@ -85,37 +106,51 @@ async def _serve(config: ListenerConfig, fleet: Fleet, health: Health, inventory
     )
     async with asyncio.TaskGroup() as tasks:
         native = AgentStatus(web, outbox, config.channel)
-        serving = (listener.serve(), deliverer.serve(), native.serve(), _carry_out_kept_stops(inventory))
+        kept = _carry_out_kept_stops(inventory, kept_every_s)
+        serving = (listener.serve(), deliverer.serve(), native.serve(), kept)
         work = [tasks.create_task(each) for each in serving]
         for name in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(name, lambda: [task.cancel() for task in work])
 
 
-async def _carry_out_kept_stops(inventory: Path) -> None:
+async def _carry_out_kept_stops(inventory: Path, every_s: float) -> None:
     """Do what is kept for VMs that could not be reached, as soon as they can be."""
     log = logging.getLogger("dx.fleet.listener")
     while True:
-        await SYSTEM_CLOCK.sleep(KEPT_EVERY_S)
+        await SYSTEM_CLOCK.sleep(max(every_s, LEAST_S))
         kept = KeptStops(os.environ).all()
-        if kept:
+        if not kept:
+            continue
+        try:
             await run_command(["dx-fleet", "stop", "--kept", "--json"], inventory=inventory)
-            left = len(KeptStops(os.environ).all())
-            log.info("%d of %d kept stops are done", len(kept) - left, len(kept))
+        except OSError as error:  # no process or no memory now
+            log.warning("the kept stops can't be tried now: %s", error.strerror)
+        left = KeptStops(os.environ).all()
+        for each in kept:
+            if each not in left:
+                log.info("the kept stop of %s is done", each.in_words(SYSTEM_CLOCK.time()))
 
 
 def _log(as_json: bool) -> None:
+    """All that this process logs, also by its libraries, goes the same way."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        _JsonLines() if as_json else logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        _JsonLines() if as_json else _Lines("%(asctime)s %(levelname)s %(name)s: %(message)s")
     )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     for name in ("dx.fleet.listener", "dx.fleet.deliverer"):
-        logger = logging.getLogger(name)
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
+        logging.getLogger(name).setLevel(logging.INFO)
+
+
+class _Lines(logging.Formatter):
+    """A line for people, without secrets: an error of a library may have one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
 
 
 class _JsonLines(logging.Formatter):
-    """One JSON object per line."""
+    """One JSON object per line, without secrets."""
 
     def format(self, record: logging.LogRecord) -> str:
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created))
@@ -123,10 +158,10 @@ class _JsonLines(logging.Formatter):
             "at": at,
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": redact(record.getMessage()),
         }
         if record.exc_info:
-            told["error"] = self.formatException(record.exc_info)
+            told["error"] = redact(self.formatException(record.exc_info))
         return json.dumps(told)
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -76,6 +77,9 @@ class TestOptions(Options):
         help="where to write the reports (default: a new folder of yours)",
     )
     no_slack: bool = flag("--no-slack", help="tell nothing in Slack")
+    progress_json: bool = flag(
+        "--progress-json", help="print what happens on standard error, as a line of JSON each"
+    )
 
     def check(self) -> None:
         if not self.words or not self.ref:
@@ -105,7 +109,8 @@ def test(options: TestOptions) -> Report:
         verbosity=0 if options.json else options.verbose,
     )
     leave = partial(_leave, variables["id"], vms, in_json=options.json)
-    with following(vms, quiet=options.json) as followed, leaving_by(leave):
+    as_json = sys.stderr if options.progress_json else None
+    with following(vms, quiet=options.json, as_json=as_json) as followed, leaving_by(leave):
         collected = InProcess().run(playbook, followed.take)
     found = collected.fleet_test
     if found is None:
