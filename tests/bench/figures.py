@@ -22,6 +22,7 @@ from tests.lab.binaries import CHECKOUT, find_opencode
 
 from .audit import hanging_slack, recording
 from .events import Witness
+from .fan_out import fan_out
 from .figure import BIN, Figure, Setting
 from .processes import median, paired, run
 
@@ -83,27 +84,6 @@ def end_to_end(setting: Setting) -> list[Figure]:
             "ms",
             f"{len(noticed)} runs, median {statistics.median(noticed) * 1000:.0f} ms",
         ),
-    ]
-
-
-def fan_out(setting: Setting) -> list[Figure]:
-    """A task of five seconds on three VMs, against one VM."""
-    task = "@bash sleep 5"
-    rounds = max(1, setting.rounds // 3)
-    three, one = paired(
-        rounds,
-        lambda: setting.dispatch("--all", "affordabot", task),
-        lambda: setting.dispatch("epyc6", "affordabot", task),
-    )
-    wall = median(three, "wall_s"), median(one, "wall_s")
-    return [
-        Figure(
-            "--all on three VMs, against one",
-            wall[0] / wall[1],
-            1.15,
-            "x",
-            f"medians of {rounds}: {wall[0]:.2f} s / {wall[1]:.2f} s, 5 s task",
-        )
     ]
 
 
