@@ -201,6 +201,6 @@ def test_a_stop_that_is_kept_is_carried_out_by_the_listener_when_the_vm_is_back(
         told = texts(slack, thread, "Stopped. What next?")
         assert "(asked by jane (Slack))" in "".join(told)
         wait_for(lambda: tracker.show(bead)["status"] == "blocked")
-        assert tracker.show(bead)["notes"].count("stopped by jane") == 1
+        assert tracker.show(bead)["notes"].count("stopped by jane (Slack)") == 1
         assert listener.poll() is None
     assert "kept_stops" not in slack_fleet.look("status", "epyc6").document()

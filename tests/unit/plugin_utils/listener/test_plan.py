@@ -113,6 +113,8 @@ def test_an_answer_names_the_request_that_was_shown(
         return
     assert isinstance(found, Plan)
     assert f"--request={request_id}" in found.argv
+    where = [word for word in found.argv if word.startswith("--vm=")]
+    assert where == {"ses_1": ["--vm=epyc6"], "ses_2": ["--vm=macmini"]}.get(target, [])
     assert found.argv[-3:] == ("--", target, command.reply)
 
 

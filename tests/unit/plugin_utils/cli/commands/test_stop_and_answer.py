@@ -176,7 +176,9 @@ def test_an_answer_that_reached_nobody_is_no_success(
     ("words", "target", "what", "request_id"),
     [
         (("ses_1", "once", "--request", "per_1"), "epyc6:macmini", "ses_1", "per_1"),
+        (("ses_1", "once", "--request", "per_1", "--vm", "epyc6"), "epyc6", "ses_1", "per_1"),
         (("per_1", "once"), "epyc6:macmini", None, "per_1"),
+        (("per_1", "once", "--vm", "epyc6"), "epyc6", None, "per_1"),
         (("epyc6", "once", "--request", "per_1"), "epyc6", None, "per_1"),
     ],
 )

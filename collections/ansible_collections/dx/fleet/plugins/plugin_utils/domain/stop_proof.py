@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from .person import shown_person
 from .stop import Clause
 
 __all__ = ["bead_clause", "in_words", "of_directory", "uncommitted"]
@@ -70,7 +71,9 @@ def bead_clause(bead: str, result: Mapping[str, Any] | None) -> Clause:
 def in_words(stopped: Mapping[str, Any]) -> str:
     """Who stopped it, when and why, for the bead."""
     when = datetime.fromtimestamp(stopped["at"], UTC).isoformat(timespec="seconds")
-    return f"stopped by {stopped['by']} at {when}" + (f": {stopped['reason']}" if stopped["reason"] else "")
+    return f"stopped by {shown_person(stopped['by'])} at {when}" + (
+        f": {stopped['reason']}" if stopped["reason"] else ""
+    )
 
 
 def uncommitted(found: Mapping[str, Any], directory: str) -> str | None:

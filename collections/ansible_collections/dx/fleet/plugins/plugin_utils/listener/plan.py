@@ -113,7 +113,7 @@ def _answer(
     if named is not None:
         asked = next((each for each in shown if each.id == named), None)
         target = named if asked is None else asked.subject.session or asked.subject.dispatch
-        return _answering(named, target, asked, command.reply, by)
+        return _answering(named, target, asked, command.reply, by, fleet)
     found = _target(command.target, fleet, thread)
     if isinstance(found, Unclear):
         return found
@@ -121,12 +121,17 @@ def _answer(
     if len(meant) != 1:
         return Unclear(_which_request(found, meant, command.reply))
     (asked,) = meant
-    return _answering(asked.id, asked.subject.session or asked.subject.dispatch, asked, command.reply, by)
+    target = asked.subject.session or asked.subject.dispatch
+    return _answering(asked.id, target, asked, command.reply, by, fleet)
 
 
-def _answering(request: str, target: str, asked: ShownRequest | None, reply: str, by: str) -> Plan:
-    words = ("dx-fleet", "answer", f"--by={by}", f"--request={request}", "--json")
-    what = request if asked is None else f"{asked.subject.vm}: {asked.words}"
+def _answering(
+    request: str, target: str, asked: ShownRequest | None, reply: str, by: str, fleet: Fleet
+) -> Plan:
+    vm = None if asked is None else asked.subject.vm
+    where = [f"--vm={vm}"] if vm in fleet.names() else []
+    words = ("dx-fleet", "answer", f"--by={by}", f"--request={request}", *where, "--json")
+    what = request if asked is None else f"{vm}: {asked.words}"
     return Plan((*words, "--", target, reply), f"Answering {what}")
 
 

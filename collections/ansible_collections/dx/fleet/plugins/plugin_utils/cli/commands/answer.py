@@ -42,6 +42,12 @@ class AnswerOptions(Options):
     request: str | None = option(
         "--request", metavar="ID", help="answer this one alone, and nothing where it no longer waits"
     )
+    vm: str | None = option(
+        "--vm",
+        metavar="VM",
+        help="where the target works, if you know: no other VM is asked",
+        complete=vm_names,
+    )
     by: str | None = option(
         "--by", metavar="WHO", help="who answers, for the thread and the bead (default: you)"
     )
@@ -60,7 +66,7 @@ def answer(options: AnswerOptions) -> Report:
     fleet, inventory = find_fleet(options.inventory)
     name, *answers = options.words
     request = name if is_request_id(name) else options.request
-    hosts, named = hosts_of(fleet, None if request == name else name)
+    hosts, named = hosts_of(fleet, None if request == name else name, options.vm)
     playbook = playbook_for(
         "answer",
         fleet,
