@@ -133,7 +133,7 @@ def test_permission_rules_can_answer_beforehand(fleet: Fleet, model: ScriptedMod
     task = f"{ASKED['permission']}\n@say allowed"
     completed = fleet.playbook("dx.fleet.dispatch", repo="affordabot", task=task, permission=allow)
     assert completed.code == 0, completed
-    assert "completed: the agent wrote: allowed" in completed.out
+    assert "finished, not verified: the agent wrote: allowed" in completed.out
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def _shown(completed: Completed, name: str) -> Any:
 def test_the_playbook_runs_by_path(fleet: Fleet) -> None:
     completed = fleet.playbook("playbooks/dispatch.yml", repo=fleet.repo, task=ANY)
     assert completed.code == 0, completed
-    assert "completed: the agent wrote: " in completed.out
+    assert "finished, not verified: the agent wrote: " in completed.out
 
 
 def test_the_playbook_runs_by_its_name_from_anywhere(fleet: Fleet, tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_the_playbook_runs_by_its_name_from_anywhere(fleet: Fleet, tmp_path: Pat
     words = ("-i", str(fleet.inventory), "dx.fleet.dispatch", "-e", variables)
     completed = run_ansible("ansible-playbook", *words, env=fleet.env, cwd=tmp_path)
     assert completed.code == 0, completed
-    assert "completed: the agent wrote: " in completed.out
+    assert "finished, not verified: the agent wrote: " in completed.out
 
 
 def test_the_command_looks_once_where_no_claim_stands_between(

@@ -84,6 +84,11 @@ def test_an_end_that_nothing_of_ours_checked_is_no_success() -> None:
     assert summary_lines(outcome, Screen()) == ["[epyc6] finished, not verified: the agent wrote: 3 passed"]
 
 
+def test_an_outcome_of_no_vm_names_none() -> None:
+    outcome = Outcome(State.REFUSED, "nothing_waits", "nothing of ses_1 waits for an answer")
+    assert summary_lines(outcome, Screen())[0] == "refused: nothing of ses_1 waits for an answer"
+
+
 @pytest.mark.parametrize("state", list(State))
 def test_on_a_terminal_only_the_mark_is_coloured(state: State) -> None:
     lines = summary_lines(replace(OUTCOME, state=state), Screen(tty=True))

@@ -37,7 +37,7 @@ async def test_the_end_is_noticed_by_its_event(watched: Watched) -> None:
     assert (outcome.vm, outcome.repo, outcome.dispatch) == ("epyc6", "affordabot", "d1")
     assert (outcome.session, outcome.message) == ("ses_1", "msg_ses_1")
     assert (outcome.evidence.directory, outcome.evidence.cost) == (DIRECTORY, 0.5)
-    assert watched.ends == ["[epyc6] completed: the agent wrote: 3 passed"]
+    assert watched.ends == ["[epyc6] finished, not verified: the agent wrote: 3 passed"]
 
 
 async def test_a_session_whose_directory_is_known_is_not_asked_for_it(watched: Watched) -> None:

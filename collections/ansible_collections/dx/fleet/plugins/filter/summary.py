@@ -51,6 +51,7 @@ _value:
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import shown_state
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.precedence import last_outcome
 
 
@@ -64,4 +65,8 @@ class FilterModule:
 def summary(steps: list[Mapping[str, Any]]) -> str:
     """The state and the message of the last outcome."""
     outcome = last_outcome(*steps)
-    return f"{outcome['state']}: {outcome['message_to_human']}" if outcome else "no step has an outcome"
+    return (
+        f"{shown_state(outcome['state'])}: {outcome['message_to_human']}"
+        if outcome
+        else "no step has an outcome"
+    )

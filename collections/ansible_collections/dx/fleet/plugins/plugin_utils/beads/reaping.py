@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..domain.outcome import shown_state
 from .claim_sessions import SessionSeen, no_dispatch
 from .dispatcher import Liveness
 
@@ -56,5 +57,6 @@ def decide(claim: Mapping[str, Any], seen: SessionSeen, *, life: Liveness, ttl_s
     if verdict is None or verdict.reason_code == "prompt_not_stored":
         return Decision("released", f"{where} never got the task")
     return Decision(
-        "blocked", f"{where} is idle, and nobody ended the claim: {verdict.state}: {verdict.message}"
+        "blocked",
+        f"{where} is idle, and nobody ended the claim: {shown_state(verdict.state)}: {verdict.message}",
     )

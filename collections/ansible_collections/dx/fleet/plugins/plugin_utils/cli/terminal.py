@@ -16,7 +16,7 @@ from typing import Any, Protocol, TextIO
 
 from ..domain.event_kind import EventKind
 from ..domain.input_request import InputQuestion, InputRequest
-from ..domain.outcome import Outcome, State
+from ..domain.outcome import Outcome, State, shown_state
 from ..domain.progress import ProgressEvent
 from ..domain.progress_wording import line_of, words_of
 from ..domain.task import shortened
@@ -200,7 +200,6 @@ class _Live:
 
 _MARKS = {
     State.VERIFIED: "verified",
-    State.COMPLETED: "finished, not verified",
     State.PLANNED: "plan",
     State.RUNNING: "sent",
 }
@@ -212,9 +211,10 @@ def summary_lines(outcome: Outcome, out: TextIO) -> list[str]:
 
     Everything is made printable for ``out`` before a colour is added, on a terminal, to the mark alone.
     """
-    mark = _MARKS.get(outcome.state, outcome.state.value)
+    mark = _MARKS.get(outcome.state, shown_state(outcome.state))
     shown = f"\033[{_COLOURS.get(outcome.state, '31')}m{mark}\033[0m" if out.isatty() else mark
-    lines = [f"[{outcome.vm}] {shown}: {printable(outcome.message_to_human, out)}"]
+    where = "" if outcome.vm is None else f"[{outcome.vm}] "
+    lines = [f"{where}{shown}: {printable(outcome.message_to_human, out)}"]
     if facts := ", ".join(_facts(outcome)):
         lines.append(printable(f"    {facts}", out))
     asked = InputRequest.of(outcome.evidence.request) if outcome.state is State.NEEDS_INPUT else None

@@ -16,6 +16,7 @@ from typing import Any
 
 __all__ = [
     "EXIT_CODES",
+    "FINISHED",
     "MEANINGS",
     "SHELLS",
     "Evidence",
@@ -24,6 +25,7 @@ __all__ = [
     "State",
     "ToolRun",
     "exit_code",
+    "shown_state",
 ]
 
 SHELLS = ("bash", "shell")
@@ -52,6 +54,15 @@ class State(StrEnum):
     def good(self) -> bool:
         """Whether it went as wanted, as far as was looked."""
         return ExitCode.of(self) is ExitCode.DONE
+
+
+FINISHED = "finished, not verified"
+"""A person reads this in the place of ``completed``, which is the agent's word and not ours."""
+
+
+def shown_state(state: str) -> str:
+    """The state as a person reads it."""
+    return FINISHED if state == State.COMPLETED else str(state)
 
 
 class ExitCode(IntEnum):

@@ -11,6 +11,7 @@ from typing import Any
 from ..text.printable import shortened
 from .event_kind import EventKind
 from .input_request import InputRequest
+from .outcome import shown_state
 from .person import shown_person
 from .progress import ProgressEvent
 
@@ -31,7 +32,7 @@ def line_of(event: ProgressEvent) -> str:
 def words_of(event: ProgressEvent) -> str:
     """The change in one line without control characters, at most 500 characters long."""
     if event.kind.is_end:
-        words = f"{event.kind.value}: {_short(event.fields, 'message', WIDTH)}"
+        words = f"{shown_state(event.kind.value)}: {_short(event.fields, 'message', WIDTH)}"
     elif event.kind is EventKind.SESSION_CREATED:
         words = f"Session created: {event.session}"
     elif event.kind in _WORDS:

@@ -11,7 +11,7 @@ from typing import Any
 
 from .errors import FleetError
 from .next_action import advise, bead_command, show_bead_command
-from .outcome import Outcome, State
+from .outcome import FINISHED, Outcome, State
 from .precedence import returned
 
 __all__ = ["End", "end_of", "is_over", "settled"]
@@ -48,7 +48,7 @@ def end_of(outcome: Mapping[str, Any], *, sent: bool, begun_now: bool, close_on:
     if state in _FINISHED:
         if state == "verified" or close_on == "completed":
             return End("closed", reason)
-        return End("blocked", f"finished, not verified: {words}"[:REASON_LIMIT])
+        return End("blocked", f"{FINISHED}: {words}"[:REASON_LIMIT])
     if state in _BLOCKED and not code.endswith("_unconfirmed"):
         return End("blocked", reason)
     return End("held", reason)  # it works, it waits for a person, or it can't be seen

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..domain.clock import SYSTEM_CLOCK, Clock
+from ..domain.outcome import shown_state
 from ..domain.stop import Clause, StopMark
 from ..opencode.client import OpenCode
 from ..opencode.errors import NotFound, OpenCodeError
@@ -98,7 +99,7 @@ async def stop(
             session.directory,
             mark,
             (session.id,),
-            why=f"{verdict.state}: {verdict.message}",
+            why=f"{shown_state(verdict.state)}: {verdict.message}",
         )
     aborting()
     await _mark(server, session, mark)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ...domain.event_kind import EventKind
-from ...domain.outcome import State
+from ...domain.outcome import FINISHED, State
 from ...domain.person import shown_person
 from ...text.printable import shortened
 from .event import AuditEvent
@@ -42,7 +42,7 @@ _STATES = {
     EventKind.RETRYING: "running, the model is asked again",
     EventKind.ANSWERED: "running",
     EventKind.ABORTING: "stopping",
-    EventKind.COMPLETED: "finished, not verified",
+    EventKind.COMPLETED: FINISHED,
     EventKind.NO_OP: "no work done",
     EventKind.TASK_FAILED: "a task of the play failed",
 }

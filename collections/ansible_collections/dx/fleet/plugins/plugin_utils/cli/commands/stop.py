@@ -91,7 +91,10 @@ def stop(options: StopOptions) -> Report:
     if options.forget:
         dropped = [each for vm in hosts for each in kept.forget(vm, named)]
         now = SYSTEM_CLOCK.time()
-        return Report(ExitCode.DONE, lines=[f"Dropped the stop of {each.in_words(now)}" for each in dropped])
+        lines = [f"Dropped the stop of {each.in_words(now)}" for each in dropped] or [
+            "No stop of it is kept."
+        ]
+        return Report(ExitCode.DONE, lines=lines)
     now = SYSTEM_CLOCK.time()
     by, asked_at = options.by or person(), now if options.asked_at is None else options.asked_at
     given = {"what": named, "reason": options.reason, "by": by, "asked_at": options.asked_at}
@@ -118,7 +121,7 @@ def stop(options: StopOptions) -> Report:
 
 def _kept_report(left_over: list[KeptStop]) -> Report:
     now = SYSTEM_CLOCK.time()
-    lines = [f"Kept stop: {each.in_words(now)}" for each in left_over]
+    lines = [f"Kept stop: {each.in_words(now)}" for each in left_over] or ["No stop is kept."]
     code = ExitCode.UNREACHABLE if left_over else ExitCode.DONE
     return Report(code, lines=lines, sections={"stops": [], "kept_stops": as_section(left_over)})
 
