@@ -92,7 +92,8 @@ def test_a_group_gives_every_vm_the_task_and_each_its_own_outcome(
     finally:
         lab.vms["macmini"].start()
     assert completed.code == 2, completed
-    for vm, state in {"homedesktop": "completed", "epyc6": "completed", "macmini": "unreachable"}.items():
+    finished = "finished, not verified"
+    for vm, state in {"homedesktop": finished, "epyc6": finished, "macmini": "unreachable"}.items():
         assert re.search(rf'\[{vm}\] => {{\s*"msg": "{state}: ', completed.out)
     assert sorted(call.vm for call in model.prompts("to the group")) == ["epyc6", "homedesktop"]
 

@@ -129,6 +129,13 @@ def test_a_failure_that_has_no_name_advises_a_command_that_only_looks(
     assert failed.value.next_action == advice
 
 
+def test_a_bead_that_is_not_there_is_named(tmp_path: Path) -> None:
+    script = """echo '{"error": "no issues found matching the provided IDs"}'; exit 1"""
+    with pytest.raises(errors.BeadNotFound, match=r"^bd show: aff-1: no issues found") as failed:
+        bd_that(tmp_path, script).show("aff-1")
+    assert failed.value.next_action == "bd list --all"
+
+
 def test_another_bead_than_the_one_asked_for_is_not_it(tmp_path: Path) -> None:
     (tmp_path / "answer").write_text(json.dumps([{**ISSUE, "id": "aff-1t"}]))
     with pytest.raises(errors.BeadNotFound, match="aff-1t"):

@@ -252,6 +252,11 @@ def test_the_bead_decides_where_its_end_needs_another_command(
     assert advise(outcome, {}, ended=ended).next_action == wanted
 
 
+def test_a_claim_whose_session_is_gone_is_not_advised_to_be_gone_on_with() -> None:
+    outcome = replace(OUTCOME, state=State.REFUSED, reason_code="unknown_session", bead="bd-1")
+    assert advise(outcome, {}, ended="held").next_action == "bd update bd-1 -s open -a ''"
+
+
 @pytest.mark.parametrize(
     ("tools", "wanted"),
     [

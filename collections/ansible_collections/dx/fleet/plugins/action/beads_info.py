@@ -48,5 +48,5 @@ def _summary(claim: dict[str, Any], state: str) -> str:
     age = "an unknown time" if claim["age_s"] is None else f"{claim['age_s']:.0f} s"
     return (
         f"{claim['bead']} {claim['status']} on {claim['vm']}, session {claim['session']} {state},"
-        f" by {claim['orchestrator']} for {age}"
+        f" by {claim['orchestrator'] or 'an unknown orchestrator'} for {age}"
     )

@@ -53,7 +53,7 @@ _WORDS: t.Sequence[tuple[type[BeadsError], str, str]] = (
         r"no issues? found matching|issue \S+ not found|issue not found",
         CHECK_IT,
     ),
-    (BeadNotFound, r"ambiguous ID", "give the full id: bd list --all"),
+    (BeadNotFound, r"ambiguous ID", CHECK_IT),
     (AlreadyClaimed, r"already claimed|assignee mismatch|status mismatch", "bd show {id}"),
     (NotClaimable, r"not claimable", "bd show {id}"),
     (NoWorkspace, r"no beads database found|cannot use -C directory", "run bd init there, or set beads_dir"),
@@ -356,6 +356,8 @@ def _failure(call: Call) -> BeadsError:
         return AlreadyClaimed(f"{told}: {text}", f"bd show {_bead_of(call)}", said=text)
     for kind, words, advice in _WORDS:
         if re.search(words, text, re.IGNORECASE):
+            if kind is BeadNotFound and _bead_of(call) not in text:
+                text = f"{_bead_of(call)}: {text}"
             return kind(f"{told}: {text}", advice.format(id=_bead_of(call)), said=text)
     return BdFailed(f"{told}: {text}", _by_hand(call), said=text)
 

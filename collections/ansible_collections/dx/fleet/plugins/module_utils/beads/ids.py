@@ -9,7 +9,7 @@ import re
 
 __all__ = ["CHECK_IT", "is_bead_id"]
 
-CHECK_IT = "check the id: bd list --all"
+CHECK_IT = "bd list --all"
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*-[A-Za-z0-9][A-Za-z0-9._-]*")
 

@@ -144,6 +144,10 @@ def _next(outcome: Outcome, asked: Asked, ended: str | None) -> str | None:
     finished = outcome.state is State.COMPLETED and not _last_command_failed(outcome.evidence)
     if outcome.bead is not None and ended == "blocked" and finished:
         return command_line(["bd", "close", outcome.bead])  # nothing of ours can check it; a person did
+    if outcome.bead is not None and ended == "held" and outcome.reason_code == "unknown_session":
+        return command_line(
+            ["bd", "update", outcome.bead, "-s", "open", "-a", ""]
+        )  # whoever goes on finds none
     if outcome.bead is not None and ended in ("blocked", "held"):
         return bead_command(asked, outcome.bead, outcome.vm, retry=ended == "blocked")
     if outcome.next_action is not None or outcome.vm is None or outcome.session is None:
