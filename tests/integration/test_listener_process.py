@@ -184,7 +184,7 @@ def test_slacks_own_stop_is_shown_while_the_work_goes_on_and_stops_it(desk: Desk
     assert desk.slack.socket.sessions() == {where: "closed"}
     (stopped,) = desk.commands()
     assert (stopped[0], stopped[-1]) == ("stop", DISPATCH)
-    assert f"--by=slack:{jane}" in stopped
+    assert f"--by=jane (slack:{jane})" in stopped
 
 
 def test_where_slack_has_no_stop_of_its_own_that_is_noticed_once(desk: Desk) -> None:
