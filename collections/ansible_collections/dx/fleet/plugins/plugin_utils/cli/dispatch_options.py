@@ -58,7 +58,10 @@ class DispatchOptions(Options):
     )
     all: bool = flag("--all", help="dispatch to every enabled VM in parallel")
     session: str | None = option(
-        "--session", metavar="SES", help="continue this OpenCode session instead of a new one"
+        "--session",
+        metavar="SES",
+        help="continue this OpenCode session instead of a new one; one that works in a worktree of ours needs"
+        " its --branch as well",
     )
     id: str | None = option(
         "--id",
