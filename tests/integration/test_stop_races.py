@@ -51,7 +51,7 @@ async def stop_at_the_start(server: Server, directory: str, delay_s: float) -> s
         wanted = Wanted(request.session, request.dispatch, request.message, plan.directory, held=True)
         found = await stop(theirs, wanted, mark, timeout_s=10)
         await asyncio.sleep(QUIET_S)
-        clauses = await idle_clauses(theirs, found)
+        clauses, _ = await idle_clauses(theirs, found)
         (sent,) = await asyncio.gather(placing, return_exceptions=True)
         assert sent is True or (isinstance(sent, DispatchError) and sent.reason_code == "stopped"), sent
         assert all(clause.proven for clause in clauses), (delay_s, clauses)

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible_collections.dx.fleet.plugins.action import opencode_stop
 
 from tests.unit.run_action import Ansible
@@ -17,36 +19,55 @@ HEAD, OTHER_HEAD = "a" * 40, "b" * 40
 SEEN: dict[str, Any] = {
     "processes": [],
     "unsure": [],
-    "ended": [{"pid": 1, "command": "sleep 600", "cwd": "/srv/a"}],
+    "ended": [{"pid": 1, "began": "7", "command": "sleep 600", "cwd": "/srv/a"}],
     "why": None,
     "head": HEAD,
     "head_before": HEAD,
+    "unread": None,
     "watched_s": 0.0,
     "began": 100.0,
     "moment": 100.1,
     "dirty": 2,
 }
 LATER: dict[str, Any] = {**SEEN, "ended": [], "watched_s": 2.05, "began": 100.5, "moment": 102.2}
+UNREAD = {"head": None, "head_before": None, "unread": "git can't read the repository there"}
 UNREACHED = AnsibleConnectionFailure("no route to host")
 
 
 class VM:
-    """Its module answers one after the other; ``asked`` is what for."""
+    """Its module answers one after the other; ``asked`` is what for.
+
+    ``fast``: its first answer is there before the server has stopped the session. ``meanwhile`` happens before
+    the answer of that number.
+    """
 
     def __init__(self, ansible: Ansible, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ansible = ansible
         self.asked: list[dict[str, Any]] = []
         self.answers: list[Any] = []
+        self.fast = False
+        self.meanwhile: dict[int, Callable[[], None]] = {}
+        self.stopped = threading.Event()
         vm = self
+        stop = opencode_stop.stop
+
+        async def stopping(*given: Any, **options: Any) -> Any:
+            try:
+                return await stop(*given, **options)
+            finally:
+                vm.stopped.set()
 
         def execute(action: Any, module_name: str, module_args: dict[str, Any], task_vars: Any) -> Any:
             vm.asked.append(module_args)
+            vm.meanwhile.get(len(vm.asked), lambda: None)()
+            assert vm.fast or vm.stopped.wait(10)
             answer = vm.answers.pop(0)
             if isinstance(answer, Exception):
                 raise answer
             return dict(answer)
 
         monkeypatch.setattr(opencode_stop.ActionModule, "_execute_module", execute)
+        monkeypatch.setattr(opencode_stop, "stop", stopping)
         session = ansible.fake.session("ses_1", "/srv/a")
         session.user("msg_1", "Do it")
         session.status = {"type": "busy"}
@@ -75,7 +96,7 @@ def test_head_is_watched_on_from_the_first_look(vm: VM) -> None:
     entry = vm.stop(SEEN, LATER)
     first, second = vm.asked
     assert (first["state"], first.get("watch"), first.get("since")) == ("ended", None, None)
-    assert (second["watch"], second["since"]["head"]) == (2.0, HEAD)
+    assert (second["watch"], second["since"]["head"], second["since"]["processes"]) == (2.0, HEAD, [])
     # Nothing worked any more a while after the first look was asked for: only from then on it counts.
     assert second["since"]["moment"] >= SEEN["moment"]
     assert all(proven(entry).values())
@@ -104,6 +125,9 @@ class _Clock:
     [
         ([SEEN, {**LATER, "head": OTHER_HEAD}], "head_still"),
         ([SEEN, {**LATER, "head": None}], "head_still"),
+        ([SEEN, {**LATER, "watched_s": 1.9}], "head_still"),
+        ([{**SEEN, **UNREAD}, {**LATER, **UNREAD}], "head_still"),
+        ([AnsibleError("no temporary folder there")], "no_process_left, head_still"),
         ([SEEN, {**LATER, "processes": SEEN["ended"]}], "no_process_left"),
         ([SEEN, {**LATER, "unsure": SEEN["ended"]}], "no_process_left"),
         ([SEEN, {**LATER, "processes": None, "why": "lsof can't be used"}], "no_process_left"),
@@ -128,3 +152,32 @@ def test_where_others_work_in_the_directory_their_processes_are_left_alone(vm: V
         False,
         "unproven: ses_2 work in the same directory; 1 ",
     )
+
+
+def test_a_look_that_was_over_before_the_stop_is_taken_again(vm: VM) -> None:
+    vm.fast = True
+    entry = vm.stop(SEEN, {**SEEN, "ended": [], "head": OTHER_HEAD, "began": 101.0, "moment": 101.1}, LATER)
+    assert [asked.get("watch") for asked in vm.asked] == [None, None, 2.0]
+    # What was committed before the end is no sign of work after it.
+    assert vm.asked[2]["since"]["head"] == OTHER_HEAD
+    assert [each["pid"] for each in entry["processes"]["ended"]] == [1]
+
+
+def test_what_is_left_is_looked_for_wherever_it_went(vm: VM) -> None:
+    vm.stop({**SEEN, "ended": [], "processes": SEEN["ended"]}, LATER)
+    assert vm.asked[1]["since"]["processes"] == [{"pid": 1, "began": "7"}]
+
+
+def test_the_directory_is_watched_anew_where_the_session_went_on(vm: VM) -> None:
+    session = vm.ansible.fake.sessions["ses_1"]
+    vm.meanwhile[2] = lambda: setattr(session, "status", {"type": "busy"})
+    entry = vm.stop(SEEN, LATER, {**LATER, "head": OTHER_HEAD})
+    assert [("since" in asked, asked.get("watch")) for asked in vm.asked[1:]] == [(True, 2.0), (False, 2.0)]
+    assert not proven(entry)["head_still"]
+
+
+def test_who_began_to_work_in_the_directory_meanwhile_is_left_alone(vm: VM) -> None:
+    vm.meanwhile[1] = lambda: setattr(vm.ansible.fake.session("ses_2", "/srv/a"), "status", {"type": "busy"})
+    entry = vm.stop(SEEN, {**LATER, "processes": SEEN["ended"]})
+    assert [(asked["state"], "since" in asked) for asked in vm.asked] == [("ended", False), ("listed", False)]
+    assert not proven(entry)["no_process_left"]

@@ -14,9 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ansible_collections.dx.fleet.plugins.module_utils.work_processes import ending
 from ansible_collections.dx.fleet.plugins.module_utils.work_processes.belonging import belonging
-from ansible_collections.dx.fleet.plugins.module_utils.work_processes.ending import work_processes
+from ansible_collections.dx.fleet.plugins.module_utils.work_processes.ending import Found, work_processes
 from ansible_collections.dx.fleet.plugins.module_utils.work_processes.listing import (
+    CannotList,
     Process,
     _folders,
     processes,
@@ -169,3 +171,41 @@ def test_a_persons_shell_and_the_server_and_we_are_spared() -> None:
 
 def test_what_lsof_says_is_read() -> None:
     assert _folders("p1\nfcwd\nn/\np22\nfcwd\nn/Users/x y\nn/other\nx\n") == {1: "/", 22: "/other"}
+
+
+def test_a_repository_that_git_does_not_read_is_not_taken_for_none(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    look = {"exclusive": False, "end": False, "watch_s": 0.0}
+    assert work_processes(str(tmp_path / "in"), **look).unread is None
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    assert work_processes(str(tmp_path / "in"), **look).unread is None  # it has no commit yet
+    (tmp_path / ".git" / "HEAD").write_text("broken")
+    found = work_processes(str(tmp_path / "in"), **look)
+    assert found.head is None
+    assert found.unread is not None
+
+
+def test_what_belonged_to_the_work_in_an_earlier_look_does_so_still(tmp_path: Path) -> None:
+    gone = subprocess.Popen(["sleep", "617"], cwd="/", start_new_session=True)
+    try:
+        (began,) = [each.began for each in processes() if each.pid == gone.pid]
+        since = {"moment": 0.0, "head": None, "processes": [{"pid": gone.pid, "began": began}]}
+        found = work_processes(str(tmp_path), exclusive=False, end=False, watch_s=0.0, since=since)
+        assert [each["pid"] for each in found.processes or ()] == [gone.pid]
+    finally:
+        gone.kill()
+        gone.wait()
+
+
+def test_what_was_ended_before_the_list_fails_begins_the_watch_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(found: Found, *_: object) -> None:
+        found.ended.append({"pid": 1})
+        raise CannotList("lsof can't be used")
+
+    monkeypatch.setattr(ending, "_end_all", failing)
+    since = {"moment": time.monotonic() - 60.0, "head": None}
+    found = work_processes(str(tmp_path), exclusive=True, end=True, watch_s=0.2, since=since)
+    assert (found.processes, found.why) == (None, "lsof can't be used")
+    assert 0.2 <= found.watched_s < 60.0

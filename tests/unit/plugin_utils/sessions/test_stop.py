@@ -48,7 +48,8 @@ async def stopped(fake: FakeOpenCode, session: str = "ses_1", **wanted: Any) -> 
 
 async def proven(fake: FakeOpenCode, found: Stopped) -> dict[str, bool]:
     async with fake.client() as server:
-        return {clause.name: clause.proven for clause in await idle_clauses(server, found)}
+        clauses, _ = await idle_clauses(server, found)
+    return {clause.name: clause.proven for clause in clauses}
 
 
 async def test_a_session_and_its_subagents_are_stopped_the_subagents_first(fake: FakeOpenCode) -> None:

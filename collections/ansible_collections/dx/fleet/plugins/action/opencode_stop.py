@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible_collections.dx.fleet.plugins.module_utils.session_ids import session_id
 from ansible_collections.dx.fleet.plugins.module_utils.specs import STOP
 from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.action import FleetAction
@@ -21,6 +21,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.domain.event_kind import 
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.progress import ProgressEvent
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.stop import StopMark
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.stop_proof import (
+    QUIET_S,
     bead_clause,
     in_words,
     of_directory,
@@ -37,12 +38,15 @@ with suppress(ImportError):  # FleetAction.run says what is missing
         Stopped,
         Wanted,
         idle_clauses,
+        others_beside,
         stop,
     )
 
-QUIET_S = 2.0  # for so long nothing may move after a stop
 ENDED = ("already_ended", "too_late")
-SEEN = ("processes", "unsure", "ended", "why", "head", "head_before", "watched_s", "began", "moment", "dirty")
+SEEN = (
+    *("processes", "unsure", "ended", "why", "dirty"),
+    *("head", "head_before", "unread", "watched_s", "began", "moment"),
+)
 
 
 class ActionModule(FleetAction):
@@ -152,22 +156,33 @@ class ActionModule(FleetAction):
         }
         if found.state == "already_ended":
             return told
-        if not looks:
+        if not looks or looks[0][1].done():  # what it saw is of before the end
             look(found.directory, found.others)
-        asked_at, work = looks[0]
+        asked_at, work = looks[-1]
         seen = await work
+        if len(looks) > 1:
+            seen["ended"] = [*((await looks[0][1])["ended"] or ()), *(seen["ended"] or ())]
         if seen["moment"] is not None:  # HEAD is to be still from when no session works any more
             seen["moment"] = max(seen["moment"], seen["began"] + stopped_at - asked_at)
         return {**told, **_in_directory(seen, found.directory)}
 
-    def _watched(self, directory: str, before: Mapping[str, Any]) -> dict[str, Any]:
-        """What has become of a directory when it was watched for long enough, since the first look at it."""
+    async def _watched(
+        self, server: OpenCode, found: Stopped, before: Mapping[str, Any], *, anew: bool = False
+    ) -> dict[str, Any]:
+        """What has become of its directory when that was watched for long enough, since the look before."""
         if before["processes"] is None and before["head"] is None:
-            return _in_directory(before, directory)  # it can't be looked at
-        where = {name: before[name] for name in ("others", "exclusive")}
-        since = {name: before[name] for name in ("moment", "head")}
-        now = self._processes(directory, where, watch=QUIET_S, since=since)
-        return _in_directory({**now, "ended": [*(before["ended"] or ()), *(now["ended"] or ())]}, directory)
+            return _in_directory(before, found.directory)  # it can't be looked at
+        others = before["others"]
+        with suppress(OpenCodeError):  # a clause says that it can't be asked
+            others = list(await others_beside(server, found))
+        where = {"others": others, "exclusive": before["exclusive"]}
+        watch: dict[str, Any] = {"watch": QUIET_S}
+        if not anew and others == before["others"]:  # while others worked, HEAD was theirs to move
+            left = [{name: each[name] for name in ("pid", "began")} for each in before["processes"] or ()]
+            watch["since"] = {"moment": before["moment"], "head": before["head"], "processes": left}
+        now = await asyncio.to_thread(self._processes, found.directory, where, **watch)
+        ended = [*(before["ended"] or ()), *(now["ended"] or ())]
+        return _in_directory({**now, "ended": ended}, found.directory)
 
     def _processes(self, directory: str, where: Mapping[str, Any], **watch: Any) -> dict[str, Any]:
         """What the module found and ended on the VM; ``why`` where it could not."""
@@ -184,6 +199,8 @@ class ActionModule(FleetAction):
             )
         except AnsibleConnectionFailure as error:
             return {**nothing, "why": f"the VM can't be reached by its connection: {error}"}
+        except AnsibleError as error:
+            return {**nothing, "why": f"the module can't be run there: {error}"}
         if result.get("failed"):
             return {**nothing, "why": f"the module failed: {result.get('msg')}"}
         return {**nothing, **{name: result.get(name) for name in SEEN}}
@@ -217,9 +234,11 @@ class ActionModule(FleetAction):
                     # Its dispatcher was faster: what has ended is left as it is.
                     stops.append({**each, "state": "already_ended", "why": of_bead["msg"], "clauses": []})
                     continue
-                watched = self._watched(each["directory"], each["processes"])
-                idle = [clause.as_dict() for clause in await idle_clauses(server, found)]
-                clauses = [*idle, *watched.pop("clauses")]
+                watched = await self._watched(server, found, each["processes"])
+                idle, resumed = await idle_clauses(server, found)
+                if resumed:  # what was seen of the directory is of before that
+                    watched = await self._watched(server, found, watched["processes"], anew=True)
+                clauses = [*(clause.as_dict() for clause in idle), *watched.pop("clauses")]
                 if each["bead"] is not None:
                     clauses.append(bead_clause(each["bead"], of_bead).as_dict())
                 proven = all(clause["proven"] for clause in clauses)

@@ -261,7 +261,21 @@ WORK_PROCESSES: Spec = {
     "state": {"type": "str", "choices": ["listed", "ended"], "default": "listed"},
     "exclusive": {"type": "bool", "default": False},
     "watch": {"type": "float", "default": 0.0},
-    "since": {"type": "dict"},
+    "since": {
+        "type": "dict",
+        "options": {
+            "moment": {"type": "float", "required": True},
+            "head": {"type": "str"},
+            "processes": {
+                "type": "list",
+                "elements": "dict",
+                "options": {
+                    "pid": {"type": "int", "required": True},
+                    "began": {"type": "str", "required": True},
+                },
+            },
+        },
+    },
 }
 
 STOP: Spec = {

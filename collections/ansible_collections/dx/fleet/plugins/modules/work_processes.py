@@ -54,9 +54,30 @@ options:
     default: 0.0
   since:
     description:
-      - What an earlier run returned as RV(moment) and RV(head). Where nothing had to be ended meanwhile, O(watch) began
-        then, so that other work can be done within it.
+      - What an earlier run returned. Where nothing had to be ended meanwhile, O(watch) began then, so that other work
+        can be done within it.
     type: dict
+    suboptions:
+      moment:
+        description: RV(moment) of that run.
+        type: float
+        required: true
+      head:
+        description: RV(head) of that run.
+        type: str
+      processes:
+        description: Of RV(processes) of that run. They belong to the work still, wherever they went.
+        type: list
+        elements: dict
+        suboptions:
+          pid:
+            description: The process.
+            type: int
+            required: true
+          began:
+            description: When it began.
+            type: str
+            required: true
 seealso:
   - module: dx.fleet.opencode_stop
 """
@@ -80,7 +101,7 @@ directory:
   type: str
   sample: /home/feng/affordabot
 processes:
-  description: What still runs there, each with C(pid), C(command) and C(cwd); null where it can't be listed.
+  description: What still runs there, each with C(pid), C(began), C(command) and C(cwd); null where it can't be listed.
   returned: success
   type: list
   elements: dict
@@ -96,7 +117,7 @@ ended:
   returned: success
   type: list
   elements: dict
-  sample: [{"pid": 4711, "command": "sleep 600", "cwd": "/home/feng/affordabot"}]
+  sample: [{"pid": 4711, "began": "812351", "command": "sleep 600", "cwd": "/home/feng/affordabot"}]
 listed_with:
   description: What the processes were listed with.
   returned: success
@@ -117,6 +138,11 @@ head_before:
   returned: success
   type: str
   sample: 3f786850e387550fdab836ed7e6dc881de23001b
+unread:
+  description: Why the commit can't be read, where there is a repository; else null.
+  returned: success
+  type: str
+  sample: "git can't read the repository there: it is missing, or the repository is another user's or broken"
 watched_s:
   description: For how many seconds it was watched.
   returned: success

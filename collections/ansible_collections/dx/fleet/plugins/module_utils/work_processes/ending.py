@@ -31,9 +31,9 @@ class Found:
 
     ``processes`` still run; None: they can't be listed (``why``). ``unsure`` work there, for whomever.
     ``ended`` were ended. ``head`` is the commit that was checked out at the end of ``watched_s`` seconds, in
-    which it moved or not; None where there is no repository. ``began`` is when this look began, ``moment``
-    when the commit was first read, both in seconds since the start of the machine. ``dirty`` counts files
-    with changes that are in no commit.
+    which it moved or not; None where there is no repository, no commit yet, or it can't be read (``unread``
+    says why). ``began`` is when this look began, ``moment`` when the commit was first read, both in seconds
+    since the start of the machine. ``dirty`` counts files with changes that are in no commit.
     """
 
     directory: str
@@ -44,6 +44,7 @@ class Found:
     why: str | None = None
     head: str | None = None
     head_before: str | None = None
+    unread: str | None = None
     watched_s: float = 0.0
     began: float = 0.0
     moment: float = 0.0
@@ -66,22 +67,27 @@ def work_processes(
         end: Whether they are ended: by TERM, two seconds later by KILL, and again while new ones appear.
         watch_s: How long the checked out commit and the processes are watched afterwards.
         since: ``moment`` and ``head`` of an earlier run. Where nothing had to be ended meanwhile, the watch
-            began with it.
+            began with it. Its ``processes`` belong to the work still, wherever they went.
     """
     found = Found(os.path.realpath(directory), tool(), began=time.monotonic())
-    known: set[tuple[int, str]] = set()
-    try:
-        now = _end_all(found, exclusive, known) if end else _look(found, exclusive, known)
-        _watch(found, watch_s, None if found.ended else since)
-        if watch_s:
-            now = _look(found, exclusive, known)
+    known = {(each["pid"], each["began"]) for each in (since or {}).get("processes") or ()}
+    now = _listed(found, lambda: (_end_all if end else _look)(found, exclusive, known))
+    _watch(found, watch_s, None if found.ended else since)
+    if now is not None and watch_s:
+        now = _listed(found, lambda: _look(found, exclusive, known))
+    if now is not None:
         found.processes = [process.as_dict() for process in now.surely]
         found.unsure = [process.as_dict() for process in now.perhaps]
-    except CannotList as error:
-        found.why = str(error)
-        _watch(found, watch_s, since)
     found.dirty = _dirty(found.directory)
     return found
+
+
+def _listed(found: Found, look: t.Callable[[], Belonging]) -> Belonging | None:
+    try:
+        return look()
+    except CannotList as error:
+        found.why = str(error)
+        return None
 
 
 def _look(found: Found, exclusive: bool, known: set[tuple[int, str]]) -> Belonging:
@@ -124,6 +130,19 @@ def _watch(found: Found, watch_s: float, since: t.Mapping[str, t.Any] | None) ->
         time.sleep(min(LOOK_EVERY_S, left))
         found.head = _git(found.directory, "rev-parse", "HEAD")
     found.watched_s = round(time.monotonic() - began, 3)
+    found.unread = _unread(found.directory) if found.head is None else None
+
+
+def _unread(directory: str) -> str | None:
+    """Why no commit could be read, where there is a repository; None also where that has no commit yet."""
+    above = [directory]
+    while above[-1] != os.path.dirname(above[-1]):
+        above.append(os.path.dirname(above[-1]))
+    if not any(os.path.lexists(os.path.join(each, ".git")) for each in above):
+        return None
+    if _git(directory, "rev-parse", "--git-dir") is not None:
+        return None
+    return "git can't read the repository there: it is missing, or the repository is another user's or broken"
 
 
 def _dirty(directory: str) -> int | None:

@@ -40,7 +40,7 @@ class Process:
 
     def as_dict(self) -> dict[str, t.Any]:
         """For a result: its id, and what it runs, shortened."""
-        return {"pid": self.pid, "command": self.command[:200], "cwd": self.cwd}
+        return {"pid": self.pid, "began": self.began, "command": self.command[:200], "cwd": self.cwd}
 
 
 def tool() -> str:

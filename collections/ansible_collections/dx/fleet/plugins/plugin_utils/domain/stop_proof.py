@@ -12,8 +12,9 @@ from typing import Any
 from .person import shown_person
 from .stop import Clause
 
-__all__ = ["bead_clause", "in_words", "of_directory", "uncommitted"]
+__all__ = ["QUIET_S", "bead_clause", "in_words", "of_directory", "uncommitted"]
 
+QUIET_S = 2.0  # for so long nothing may move after a stop
 HEAD_STILL, NO_PROCESS_LEFT, BEAD_BLOCKED = "head_still", "no_process_left", "bead_blocked"
 
 
@@ -48,8 +49,12 @@ def _head_clause(found: Mapping[str, Any]) -> Clause:
         return Clause(name, False, f"unproven: {found['why']}")
     if head != found["head_before"]:
         return Clause(name, False, f"it moved from {found['head_before']} to {head}")
+    if found.get("unread"):
+        return Clause(name, False, f"unproven: {found['unread']}")
+    if found["watched_s"] < QUIET_S:
+        return Clause(name, False, f"unproven: it was watched for {found['watched_s']:.1f} s only")
     if head is None:
-        return Clause(name, True, "there is no repository")
+        return Clause(name, True, "there is no commit, or no repository")
     return Clause(name, True, f"{head} for {found['watched_s']:.1f} s")
 
 

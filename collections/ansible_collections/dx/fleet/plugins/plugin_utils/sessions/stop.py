@@ -18,7 +18,7 @@ from ..opencode.family import descendants_of
 from ..opencode.models import Session
 from .turn import judge, read_turn
 
-__all__ = ["Stopped", "Wanted", "idle_clauses", "stop", "stopped_by"]
+__all__ = ["Stopped", "Wanted", "idle_clauses", "others_beside", "stop", "stopped_by"]
 
 LOOK_EVERY_S = 0.05
 DISPOSED_S = 5.0
@@ -129,28 +129,48 @@ async def stop(
     )
 
 
-async def idle_clauses(server: OpenCode, found: Stopped, *, clock: Clock = SYSTEM_CLOCK) -> list[Clause]:
+async def others_beside(server: OpenCode, found: Stopped) -> tuple[str, ...]:
+    """The sessions that work in the directory of a stopped one now, and are not of its family.
+
+    Raises:
+        OpenCodeError: The server can't be asked.
+    """
+    statuses = await server.statuses(found.directory)
+    busy = {name for name, status in statuses.items() if status.type != "idle"}
+    return tuple(sorted(busy - set(found.family)))
+
+
+async def idle_clauses(
+    server: OpenCode, found: Stopped, *, clock: Clock = SYSTEM_CLOCK
+) -> tuple[list[Clause], bool]:
     """Whether no session of the family works, and nothing is queued in it, as the server says now.
 
     What was sent into the stopped session all the same is aborted once more; a note of the stop that is gone
     is made again.
+
+    Returns:
+        The clauses, and whether something had to be aborted once more.
     """
+    resumed = False
     try:
         session = await server.session(found.session)
         await _mark(server, session, found.mark)
         seen, turn = await asyncio.gather(_look(server, session), read_turn(server, session.id, None))
-        if seen.working:
+        resumed = bool(seen.working)
+        if resumed:
             seen = await _aborted(server, session, DISPOSED_S, clock)
             turn = await read_turn(server, session.id, None)
     except OpenCodeError as error:
         why = f"the server can't be asked: {error.message}"
-        return [Clause("no_session_works", False, why), Clause("nothing_queued", False, why)]
+        return [Clause("no_session_works", False, why), Clause("nothing_queued", False, why)], resumed
     names = ", ".join(each.id for each in seen.family)
     working = ", ".join(sorted(seen.working))
     idle = Clause("no_session_works", not working, f"{working} still works" if working else f"idle: {names}")
     last = turn.messages[-1].info.id if turn.messages else "none"
-    queued = Clause("nothing_queued", not working, f"nothing follows the last message ({last})")
-    return [idle, queued if not working else Clause("nothing_queued", False, "a session still works")]
+    queued = Clause("nothing_queued", True, f"nothing follows the last message ({last})")
+    if working:
+        queued = Clause("nothing_queued", False, "a session still works")
+    return [idle, queued], resumed
 
 
 async def stopped_by(
