@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,6 +91,53 @@ def test_a_spare_reads_what_is_written_for_it_and_prints_where_it_is_to(
     assert document["results"][0]["reason_code"] == "connection_refused", document
     assert "affordabot '@say" not in str(document)
     spare_of(commands).close()
+
+
+@pytest.mark.parametrize("changed", ["configuration", "code"])
+def test_a_spare_that_has_read_what_was_changed_since_runs_nothing(
+    inventory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    lines = begun(monkeypatch)
+    file = tmp_path / changed
+    monkeypatch.setenv("ANSIBLE_CONFIG", str(file if changed == "configuration" else "/nowhere"))
+    if changed == "code":
+        monkeypatch.setattr(spare_command, "__file__", str(file))
+    file.write_text("")
+    commands = KeptCommands(tmp_path / "commands", inventory, spare=True)
+    spare = spare_of(commands)
+    file.unlink()
+    file.write_text("")
+    assert asyncio.run(commands.run("k", LIST))["exit_code"] == 0
+    assert len(lines) == 1
+    assert spare._process.returncode is not None
+    spare_of(commands).close()
+
+
+def test_words_that_nobody_reads_hold_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spare_command, "GIVE_S", 0.2)
+    spare = SpareCommand()
+    spare._process.send_signal(signal.SIGSTOP)
+    given: list[object] = []
+    words = ["stop", "--reason=" + "x" * (4 << 20), "epyc6"]
+    giving = threading.Thread(
+        target=lambda: given.append(spare.give("dx-fleet", words, (0, 1, 2), ())), daemon=True
+    )
+    giving.start()
+    giving.join(20)
+    assert given == [None]
+    assert spare._process.returncode == -signal.SIGKILL
+
+
+def test_a_command_that_no_spare_can_follow_has_its_document(
+    inventory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def none() -> SpareCommand:
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    monkeypatch.setattr(kept_command, "SpareCommand", none)
+    commands = KeptCommands(tmp_path / "commands", inventory, spare=True)
+    assert asyncio.run(commands.run("k", LIST))["exit_code"] == 0
+    assert "no process is kept ready" in caplog.text
 
 
 @pytest.mark.parametrize("sent", [b"", b"\0", b'\0["dx-fleet", "li'], ids=["nothing", "no words", "half"])

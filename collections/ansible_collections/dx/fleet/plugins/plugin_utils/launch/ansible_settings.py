@@ -20,7 +20,7 @@ from pathlib import Path
 from ..config.folders import config_folder
 from ..domain.errors import ConfigError, FleetError
 
-__all__ = ["load_ansible", "of_settings", "prepare_machine", "settings_of"]
+__all__ = ["config_file", "load_ansible", "of_settings", "prepare_machine", "settings_of"]
 
 CALLBACK = "dx.fleet.dispatch_results"
 OWN_CONFIG = Path(__file__).with_name("ansible.cfg")
@@ -72,7 +72,7 @@ def settings_of(environ: Mapping[str, str]) -> dict[str, str]:
     own_root = Path(__file__).parents[6]
     others = environ.get("ANSIBLE_COLLECTIONS_PATH") or OTHER_COLLECTIONS
     return _OWN | {
-        "ANSIBLE_CONFIG": str(_config_file(environ)),
+        "ANSIBLE_CONFIG": str(config_file(environ)),
         "ANSIBLE_COLLECTIONS_PATH": f"{own_root}:{others}",
     }
 
@@ -172,7 +172,8 @@ def _check_ansible_home(environ: Mapping[str, str]) -> None:
         ) from error
 
 
-def _config_file(environ: Mapping[str, str]) -> Path:
+def config_file(environ: Mapping[str, str]) -> Path:
+    """Ansible's configuration file, see :func:`settings_of`."""
     if environ.get("ANSIBLE_CONFIG"):
         return Path(environ["ANSIBLE_CONFIG"])
     with suppress(RuntimeError):
@@ -195,7 +196,7 @@ def _unusable(said: str, given: Mapping[str, str]) -> ConfigError:
 
 def _settings_given(given: Mapping[str, str]) -> list[str]:
     """The user's own settings of Ansible: the file, and variables of the environment that have a say."""
-    file = _config_file(given)
+    file = config_file(given)
     variables = sorted(name for name in given if name.startswith("ANSIBLE_") and name not in _OWN)
     return ([str(file)] if file != OWN_CONFIG else []) + [
         name for name in variables if name not in ("ANSIBLE_CONFIG", "ANSIBLE_FORKS", "ANSIBLE_HOME")

@@ -13,6 +13,7 @@ import asyncio
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -24,6 +25,8 @@ from .own_command import Document, broken, entry_of, with_options
 from .spare_command import SpareCommand
 
 __all__ = ["KeptCommands"]
+
+log = logging.getLogger("dx.fleet.listener")
 
 LOOK_EVERY_S = 0.1
 
@@ -45,7 +48,8 @@ class KeptCommands:
         self._inventory = inventory
         self._clock = clock
         self._keeps_spare = spare
-        self._spare = SpareCommand() if spare else None
+        self._spare: SpareCommand | None = None
+        self._keep_spare()
 
     async def run(
         self, key: str, argv: Sequence[str], *, stdin: str | None = None, prints: bool = False
@@ -76,8 +80,7 @@ class KeptCommands:
         finally:
             os.close(lock)  # the command has it now, if it was begun
         code = await _end_of(child)
-        if self._keeps_spare and self._spare is None:  # not before: it would take the command's own time
-            self._spare = SpareCommand()
+        self._keep_spare()  # not before: it would take the command's own time
         out = self._file(key, "out")
         if prints:
             return {"text": out.read_text(errors="replace"), "exit_code": code}
@@ -94,6 +97,14 @@ class KeptCommands:
         """Delete the files of one run."""
         for kind in ("in", "out", "err", "lock"):
             self._file(key, kind).unlink(missing_ok=True)
+
+    def _keep_spare(self) -> None:
+        if not self._keeps_spare or self._spare is not None:
+            return
+        try:
+            self._spare = SpareCommand()
+        except OSError as error:  # it only saves time: each command can be begun without
+            log.warning("no process is kept ready for the next command: %s", error)
 
     def _file(self, key: str, kind: str) -> Path:
         return self._folder / f"{_name(key)}.{kind}"

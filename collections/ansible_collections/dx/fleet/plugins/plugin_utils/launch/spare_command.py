@@ -4,7 +4,8 @@
 """A process that has imported what a command of ours needs before there is one, and waits for its words.
 
 A stop that is asked for in Slack begins 0.6 s earlier so, and 1.5 s on a machine whose cores are all busy.
-The process reads Ansible's configuration when it begins; what else is configured, when it gets its words.
+The process reads Ansible's configuration when it begins; what else is configured, when it gets its words. One
+that has read what was changed since, as has one of an older installation of this collection, runs nothing.
 """
 
 from __future__ import annotations
@@ -15,20 +16,27 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
+
+from .ansible_settings import config_file
 
 __all__ = ["SpareCommand", "wait_for_words"]
 
 _ENTRY = "from ansible_collections.dx.fleet.plugins.plugin_utils.cli.entry import spare_main; spare_main()"
 STREAMS = 3  # standard input, output and error are the first descriptors that come with the words
 MOST_FDS = 8
+GIVE_S = 1.0  # longest for words that fill the socket, while they are not read
 
 
 class SpareCommand:
     """The process, from its start on. It ends when this one does, unless it was given a command."""
 
     def __init__(self) -> None:
+        self._read = _versions()
         self._socket, theirs = socket.socketpair()
+        self._socket.settimeout(GIVE_S)
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _ENTRY, str(theirs.fileno())],
@@ -42,7 +50,7 @@ class SpareCommand:
     def give(
         self, program: str, words: Sequence[str], streams: tuple[int, int, int], kept: Sequence[int]
     ) -> subprocess.Popen[Any] | None:
-        """Have it run a command; returns its process, or None where it has died and runs nothing.
+        """Have it run a command; returns its process, or None where it can't, has ended and runs nothing.
 
         Args:
             program: ``dx-dispatch`` or ``dx-fleet``.
@@ -51,20 +59,30 @@ class SpareCommand:
             kept: Descriptors that it holds open as long as it lives.
         """
         with self._socket:
-            if self._process.poll() is not None:
-                return None
-            try:
-                socket.send_fds(self._socket, [b"\0"], [*streams, *kept])
-                self._socket.sendall(json.dumps([program, *words]).encode())
-            except OSError:
-                self._process.kill()  # half of the words are none: it has not begun
-                self._process.wait()
-                return None
-        return self._process
+            if self._process.poll() is None and self._read == _versions():
+                with suppress(OSError):  # half of the words are none: it has not begun
+                    socket.send_fds(self._socket, [b"\0"], [*streams, *kept])
+                    self._socket.sendall(json.dumps([program, *words]).encode())
+                    return self._process
+            self._process.kill()
+            self._process.wait()
+            return None
 
     def close(self) -> None:
         """End it, unless it was given a command."""
         self._socket.close()
+
+
+def _versions() -> list[tuple[str, int, int] | None]:
+    """Which files a process that begins now has read: Ansible's configuration, and this code."""
+    found: list[tuple[str, int, int] | None] = []
+    for path in (config_file(os.environ), Path(__file__)):
+        try:
+            seen = path.stat()
+            found.append((str(path), seen.st_ino, seen.st_mtime_ns))
+        except OSError:
+            found.append(None)
+    return found
 
 
 def wait_for_words(descriptor: int) -> list[str] | None:
