@@ -6,12 +6,16 @@
 from __future__ import annotations
 
 import base64
+import errno
 import os
 import zlib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.dx.fleet.plugins.module_utils.specs import VERIFY_WORK
+from ansible_collections.dx.fleet.plugins.module_utils.verify import commands
 from ansible_collections.dx.fleet.plugins.module_utils.verify.changed_checks import check_files, is_test_file
 
 from tests.git_clone import Clone
@@ -128,6 +132,30 @@ def test_it_is_unlocked_after_the_check_for_its_own_dispatch(clone: Clone) -> No
         assert run_check(path, PASSES, dispatch=dispatch, **given)["unlocked"] is wanted
         assert ("locked dx-fleet" in clone.git("worktree", "list", "--porcelain")) is not wanted
     assert "unlocked" not in run_check(path, PASSES, dispatch="d1")
+
+
+def test_a_verdict_outlives_a_worktree_that_can_not_be_unlocked(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    path = clone.do(dispatch="d1")["path"]
+    monkeypatch.setattr(commands, "worktree", full)
+    monkeypatch.setenv("XDG_STATE_HOME", str(clone.home))
+    options = {name: spec.get("default") for name, spec in VERIFY_WORK.items()}
+    options.update(
+        path=path, command=PASSES, dispatch="d1", unlock={"repo": str(clone.path), "branch": "dx/a"}
+    )
+    found = commands.verify(options, False)
+    assert (found["verdict"], found["unlocked"]) == ("verified", False)
+
+
+@pytest.mark.parametrize("more", [{"state": "absent"}, {"repo": None}], ids=["of another step", "no clone"])
+def test_what_is_unlocked_is_named_and_nothing_else_is_done(more: dict[str, str | None]) -> None:
+    unlock = {"repo": "/srv/a", "branch": "dx/a"} | more
+    given = {"path": "/srv/w", "command": "true", "unlock": {k: v for k, v in unlock.items() if v}}
+    assert ArgumentSpecValidator(VERIFY_WORK).validate(given).error_messages
 
 
 @pytest.mark.parametrize(("path", "reason"), [("nowhere", "not_a_repository"), (".", "not_a_repository")])

@@ -248,7 +248,14 @@ VERIFY_WORK: Spec = {
     "expect_changes": {"type": "bool", "default": False},
     "allow_changed_check": {"type": "bool", "default": False},
     "dispatch": {"type": "str"},
-    "unlock": {"type": "dict"},
+    "unlock": {
+        "type": "dict",
+        "options": {
+            "repo": {"type": "path", "required": True},
+            "branch": {"type": "str", "required": True},
+            "worktrees_root": {"type": "path"},
+        },
+    },
     "ask_remote": {"type": "bool", "default": True},
     "remote_timeout": {"type": "float", "default": 20.0},
     "output_limit": {"type": "int", "default": 8},

@@ -94,10 +94,21 @@ options:
     type: str
   unlock:
     description:
-      - The clone that the worktree is of (C(repo)), and with it C(branch) and C(worktrees_root). After the check the
-        worktree is unlocked, as by M(dx.fleet.git_worktree) with C(locked=false) for O(dispatch). RV(unlocked) says
-        whether it could be.
+      - After the check the worktree is unlocked, as by M(dx.fleet.git_worktree) with C(locked=false) for O(dispatch).
+        RV(unlocked) says whether it could be.
     type: dict
+    suboptions:
+      repo:
+        description: The clone that the worktree is of.
+        type: path
+        required: true
+      branch:
+        description: Its branch.
+        type: str
+        required: true
+      worktrees_root:
+        description: Where worktrees are, as of M(dx.fleet.git_worktree).
+        type: path
   ask_remote:
     description: Whether the remote is asked for what was pushed.
     type: bool

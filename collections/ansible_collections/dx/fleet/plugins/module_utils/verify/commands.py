@@ -82,7 +82,7 @@ def _unlock(options: t.Mapping[str, t.Any]) -> bool:
     given.update(options["unlock"], path=options["path"], dispatch=options["dispatch"])
     try:
         worktree({**given, "locked": False, "fetch": False}, False)
-    except GitError:
+    except (GitError, OSError):  # the verdict stands; who asked tries again, and says why it can't be
         return False
     return True
 
