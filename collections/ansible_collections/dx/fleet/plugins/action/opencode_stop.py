@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -110,7 +110,38 @@ class ActionModule(FleetAction):
         self, server: OpenCode, each: dict[str, Any], mark: StopMark, args: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Stop one session and what it began on the VM."""
-        told: dict[str, Any] = {
+        told = self._untouched(each, mark)
+        if args["asked_at"] is not None and each["began"] is not None and each["began"] > args["asked_at"]:
+            return {**told, "state": "too_late", "why": "it began after the stop was asked for"}
+        wanted = Wanted(each["session"], each["dispatch"], each["message"], each["directory"], each["held"])
+        if self._task.check_mode:
+            return {**told, "state": "would_stop"}
+        of_this = StopMark(mark.by, mark.why, mark.at, each["dispatch"], each["message"])
+        looks = _Looks(lambda directory, others: self._processes(directory, _where(each, others)))
+        found = await stop(
+            server,
+            wanted,
+            of_this,
+            timeout_s=args["timeout"],
+            aborting=lambda: self._tell(each, EventKind.ABORTING, why=mark.why, by=mark.by),
+            aborted=looks.begin,
+        )
+        stopped_at = SYSTEM_CLOCK.monotonic()
+        told |= {
+            "state": found.state,
+            "why": found.why,
+            "directory": found.directory,
+            "family": list(found.family),
+            "disposed": found.disposed,
+        }
+        if found.state == "already_ended":
+            return told
+        seen = await looks.last(found, stopped_at)
+        return {**told, **_in_directory(seen, found.directory)}
+
+    def _untouched(self, each: Mapping[str, Any], mark: StopMark) -> dict[str, Any]:
+        """What is said of a session to which nothing was done."""
+        return {
             **{name: each[name] for name in ("session", "dispatch", "message", "bead", "directory")},
             "vm": self.vm,
             "by": mark.by,
@@ -124,47 +155,6 @@ class ActionModule(FleetAction):
             "uncommitted": None,
             "clauses": [],
         }
-        if args["asked_at"] is not None and each["began"] is not None and each["began"] > args["asked_at"]:
-            return {**told, "state": "too_late", "why": "it began after the stop was asked for"}
-        wanted = Wanted(each["session"], each["dispatch"], each["message"], each["directory"], each["held"])
-        if self._task.check_mode:
-            return {**told, "state": "would_stop"}
-        of_this = StopMark(mark.by, mark.why, mark.at, each["dispatch"], each["message"])
-        looks: list[tuple[float, asyncio.Task[dict[str, Any]]]] = []
-
-        def look(directory: str, others: tuple[str, ...]) -> None:
-            # Beside the looks at the server, as it takes as long as these.
-            where = {"others": list(others), "exclusive": each["exclusive"]}
-            work = asyncio.create_task(asyncio.to_thread(self._processes, directory, where))
-            looks.append((SYSTEM_CLOCK.monotonic(), work))
-
-        found = await stop(
-            server,
-            wanted,
-            of_this,
-            timeout_s=args["timeout"],
-            aborting=lambda: self._tell(each, EventKind.ABORTING, why=mark.why, by=mark.by),
-            aborted=look,
-        )
-        stopped_at = SYSTEM_CLOCK.monotonic()
-        told |= {
-            "state": found.state,
-            "why": found.why,
-            "directory": found.directory,
-            "family": list(found.family),
-            "disposed": found.disposed,
-        }
-        if found.state == "already_ended":
-            return told
-        if not looks or looks[0][1].done():  # what it saw is of before the end
-            look(found.directory, found.others)
-        asked_at, work = looks[-1]
-        seen = await work
-        if len(looks) > 1:
-            seen["ended"] = [*((await looks[0][1])["ended"] or ()), *(seen["ended"] or ())]
-        if seen["moment"] is not None:  # HEAD is to be still from when no session works any more
-            seen["moment"] = max(seen["moment"], seen["began"] + stopped_at - asked_at)
-        return {**told, **_in_directory(seen, found.directory)}
 
     async def _watched(
         self, server: OpenCode, found: Stopped, before: Mapping[str, Any], *, anew: bool = False
@@ -175,7 +165,7 @@ class ActionModule(FleetAction):
         others = before["others"]
         with suppress(OpenCodeError):  # a clause says that it can't be asked
             others = list(await others_beside(server, found))
-        where = {"others": others, "exclusive": before["exclusive"]}
+        where = _where(before, others)
         watch: dict[str, Any] = {"watch": QUIET_S}
         if not anew and others == before["others"]:  # while others worked, HEAD was theirs to move
             left = [{name: each[name] for name in ("pid", "began")} for each in before["processes"] or ()]
@@ -225,27 +215,58 @@ class ActionModule(FleetAction):
                 if each["state"] in (*ENDED, "would_stop"):
                     stops.append(each)
                     continue
-                mark = StopMark(each["by"], each["reason"], each["at"], each["dispatch"], each["message"])
-                found = Stopped(
-                    each["session"], each["state"], each["directory"], mark, tuple(each["family"])
-                )
-                of_bead = blocked.get(each["bead"])
-                if of_bead is not None and of_bead.get("reason_code") == "claim_lost":
-                    # Its dispatcher was faster: what has ended is left as it is.
-                    stops.append({**each, "state": "already_ended", "why": of_bead["msg"], "clauses": []})
-                    continue
-                watched = await self._watched(server, found, each["processes"])
-                idle, resumed = await idle_clauses(server, found)
-                if resumed:  # what was seen of the directory is of before that
-                    watched = await self._watched(server, found, watched["processes"], anew=True)
-                clauses = [*(clause.as_dict() for clause in idle), *watched.pop("clauses")]
-                if each["bead"] is not None:
-                    clauses.append(bead_clause(each["bead"], of_bead).as_dict())
-                proven = all(clause["proven"] for clause in clauses)
-                if proven:
-                    self._tell(each, EventKind.STOPPED)
-                stops.append({**each, **watched, "clauses": clauses, "proven": proven})
+                stops.append(await self._proof(server, each, blocked.get(each["bead"])))
         return {"changed": False, "stops": stops, "proof": True}
+
+    async def _proof(
+        self, server: OpenCode, each: dict[str, Any], of_bead: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        """One stop with all its clauses; ``of_bead`` is what became of blocking its bead."""
+        if of_bead is not None and of_bead.get("reason_code") == "claim_lost":
+            # Its dispatcher was faster: what has ended is left as it is.
+            return {**each, "state": "already_ended", "why": of_bead["msg"], "clauses": []}
+        mark = StopMark(each["by"], each["reason"], each["at"], each["dispatch"], each["message"])
+        found = Stopped(each["session"], each["state"], each["directory"], mark, tuple(each["family"]))
+        watched = await self._watched(server, found, each["processes"])
+        idle, resumed = await idle_clauses(server, found)
+        if resumed:  # what was seen of the directory is of before that
+            watched = await self._watched(server, found, watched["processes"], anew=True)
+        clauses = [*(clause.as_dict() for clause in idle), *watched.pop("clauses")]
+        if each["bead"] is not None:
+            clauses.append(bead_clause(each["bead"], of_bead).as_dict())
+        proven = all(clause["proven"] for clause in clauses)
+        if proven:
+            self._tell(each, EventKind.STOPPED)
+        return {**each, **watched, "clauses": clauses, "proven": proven}
+
+
+class _Looks:
+    """Looks at the VM beside those at the server, as they take as long as these."""
+
+    def __init__(self, look: Callable[[str, Sequence[str]], dict[str, Any]]) -> None:
+        self._look = look
+        self._begun: list[tuple[float, asyncio.Task[dict[str, Any]]]] = []
+
+    def begin(self, directory: str, others: Sequence[str]) -> None:
+        """Begin one; see the ``aborted`` of :func:`stop`."""
+        work = asyncio.create_task(asyncio.to_thread(self._look, directory, others))
+        self._begun.append((SYSTEM_CLOCK.monotonic(), work))
+
+    async def last(self, found: Stopped, stopped_at: float) -> dict[str, Any]:
+        """What was seen when no session worked any more, which was at ``stopped_at``."""
+        if not self._begun or self._begun[0][1].done():  # what it saw is of before the end
+            self.begin(found.directory, found.others)
+        asked_at, work = self._begun[-1]
+        seen = await work
+        if len(self._begun) > 1:
+            seen["ended"] = [*((await self._begun[0][1])["ended"] or ()), *(seen["ended"] or ())]
+        if seen["moment"] is not None:  # HEAD is to be still from then on
+            seen["moment"] = max(seen["moment"], seen["began"] + stopped_at - asked_at)
+        return seen
+
+
+def _where(each: Mapping[str, Any], others: Sequence[str]) -> dict[str, Any]:
+    return {"others": list(others), "exclusive": each["exclusive"]}
 
 
 def _of_claim(claim: Mapping[str, Any]) -> dict[str, Any]:

@@ -84,12 +84,7 @@ async def stop(
     Raises:
         OpenCodeError: The server can't be asked, or its answer says nothing.
     """
-    try:
-        session = await server.session(wanted.session)
-    except NotFound:
-        where = wanted.directory or (await server.paths()).home
-        await server.create_session(wanted.session, where)
-        session = await server.session(wanted.session)
+    session = await _session_of(server, wanted)
     turn, seen = await asyncio.gather(read_turn(server, session.id, wanted.message), _look(server, session))
     verdict = judge(turn.messages)
     if turn.messages and verdict.settled and not seen.working and not wanted.held:
@@ -104,16 +99,13 @@ async def stop(
     aborting()
     await _mark(server, session, mark)
     state = "stopped" if seen.working or turn.messages else "prevented"
-    disposed = False
     if seen.working:
         await _abort(server, seen)
         aborted(session.directory, seen.others)
     seen = await _aborted(server, session, timeout_s, clock)
-    if seen.working:
-        disposed = True
-        for directory in {each.directory for each in seen.family}:
-            await server.dispose(directory)
-        seen = await _aborted(server, session, DISPOSED_S, clock)
+    disposed = bool(seen.working)
+    if disposed:
+        seen = await _disposed(server, session, seen, clock)
     if not seen.working and await _mark(server, await server.session(session.id), mark):
         # Who sent the task meanwhile has replaced the note, and may have sent it after the look.
         seen = await _aborted(server, session, DISPOSED_S, clock)
@@ -210,6 +202,23 @@ async def _look(server: OpenCode, session: Session) -> _Seen:
     names = {each.id for each in family}
     busy = [{name for name, status in each.items() if status.type != "idle"} for each in statuses]
     return _Seen(family, frozenset(names & set().union(*busy)), tuple(sorted(busy[0] - names)))
+
+
+async def _session_of(server: OpenCode, wanted: Wanted) -> Session:
+    """The session that is to be stopped; it is made where it is not there yet."""
+    try:
+        return await server.session(wanted.session)
+    except NotFound:
+        where = wanted.directory or (await server.paths()).home
+        await server.create_session(wanted.session, where)
+        return await server.session(wanted.session)
+
+
+async def _disposed(server: OpenCode, session: Session, seen: _Seen, clock: Clock) -> _Seen:
+    """What is to be seen after all that runs in the family's directories was ended."""
+    for directory in {each.directory for each in seen.family}:
+        await server.dispose(directory)
+    return await _aborted(server, session, DISPOSED_S, clock)
 
 
 async def _aborted(server: OpenCode, session: Session, timeout_s: float, clock: Clock) -> _Seen:
