@@ -155,4 +155,4 @@ def test_what_to_do_next_is_a_command_that_answers(
     again = fleet.dispatch("epyc6", "--id", result["dispatch"])
     assert again.result()["state"] == ("completed" if answer is None else "failed"), again.out
     late = fleet.look(*words)
-    assert (late.code, late.result()["reason_code"]) == (4, "nothing_waits")
+    assert (late.code, late.result()["reason_code"]) == (4, "already_answered")
