@@ -103,7 +103,7 @@ def test_a_tracker_host_whose_python_fails_is_told_with_its_words(
     variables.parent.mkdir()
     variables.write_text("ansible_python_interpreter: /no/such/python\n")
     result = ssh.fleet.dispatch("epyc6", "affordabot", "--bead", bead).result()
-    assert result["state"] == "failed"
+    assert result["state"] == "refused"
     assert "/no/such/python" in result["message_to_human"], result
     assert tracker.status(bead) == "open"
 

@@ -118,7 +118,7 @@ def test_tokens(slack: SlackWorkspace) -> None:
 
 def test_the_bot_may_do_no_more_than_it_has_to(slack: SlackWorkspace, bot: WebClient) -> None:
     assert error_of(lambda: bot.conversations_list()) == "missing_scope"
-    assert error_of(lambda: bot.users_list()) == "missing_scope"
+    assert error_of(lambda: bot.team_info()) == "missing_scope"
 
 
 def test_a_method_that_slack_does_not_have(bot: WebClient) -> None:
