@@ -130,12 +130,14 @@ def test_what_others_answer_is_no_word_of_the_server(
                 proxy.add(method, path, answers_for(*KINDS[each.kind], when=when), after=after)
                 outcome = await dispatch(proxy.url, asked)
             file = lab.vms["epyc6"].repo("affordabot") / name
-            if each.request in BEFORE_THE_TASK:
+            # An empty list is asked for again, and then it is the server that answers.
+            if each.request in BEFORE_THE_TASK and outcome.state is not State.COMPLETED:
                 assert outcome.state in (State.REFUSED, State.UNREACHABLE), (str(each), outcome)
                 assert not fleet["epyc6"].has(asked.session), str(each)
                 assert outcome.next_action, str(each)
             else:
                 assert outcome.state is State.COMPLETED, (str(each), outcome)
+                assert each.request not in BEFORE_THE_TASK or each.kind == "an empty list", str(each)
             # The same dispatch again, with nobody in between: it runs the task if it did not run, and never twice.
             again = await dispatch(lab.vms["epyc6"].url, asked)
             assert again.state is State.COMPLETED, (str(each), again)

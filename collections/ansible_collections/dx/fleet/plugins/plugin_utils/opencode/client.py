@@ -126,7 +126,7 @@ class OpenCode:
         OpenCode 1.18 answers `GET /file` with 500 where it does not, and says so nowhere else.
         """
         try:
-            await self._get("/file", list[Any], params={"path": ".", "directory": directory})
+            await self._get_all("/file", list[Any], {"path": ".", "directory": directory})
         except ServerFault:
             return False
         return True
