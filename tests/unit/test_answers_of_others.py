@@ -246,7 +246,7 @@ answers = st.builds(
 WANTED = int(os.environ.get("DX_RANDOM_ANSWERS", "1000"))
 SEED = int(os.environ.get("DX_RANDOM_SEED", secrets.randbelow(2**32)))
 PER_RUN = 10
-GIVEN_PER_RUN = 8  # at least, on average: a dispatch that is refused asks for no more
+GIVEN_PER_RUN = 4  # at least, on average: a dispatch that is refused asks for no more
 BEFORE_THE_TASK = (
     "health",
     "look for an earlier try",
