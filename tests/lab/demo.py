@@ -115,10 +115,8 @@ def _allowed(lab: Lab) -> Mapping[str, str]:
 
 
 def _says(lab: Lab, text: str, thread: str | None = None) -> str:
-    print(
-        f"\njane in Slack{', in the thread' if thread else ''}: {text.replace(BOT_USER, 'dx-fleet')}",
-        flush=True,
-    )
+    where = ", in the thread" if thread else ""
+    print(f"\njane in Slack{where}: {_as_people_read(lab, text)}", flush=True)
     jane = lab.slack.client(lab.slack.reader_token)
     return str(jane.chat_postMessage(channel=lab.slack.channel, text=text, thread_ts=thread)["ts"])
 
@@ -129,9 +127,16 @@ def _said(lab: Lab, thread: str, words: str) -> None:
         calls = lab.slack.calls("chat.postMessage")
         for reply in lab.slack.thread(thread).replies:
             if words in reply.text:
-                print(f"    dx-fleet: {html.unescape(reply.text)}", flush=True)
+                print(f"    dx-fleet: {_as_people_read(lab, reply.text)}", flush=True)
                 return
         lab.slack.wait_for_calls("chat.postMessage", calls + 1, 60)
+
+
+def _as_people_read(lab: Lab, text: str) -> str:
+    """A text of Slack with the names of those whom it mentions."""
+    for user, name in lab.slack.names().items():
+        text = text.replace(f"<@{user}>", f"@{name}")
+    return html.unescape(text)
 
 
 def _commands(lab: Lab) -> Iterator[tuple[Sequence[str], Mapping[str, str], int]]:

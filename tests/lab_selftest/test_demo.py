@@ -14,7 +14,7 @@ IN_ORDER = (
     "$ dx-fleet list",
     "$ dx-dispatch --all affordabot 'Run make test'",
     "$ dx-fleet listen &",
-    "jane in Slack: <@dx-fleet> Stop the epyc6 task, they're on wrong branch",
+    "jane in Slack: @dx-fleet Stop the epyc6 task, they're on wrong branch",
     "proven",
     "dx-fleet: Stopped. What next?",
     "jane in Slack, in the thread: Switch to feature-xyz branch and retry",

@@ -76,7 +76,7 @@ def test_the_document_is_the_same_and_another_spare_follows(
     if first is not None:
         again = spare_of(commands)
         assert again is not first
-        again.close()
+        again._socket.close()
         wait_for(is_over(again._process))
     assert asyncio.run(commands.run("k", LIST)) == document  # its file is read
     assert len(lines) == (0 if spare == "there" else 1)
@@ -90,7 +90,7 @@ def test_a_spare_reads_what_is_written_for_it_and_prints_where_it_is_to(
     document = asyncio.run(commands.run("k", words, stdin="Run make test\n@say {{ x }}"))
     assert document["results"][0]["reason_code"] == "connection_refused", document
     assert "affordabot '@say" not in str(document)
-    spare_of(commands).close()
+    spare_of(commands)._socket.close()
 
 
 @pytest.mark.parametrize("changed", ["configuration", "code"])
@@ -110,7 +110,7 @@ def test_a_spare_that_has_read_what_was_changed_since_runs_nothing(
     assert asyncio.run(commands.run("k", LIST))["exit_code"] == 0
     assert len(lines) == 1
     assert spare._process.returncode is not None
-    spare_of(commands).close()
+    spare_of(commands)._socket.close()
 
 
 def test_words_that_nobody_reads_hold_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,7 +103,10 @@ class ActionModule(FleetAction):
         held = [_of_claim(claim) for claim in claims if claim["status"] == "in_progress"]
         known = {each["session"] for each in held}
         working = await working_families(server, await recent_sessions(server)) - known
-        sessions = [await server.session(each) for each in sorted(working)]
+        sessions = []
+        for each in sorted(working):
+            with suppress(NotFound):  # deleted meanwhile
+                sessions.append(await server.session(each))
         return held + [_of_session(each) for each in sessions if "dx_dispatch" in each.metadata]
 
     async def _stopped(
@@ -140,7 +143,7 @@ class ActionModule(FleetAction):
         return {**told, **_in_directory(seen, found.directory)}
 
     def _untouched(self, each: Mapping[str, Any], mark: StopMark) -> dict[str, Any]:
-        """What is said of a session to which nothing was done."""
+        """What is returned of a session to which nothing was done."""
         return {
             **{name: each[name] for name in ("session", "dispatch", "message", "bead", "directory")},
             "vm": self.vm,

@@ -18,6 +18,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.domain.worktree_end impor
 )
 
 with suppress(ImportError):  # FleetAction.run says what is missing
+    from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.activity import working_in
     from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.client import OpenCode
     from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.errors import OpenCodeError, OwnError
     from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.reach import check_server
@@ -74,7 +75,7 @@ async def _why_in_use(tree: Tree, server: OpenCode) -> str | None:
         statuses = await server.statuses(tree["path"])
     except OwnError:
         return None  # OpenCode itself can't work there
-    working = [session for session, status in statuses.items() if status.type != "idle"]
+    working = list(working_in(statuses))
     return f"session {working[0]} works in it" if working else None
 
 

@@ -66,7 +66,9 @@ home:
   type: str
   sample: /home/feng
 sessions:
-  description: The newest hundred sessions of all directories, and all that took a step within a day of these, newest first. Those of subagents are left out.
+  description:
+    - The newest hundred sessions of all directories, and all that took a step within a day of these, newest first.
+      Those of subagents are left out.
   returned: success
   type: list
   elements: dict

@@ -68,10 +68,6 @@ class SpareCommand:
             self._process.wait()
             return None
 
-    def close(self) -> None:
-        """End it, unless it was given a command."""
-        self._socket.close()
-
 
 def _versions() -> list[tuple[str, int, int] | None]:
     """Which files a process that begins now has read: Ansible's configuration, and this code."""

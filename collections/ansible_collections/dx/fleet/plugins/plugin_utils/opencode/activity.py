@@ -17,7 +17,7 @@ from .family import DEPTH, descendants_of
 from .models import Pending, Session, SessionStatus
 from .pending import is_left_over
 
-__all__ = ["Activity", "activity_of", "activity_of_family", "working_families"]
+__all__ = ["Activity", "activity_of", "activity_of_family", "working_families", "working_in"]
 
 AT_ONCE = 8  # directories; the server opens each at its first request
 
@@ -60,7 +60,7 @@ async def activity_of(server: OpenCode, sessions: Sequence[Session]) -> Activity
         except OwnError as error:
             unreadable[directory] = _why(error)
             continue
-        working = _working(statuses)
+        working = working_in(statuses)
         for name in working:
             root = await _root_of(server, name, parents)
             if root not in states or name == root:
@@ -103,14 +103,15 @@ async def working_families(server: OpenCode, sessions: Sequence[Session]) -> set
 
 async def _working_in(server: OpenCode, directory: str) -> list[str]:
     try:
-        return list(_working(await server.statuses(directory)))
+        return list(working_in(await server.statuses(directory)))
     except OwnError as error:
         if isinstance(error, Unauthorized):
             raise
         return []
 
 
-def _working(statuses: Mapping[str, SessionStatus]) -> dict[str, str]:
+def working_in(statuses: Mapping[str, SessionStatus]) -> dict[str, str]:
+    """The sessions that are not idle, with what they do (``busy`` or ``retry``)."""
     return {session: status.type for session, status in statuses.items() if status.type != "idle"}
 
 

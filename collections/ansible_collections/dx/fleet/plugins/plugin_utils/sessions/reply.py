@@ -11,6 +11,7 @@ from typing import Any
 
 from ..domain.errors import UsageError
 from ..domain.input_request import PERMISSION_ANSWERS, InputRequest
+from ..opencode.activity import working_in
 from ..opencode.client import OpenCode
 from ..opencode.errors import NotFound
 from ..opencode.family import descendants_of
@@ -54,7 +55,7 @@ async def waiting_in(server: OpenCode, session: str) -> list[Request]:
     found: list[Request] = []
     for directory in sorted({each.directory for each in family}):
         statuses = await server.statuses(directory)
-        working = {name for name, status in statuses.items() if status.type != "idle"}
+        working = working_in(statuses).keys()
         asked: Sequence[Pending] = [
             *await server.permissions(directory),
             *await server.questions(directory),

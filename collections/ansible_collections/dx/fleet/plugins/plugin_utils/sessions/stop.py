@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ..domain.clock import SYSTEM_CLOCK, Clock
 from ..domain.outcome import shown_state
 from ..domain.stop import Clause, StopMark
+from ..opencode.activity import working_in
 from ..opencode.client import OpenCode
 from ..opencode.errors import NotFound, OpenCodeError
 from ..opencode.family import descendants_of
@@ -77,8 +78,8 @@ async def stop(
         mark: Who stops it, and why.
         timeout_s: How long the server is given to abort; then its instance of the directory is disposed of.
         aborting: Called when there is something to stop, before it is stopped.
-        aborted: Called with the directory and the other sessions that work there, once the server was told to
-            abort and before it has done so. It must not block.
+        aborted: Called with the directory and the other sessions that work there, once the server was asked
+            to abort and before it has done so. It must not block.
         clock: Time.
 
     Raises:
@@ -128,8 +129,7 @@ async def others_beside(server: OpenCode, found: Stopped) -> tuple[str, ...]:
         OpenCodeError: The server can't be asked.
     """
     statuses = await server.statuses(found.directory)
-    busy = {name for name, status in statuses.items() if status.type != "idle"}
-    return tuple(sorted(busy - set(found.family)))
+    return tuple(sorted(working_in(statuses).keys() - set(found.family)))
 
 
 async def idle_clauses(
@@ -200,8 +200,8 @@ async def _look(server: OpenCode, session: Session) -> _Seen:
     elsewhere = {each.directory for each in family} - {session.directory}
     statuses = [here, *await asyncio.gather(*map(server.statuses, elsewhere))]
     names = {each.id for each in family}
-    busy = [{name for name, status in each.items() if status.type != "idle"} for each in statuses]
-    return _Seen(family, frozenset(names & set().union(*busy)), tuple(sorted(busy[0] - names)))
+    working = {name for each in statuses for name in working_in(each)}
+    return _Seen(family, frozenset(names & working), tuple(sorted(working_in(here).keys() - names)))
 
 
 async def _session_of(server: OpenCode, wanted: Wanted) -> Session:

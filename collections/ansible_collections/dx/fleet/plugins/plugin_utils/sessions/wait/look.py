@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ...domain.clock import Clock
+from ...opencode.activity import working_in
 from ...opencode.client import OpenCode
 from ...opencode.errors import OpenCodeError
 from ...opencode.models import Pending, SessionStatus
@@ -107,7 +108,7 @@ class Look:
     async def _at_directory(self, directory: str, members: Sequence[str]) -> None:
         try:
             statuses = await self._server.statuses(directory)
-            at_work = {name for name, status in statuses.items() if status.type != "idle"}
+            at_work = set(working_in(statuses))
             busy = {await self._family.ask_root(name): statuses[name] for name in at_work}
             busy |= {name: statuses[name] for name in at_work if name in members}  # its own word first
             waiting = await self._family.waiting(directory, at_work) if at_work else {}
