@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.listener.health import health_file
+from ansible_collections.dx.fleet.plugins.plugin_utils.listener.replies import EVENT_TYPE
 
 from tests.command import Completed, run_fleet
 from tests.lab.slack import SlackWorkspace
@@ -162,6 +163,8 @@ DOWN: dict[str, dict[str, Any]] = {
     "hangs": {"kind": "hang", "seconds": 12.0},
     "resets": {"kind": "reset"},
     "a web page": {"kind": "html"},
+    "a word": {"kind": "text", "status": 502},
+    "a word for yes": {"kind": "text", "status": 200},
     "half an answer": {"kind": "truncated"},
     "no answer": {"kind": "empty"},
     "rate limit": {"kind": "ratelimited"},
@@ -208,6 +211,21 @@ def test_where_slack_goes_down_in_the_middle_it_goes_on_and_catches_up_once(desk
         desk.says("stop", thread)
         is_stopped_once(desk, thread)
         assert process.poll() is None
+
+
+@pytest.mark.parametrize(
+    ("how", "is_done"),
+    [(how, False) for how in DOWN]
+    + [(how, True) for how in DOWN if how != "rate limit"],  # which does nothing
+)
+def test_a_reply_that_slack_does_not_take_at_first_is_posted_once(
+    desk: Desk, how: str, is_done: bool
+) -> None:
+    thread = desk.thread()
+    with desk.listening():
+        desk.slack.fault("chat.postMessage", **DOWN[how], contains=EVENT_TYPE, commit=is_done)
+        desk.says("stop", thread)
+        is_stopped_once(desk, thread)
 
 
 def test_where_nobody_is_at_slacks_address_it_waits_and_goes_on(desk: Desk) -> None:

@@ -193,6 +193,8 @@ FAULTS = {
     "html": {},
     "empty": {},
     "list": {},
+    "a word with 200": {"kind": "text", "status": 200},
+    "a word with 502": {"kind": "text", "status": 502},
     "bad_utf8": {},
     "truncated": {},
     "short": {},

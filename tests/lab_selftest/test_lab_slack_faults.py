@@ -120,6 +120,12 @@ def test_a_status_with_a_web_page(slack: SlackWorkspace, post: Post, status: int
     assert post.written == []
 
 
+def test_a_status_with_a_word_in_plain_text(slack: SlackWorkspace, post: Post) -> None:
+    slack.fault(POST, "text", status=502)
+    assert post.refused().status_code == 502
+    assert post.written == []
+
+
 @pytest.mark.parametrize("kind", ["html", "empty"])
 def test_200_without_json(slack: SlackWorkspace, post: Post, kind: str) -> None:
     slack.fault(POST, kind)

@@ -13,6 +13,7 @@ kind                    what the caller gets
 ``html``                200 with a web page, as behind a captive portal
 ``empty``               200 without a body
 ``list``                200 with a JSON list
+``text``                ``status``, with a word in plain text
 ``bad_utf8``            200 with bytes that are no UTF-8
 ``truncated``           the first half of the answer, as if it were whole
 ``short``               the first half of the answer, and the connection closed
@@ -180,6 +181,8 @@ def _instead(fault: Fault) -> web.Response:
             return web.Response(text=_PAGE, content_type="text/html")
         case "empty":
             return web.Response(content_type="application/json")
+        case "text":
+            return web.Response(status=fault.status, text="upstream", content_type="text/plain")
         case "list":
             return web.json_response(["ok"])
         case "bad_utf8":

@@ -508,3 +508,14 @@ def test_what_cannot_be_delivered_now_stays(outbox: Outbox, slack: Channel) -> N
     assert deliver_now(config, outbox, reported.append, timeout_s=60) is False
     assert outbox.counts().held == 3
     assert "/invite" in reported[0]
+
+
+def test_what_could_not_be_delivered_is_tried_again_also_where_it_must_wait_first(
+    outbox: Outbox, slack: Channel
+) -> None:
+    outbox.append(EVENTS[0], "C1")
+    made = deliverer(outbox, slack.server)
+    asyncio.run(outbox.ledger.keep_channel("C1", trouble="channel_not_found", next_post_at=time.time() + 0.2))
+    assert outbox.counts().held == 1
+    assert asyncio.run(made.until_delivered(30))
+    assert outbox.counts().delivered == 1

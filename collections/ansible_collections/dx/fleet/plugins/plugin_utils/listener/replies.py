@@ -10,12 +10,16 @@ from typing import Any
 
 from slack_sdk.web.async_client import AsyncWebClient
 
+from ..audit.slack.errors import Ambiguous, RetryLater
+from ..domain.clock import SYSTEM_CLOCK, Clock
 from .acts import Act, Slash
-from .slack_faults import SLACK_FAULTS, reason_of
+from .slack_faults import SLACK_FAULTS, fault_of, reason_of
 
 __all__ = ["EVENT_TYPE", "Replies"]
 
 EVENT_TYPE = "dx_fleet_reply"
+AGAIN_S = (0.5, 2.0, 5.0, 15.0, *([30.0] * 20))
+"""How long to wait before each further try. After these ten minutes the reply is given up."""
 
 log = logging.getLogger("dx.fleet.listener")
 
@@ -24,35 +28,49 @@ class Replies:
     """Posts into the thread of an act; where it has none, in one of its own, or, for a slash command, which
     is no message, in the channel.
 
-    What Slack does not take is logged and left: the effect stands in the thread of the dispatch as well, by
-    the outbox.
+    Where Slack is down it is tried again, after a look whether it is there. What Slack does not take is
+    logged and left: the effect stands in the thread of the dispatch as well, by the outbox.
 
     Args:
         web: The bot's client.
         channel: The channel's id.
+        clock: Between two tries.
     """
 
-    def __init__(self, web: AsyncWebClient, channel: str) -> None:
+    def __init__(self, web: AsyncWebClient, channel: str, clock: Clock = SYSTEM_CLOCK) -> None:
         self._web = web
         self._channel = channel
+        self._clock = clock
 
     async def post(self, act: Act, step: str, text: str, *, again: bool) -> None:
         """Post one reply. ``step`` is its name among those to this act; ``again``: it may be there."""
         thread = None if isinstance(act, Slash) else act.thread or act.at
         payload = {"act": act.key, "step": step}
-        try:
-            if again and await self._is_there(act, thread, payload):
+        for pause_s in (*AGAIN_S, None):
+            try:
+                if again and await self._is_there(act, thread, payload):
+                    return
+                await self._send(thread, text, payload)
+            except SLACK_FAULTS as error:
+                fault = fault_of(error)
+            else:
                 return
-            await self._web.chat_postMessage(
-                channel=self._channel,
-                thread_ts=thread,
-                text=text,
-                unfurl_links=False,
-                unfurl_media=False,
-                metadata={"event_type": EVENT_TYPE, "event_payload": payload},
-            )
-        except SLACK_FAULTS as error:
-            log.warning("a reply was not posted: %s", reason_of(error))
+            if pause_s is None or not isinstance(fault, RetryLater | Ambiguous):
+                log.warning("a reply was not posted: %s", fault.code)
+                return
+            log.info("a reply is not posted yet: %s", fault.code)
+            again = again or isinstance(fault, Ambiguous)
+            await self._clock.sleep(max(pause_s, getattr(fault, "after_s", None) or 0.0))
+
+    async def _send(self, thread: str | None, text: str, payload: dict[str, str]) -> None:
+        await self._web.chat_postMessage(
+            channel=self._channel,
+            thread_ts=thread,
+            text=text,
+            unfurl_links=False,
+            unfurl_media=False,
+            metadata={"event_type": EVENT_TYPE, "event_payload": payload},
+        )
 
     async def whisper(self, act: Act, text: str) -> None:
         """Tell the person alone; where Slack can't, the log has it."""

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from slack_sdk.web.async_client import AsyncWebClient
 
 from ..audit.facts.event import Subject
+from ..audit.slack.errors import Held
 from ..audit.store.outbox import Outbox
 from ..config.listener import ListenerConfig
 from ..domain.clock import SYSTEM_CLOCK, Clock
@@ -35,12 +36,14 @@ from .people import People
 from .plan import Plan, Unclear, plan_of
 from .replies import Replies
 from .shown import ShownRequest, shown_requests
-from .slack_faults import SLACK_FAULTS, reason_of
+from .slack_faults import SLACK_FAULTS, fault_of, reason_of
 
 __all__ = ["Listener"]
 
 LOOK_EVERY_S = 1.0
 AGAIN_S = (1.0, 2.0, 5.0)
+SET_UP_AGAIN_S = 60.0
+"""Where somebody must mend a token, a scope or the channel first."""
 
 log = logging.getLogger("dx.fleet.listener")
 
@@ -90,7 +93,7 @@ class Listener:
         self._health = health
         self._commands = commands
         self._clock = clock
-        self._replies = Replies(web, config.channel)
+        self._replies = Replies(web, config.channel, clock)
         self._people = People(web)
         self._connection = Connection(web, config.app_token, self._hear, self._greet)
         self._channel: Channel | None = None
@@ -134,6 +137,7 @@ class Listener:
 
     async def _settle_in(self, hello: Mapping[str, Any]) -> None:
         app = str((hello.get("connection_info") or {}).get("app_id") or "")
+        warned = ""
         for pause_s in itertools.chain(AGAIN_S, itertools.repeat(AGAIN_S[-1])):
             try:
                 me = await self._web.auth_test()
@@ -143,8 +147,12 @@ class Listener:
                 self._ready.set()
                 await self._catch_up(self._channel)
             except (AuditError, *SLACK_FAULTS) as error:
-                log.warning("what was written meanwhile can't be read yet: %s", reason_of(error))
-                await self._clock.sleep(pause_s)
+                reason = reason_of(error)
+                if reason != warned:
+                    log.warning("what was written meanwhile can't be read yet: %s", reason)
+                warned = reason
+                needs_a_person = isinstance(error, SLACK_FAULTS) and isinstance(fault_of(error), Held)
+                await self._clock.sleep(SET_UP_AGAIN_S if needs_a_person else pause_s)
             else:
                 return
 

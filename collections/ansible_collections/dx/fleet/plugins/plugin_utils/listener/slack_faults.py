@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from aiohttp import ClientError
 from slack_sdk.errors import SlackApiError, SlackClientError
 
-from ..text.printable import shortened
+from ..audit.slack.errors import Ambiguous, SlackError, of_answer, of_connection
 
-__all__ = ["SLACK_FAULTS", "is_slacks_word", "reason_of"]
+__all__ = ["SLACK_FAULTS", "fault_of", "is_slacks_word", "reason_of"]
 
 # A list in the place of an object is an AttributeError there, half an answer a TypeError (measured, 3.47).
 SLACK_FAULTS = (
@@ -22,13 +21,18 @@ SLACK_FAULTS = (
 )
 
 
+def fault_of(error: Exception) -> SlackError:
+    """What one of :data:`SLACK_FAULTS` lets us conclude of the call."""
+    if isinstance(error, SlackApiError):
+        return of_answer(error.response)
+    if isinstance(error, ClientError | OSError):
+        return of_connection(error)
+    return Ambiguous(type(error).__name__)
+
+
 def reason_of(error: Exception) -> str:
     """What Slack said, or what kept it from being asked, in a few words for the log."""
-    if not isinstance(error, SlackApiError):
-        return type(error).__name__
-    answer: Any = error.response
-    said = answer.get("error") if hasattr(answer, "get") else None
-    return shortened(str(said or "an answer that can't be read"), 80)
+    return fault_of(error).code if isinstance(error, SLACK_FAULTS) else type(error).__name__
 
 
 def is_slacks_word(reason: str) -> bool:

@@ -133,7 +133,7 @@ class Deliverer:
                     self._lease.ask_for()
                 wait = POLL_S if elsewhere else await self._delivery.turn(closing=True)
                 counts = self._outbox.counts()
-                if wait is None or (not counts.pending and (elsewhere or counts.held)):
+                if wait is None or (not counts.pending and (elsewhere or self._delivery.only_held())):
                     return not counts.pending and not counts.held
                 if self._clock.monotonic() + wait > give_up:
                     return False
