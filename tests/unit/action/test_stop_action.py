@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -35,17 +36,14 @@ UNREACHED = AnsibleConnectionFailure("no route to host")
 
 
 class VM:
-    """Its module answers one after the other; ``asked`` is what for.
-
-    ``fast``: its first answer is there before the server has stopped the session. ``meanwhile`` happens before
-    the answer of that number.
-    """
+    """Its module answers one after the other; ``asked`` is what for. ``meanwhile`` happens before the answer of
+    that number."""
 
     def __init__(self, ansible: Ansible, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ansible = ansible
         self.asked: list[dict[str, Any]] = []
         self.answers: list[Any] = []
-        self.fast = False
+        self.idle_at: float | None = None
         self.meanwhile: dict[int, Callable[[], None]] = {}
         self.stopped = threading.Event()
         vm = self
@@ -53,14 +51,15 @@ class VM:
 
         async def stopping(*given: Any, **options: Any) -> Any:
             try:
-                return await stop(*given, **options)
+                found = await stop(*given, **options)
+                return found if vm.idle_at is None else replace(found, idle_at=vm.idle_at)
             finally:
                 vm.stopped.set()
 
         def execute(action: Any, module_name: str, module_args: dict[str, Any], task_vars: Any) -> Any:
             vm.asked.append(module_args)
             vm.meanwhile.get(len(vm.asked), lambda: None)()
-            assert vm.fast or vm.stopped.wait(10)
+            assert vm.stopped.wait(10)
             answer = vm.answers.pop(0)
             if isinstance(answer, Exception):
                 raise answer
@@ -108,15 +107,15 @@ def test_head_is_watched_on_from_the_first_look(vm: VM) -> None:
 
 
 def test_the_watch_begins_when_nothing_works_any_more(vm: VM, monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter((10.0, 13.0))  # the look is asked for, and three seconds later all is quiet
-    monkeypatch.setattr(opencode_stop, "SYSTEM_CLOCK", _Clock(times))
+    monkeypatch.setattr(opencode_stop, "SYSTEM_CLOCK", _Clock(10.0, 14.0))  # the look is asked for, and over
+    vm.idle_at = 13.0
     vm.stop(SEEN, LATER)
     assert vm.asked[1]["since"]["moment"] == SEEN["began"] + 3.0
 
 
 class _Clock:
-    def __init__(self, times: Any) -> None:
-        self.monotonic = lambda: next(times)
+    def __init__(self, *times: float) -> None:
+        self.monotonic = iter(times).__next__
         self.time = lambda: 1000.0
 
 
@@ -154,8 +153,11 @@ def test_where_others_work_in_the_directory_their_processes_are_left_alone(vm: V
     )
 
 
-def test_a_look_that_was_over_before_the_stop_is_taken_again(vm: VM) -> None:
-    vm.fast = True
+def test_a_look_that_was_over_before_the_stop_is_taken_again(
+    vm: VM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opencode_stop, "SYSTEM_CLOCK", _Clock(10.0, 12.0, 14.0, 15.0))
+    vm.idle_at = 13.0
     entry = vm.stop(SEEN, {**SEEN, "ended": [], "head": OTHER_HEAD, "began": 101.0, "moment": 101.1}, LATER)
     assert [asked.get("watch") for asked in vm.asked] == [None, None, 2.0]
     # What was committed before the end is no sign of work after it.

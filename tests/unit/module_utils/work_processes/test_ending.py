@@ -24,6 +24,8 @@ from ansible_collections.dx.fleet.plugins.module_utils.work_processes.listing im
     processes,
 )
 
+from tests.wait import wait_for
+
 SERVER = "import sys, subprocess; subprocess.run(['bash', '-c', sys.stdin.read()])"
 KINDS = {
     "a shell": "sleep 987601",
@@ -151,8 +153,59 @@ def test_the_watch_begins_anew_where_something_had_to_be_ended(tmp_path: Path) -
     assert 0.5 <= found.watched_s < 60.0
 
 
-def process(pid: int, parent: int, cwd: str = "/w", *, command: str = "x", tty: bool = False) -> Process:
-    return Process(pid, parent, "1", command, cwd, tty, 0)
+MODULE = """
+import subprocess, sys
+from ansible_collections.dx.fleet.plugins.module_utils.git.command import Git
+Git(sys.argv[1]).call("-c", "alias.wait=!touch began; sleep 987609", "wait")
+"""
+
+
+def test_what_a_module_of_ours_runs_there_is_left_alone(tmp_path: Path) -> None:
+    """A dispatch that is being stopped lets go of its worktree meanwhile."""
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    module = subprocess.Popen([sys.executable, "-c", MODULE, str(tmp_path)], cwd="/", start_new_session=True)
+    try:
+        wait_for(lambda: (tmp_path / "began").exists() and alive("987609"))
+        since = {"moment": time.monotonic() - 60.0, "head": None}
+        found = work_processes(str(tmp_path), exclusive=True, end=True, watch_s=0.5, since=since)
+        assert (found.processes, found.ended) == ([], [])
+        assert found.watched_s >= 60.0
+        assert module.poll() is None
+    finally:
+        for pid in (module.pid, *alive("987609")):
+            os.kill(pid, signal.SIGKILL)
+        module.wait()
+
+
+def process(
+    pid: int,
+    parent: int,
+    cwd: str = "/w",
+    *,
+    command: str = "x",
+    tty: bool = False,
+    server: int | None = None,
+    module: int | None = None,
+) -> Process:
+    return Process(pid, parent, "1", command, cwd, tty, 0, server, module=module)
+
+
+@pytest.mark.parametrize(
+    ("work", "is_ours"),
+    [
+        (process(21, 20, module=20), True),
+        (process(21, 20), False),
+        (process(21, 1, module=20), False),  # it left the module, as no git of ours does
+        (process(21, 20, module=77), False),
+        (process(21, 20, module=21), False),
+        (process(21, 20, module=20, server=10), False),  # of the agent, whatever it says
+    ],
+    ids=["ours", "no mark", "no parent", "another's mark", "its own mark", "begun by the server"],
+)
+def test_whose_git_it_is(work: Process, is_ours: bool) -> None:
+    listed = [process(1, 0, "/"), process(20, 1, "/root", command="python module"), work]
+    found = belonging(listed, "/w", exclusive=True, known=set(), me=99)
+    assert [each.pid for each in found.surely] == ([] if is_ours else [21])
 
 
 def test_a_persons_shell_and_the_server_and_we_are_spared() -> None:

@@ -61,6 +61,11 @@ async def test_a_session_and_its_subagents_are_stopped_the_subagents_first(fake:
     assert await proven(fake, found) == {"no_session_works": True, "nothing_queued": True}
 
 
+async def test_it_is_idle_since_the_first_of_the_looks_that_show_it(fake: FakeOpenCode) -> None:
+    found = await stopped(fake)
+    assert found.idle_at == ManualClock().now  # which the pause between the two looks moved on
+
+
 async def test_who_follows_it_learns_who_stopped_it(fake: FakeOpenCode) -> None:
     await stopped(fake)
     async with fake.client() as server:

@@ -8,6 +8,7 @@ import getpass
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -127,9 +128,8 @@ class ActionModule(FleetAction):
             of_this,
             timeout_s=args["timeout"],
             aborting=lambda: self._tell(each, EventKind.ABORTING, why=mark.why, by=mark.by),
-            aborted=looks.begin,
+            ending=looks.begin,
         )
-        stopped_at = SYSTEM_CLOCK.monotonic()
         told |= {
             "state": found.state,
             "why": found.why,
@@ -139,7 +139,7 @@ class ActionModule(FleetAction):
         }
         if found.state == "already_ended":
             return told
-        seen = await looks.last(found, stopped_at)
+        seen = await looks.last(found)
         return {**told, **_in_directory(seen, found.directory)}
 
     def _untouched(self, each: Mapping[str, Any], mark: StopMark) -> dict[str, Any]:
@@ -248,24 +248,38 @@ class _Looks:
 
     def __init__(self, look: Callable[[str, Sequence[str]], dict[str, Any]]) -> None:
         self._look = look
-        self._begun: list[tuple[float, asyncio.Task[dict[str, Any]]]] = []
+        self._begun: list[asyncio.Task[_Look]] = []
 
     def begin(self, directory: str, others: Sequence[str]) -> None:
-        """Begin one; see the ``aborted`` of :func:`stop`."""
-        work = asyncio.create_task(asyncio.to_thread(self._look, directory, others))
-        self._begun.append((SYSTEM_CLOCK.monotonic(), work))
+        """Begin one; see the ``ending`` of :func:`stop`."""
+        self._begun.append(asyncio.create_task(self._one(directory, others)))
 
-    async def last(self, found: Stopped, stopped_at: float) -> dict[str, Any]:
-        """What was seen when no session worked any more, which was at ``stopped_at``."""
-        if not self._begun or self._begun[0][1].done():  # what it saw is of before the end
+    async def _one(self, directory: str, others: Sequence[str]) -> _Look:
+        asked_at = SYSTEM_CLOCK.monotonic()
+        seen = await asyncio.to_thread(self._look, directory, others)
+        return _Look(seen, asked_at, SYSTEM_CLOCK.monotonic())
+
+    async def last(self, found: Stopped) -> dict[str, Any]:
+        """What was seen when no session worked any more."""
+        idle_at = SYSTEM_CLOCK.monotonic() if found.idle_at is None else found.idle_at
+        looks = [await work for work in self._begun]
+        if not looks or looks[-1].ended_at < idle_at:  # what it saw is of before the end
             self.begin(found.directory, found.others)
-        asked_at, work = self._begun[-1]
-        seen = await work
-        if len(self._begun) > 1:
-            seen["ended"] = [*((await self._begun[0][1])["ended"] or ()), *(seen["ended"] or ())]
+            looks.append(await self._begun[-1])
+        last = looks[-1]
+        seen = {**last.seen, "ended": [each for look in looks for each in look.seen["ended"] or ()]}
         if seen["moment"] is not None:  # HEAD is to be still from then on
-            seen["moment"] = max(seen["moment"], seen["began"] + stopped_at - asked_at)
+            seen["moment"] = max(seen["moment"], seen["began"] + idle_at - last.asked_at)
         return seen
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What was seen; when it was asked for and returned, by the monotonic clock of this host."""
+
+    seen: dict[str, Any]
+    asked_at: float
+    ended_at: float
 
 
 def _where(each: Mapping[str, Any], others: Sequence[str]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import typing as t
 from contextlib import suppress
 from dataclasses import dataclass
 
+from ..work_processes.listing import MODULE
 from .errors import GitFailed, GitMissing, GitTooOld
 
 __all__ = ["Call", "Git", "command_line", "shown"]
@@ -158,7 +159,11 @@ class Git:
         inherited = self.inherited if holds_lock else ()
         for attempt in range(_TRIES):
             call = self._once(
-                argv, timeout_s or self.timeout_s, {**_environment(), **(env or {})}, stdin, inherited
+                argv,
+                timeout_s or self.timeout_s,
+                {**_environment(), **(env or {}), MODULE: str(os.getpid())},
+                stdin,
+                inherited,
             )
             if call.ok or call.code is None or not _TRANSIENT.search(call.err):
                 break

@@ -6,7 +6,8 @@
 A process belongs to it if OpenCode's server began it (as its parents show, or its environment), and it works
 in the directory, or was begun by one that does. Of one that left its parents and has another environment only
 the directory is known: it belongs to the work in a worktree that is the work's own; in a folder that people
-use as well, that is not known.
+use as well, that is not known. What a module of ours runs there is not of the work: a dispatch that is being
+stopped lets go of its worktree meanwhile.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ def belonging(
         of_server = any(_is_server(each) or _of_server(each, by_id) for each in line)
         if (process.pid, process.began) in known or (inside and of_server):
             surely[process.pid] = process
+        elif process.module in {each.pid for each in line[1:]}:
+            continue
         elif inside and not any(each.has_terminal for each in line):
             if exclusive:
                 surely[process.pid] = process

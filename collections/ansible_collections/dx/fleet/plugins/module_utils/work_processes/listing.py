@@ -11,7 +11,10 @@ import typing as t
 from contextlib import suppress
 from dataclasses import dataclass
 
-__all__ = ["CannotList", "Process", "processes", "tool"]
+__all__ = ["MODULE", "CannotList", "Process", "processes", "tool"]
+
+MODULE = "DX_FLEET_MODULE"
+"""In the environment of what a module of ours runs: that module's process."""
 
 
 class CannotList(Exception):
@@ -25,7 +28,8 @@ class Process:
     ``cwd`` is None where it is hidden; ``began`` is in whatever the system counts, and tells two processes of
     one id apart; ``has_terminal``: it belongs to somebody's terminal. ``server`` is the process of OpenCode
     in whose shell it was begun, as its environment says (OpenCode 1.18), also after it left its parents;
-    ``came_from`` are the directories that its environment names.
+    ``came_from`` are the directories that its environment names; ``module`` is the process of the module of
+    ours that runs it.
     """
 
     pid: int
@@ -37,6 +41,7 @@ class Process:
     uid: int
     server: int | None = None
     came_from: tuple[str, ...] = ()
+    module: int | None = None
 
     def as_dict(self) -> dict[str, t.Any]:
         """For a result: its id, and what it runs, shortened."""
@@ -82,7 +87,6 @@ def _one_of_proc(pid: int) -> Process | None:
     except OSError:
         cwd = None
     environment = _environment(pid)
-    server = environment.get("OPENCODE_PID", "")
     return Process(
         pid=pid,
         parent=int(fields[1]),
@@ -91,9 +95,14 @@ def _one_of_proc(pid: int) -> Process | None:
         cwd=cwd,
         has_terminal=fields[4] != "0",
         uid=os.stat(f"/proc/{pid}").st_uid,
-        server=int(server) if server.isdigit() else None,
+        server=_process(environment.get("OPENCODE_PID")),
         came_from=tuple(environment[name] for name in ("PWD", "OLDPWD") if name in environment),
+        module=_process(environment.get(MODULE)),
     )
+
+
+def _process(word: str | None) -> int | None:
+    return int(word) if word and word.isdecimal() else None
 
 
 def _environment(pid: int) -> dict[str, str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..domain.clock import SYSTEM_CLOCK, Clock
 from ..domain.outcome import shown_state
@@ -45,6 +45,7 @@ class Stopped:
 
     ``state`` is ``stopped``, ``prevented`` (its task had not begun), ``already_ended`` or ``still_works``;
     ``family`` are it and its subagents, ``others`` are sessions that work in the same directory, left alone.
+    ``idle_at`` is when, by the monotonic clock, none of the family worked any more.
     """
 
     session: str
@@ -55,6 +56,7 @@ class Stopped:
     others: tuple[str, ...] = ()
     disposed: bool = False
     why: str | None = None
+    idle_at: float | None = None
 
 
 async def stop(
@@ -64,7 +66,7 @@ async def stop(
     *,
     timeout_s: float,
     aborting: Callable[[], None] = lambda: None,
-    aborted: Callable[[str, tuple[str, ...]], None] = lambda *_: None,
+    ending: Callable[[str, tuple[str, ...]], None] = lambda *_: None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Stopped:
     """Stop a session, its subagents first.
@@ -78,8 +80,8 @@ async def stop(
         mark: Who stops it, and why.
         timeout_s: How long the server is given to abort; then its instance of the directory is disposed of.
         aborting: Called when there is something to stop, before it is stopped.
-        aborted: Called with the directory and the other sessions that work there, once the server was asked
-            to abort and before it has done so. It must not block.
+        ending: Called with the directory and the other sessions that work there, when the server is about to be
+            asked to abort. It must not block.
         clock: Time.
 
     Raises:
@@ -101,8 +103,8 @@ async def stop(
     await _mark(server, session, mark)
     state = "stopped" if seen.working or turn.messages else "prevented"
     if seen.working:
+        ending(session.directory, seen.others)
         await _abort(server, seen)
-        aborted(session.directory, seen.others)
     seen = await _aborted(server, session, timeout_s, clock)
     disposed = bool(seen.working)
     if disposed:
@@ -119,6 +121,7 @@ async def stop(
         family,
         seen.others,
         disposed=disposed,
+        idle_at=seen.idle_at,
     )
 
 
@@ -187,11 +190,13 @@ async def _mark(server: OpenCode, session: Session, mark: StopMark) -> bool:
 
 @dataclass(frozen=True)
 class _Seen:
-    """A family in one look, the oldest first. ``working`` are not idle; ``others`` work in its directory."""
+    """A family in one look, the oldest first. ``working`` are not idle; ``others`` work in its directory;
+    ``idle_at`` is when the first look had ended since which none was seen to work."""
 
     family: tuple[Session, ...]
     working: frozenset[str]
     others: tuple[str, ...]
+    idle_at: float | None = None
 
 
 async def _look(server: OpenCode, session: Session) -> _Seen:
@@ -224,12 +229,18 @@ async def _disposed(server: OpenCode, session: Session, seen: _Seen, clock: Cloc
 async def _aborted(server: OpenCode, session: Session, timeout_s: float, clock: Clock) -> _Seen:
     """Abort until nothing of the family works in two looks, or the time is over; returns the last look."""
     deadline = clock.monotonic() + timeout_s
-    quiet = 0
+    idle_at: float | None = None
     while True:
         seen = await _look(server, session)
-        quiet = 0 if seen.working else quiet + 1
-        if quiet > 1 or clock.monotonic() >= deadline:
-            return seen
+        now = clock.monotonic()
+        if seen.working:
+            idle_at = None
+        elif idle_at is not None:
+            return replace(seen, idle_at=idle_at)
+        else:
+            idle_at = now
+        if now >= deadline:
+            return replace(seen, idle_at=idle_at)
         await _abort(server, seen)
         await clock.sleep(LOOK_EVERY_S)
 
