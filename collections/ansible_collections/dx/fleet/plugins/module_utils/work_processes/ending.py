@@ -20,7 +20,7 @@ __all__ = ["Found", "work_processes"]
 
 POLITE_S = 2.0  # between TERM and KILL
 PATIENCE_S = 15.0  # for what even KILL does not end at once: it is in the kernel
-PAUSE_S = 0.1
+PAUSE_S = 0.02
 LOOK_EVERY_S = 0.25  # at the commit that is checked out
 LONGEST_S = 3600.0  # of a watch; what began before that is of another start of the machine
 
