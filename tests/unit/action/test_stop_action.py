@@ -153,9 +153,7 @@ def test_where_others_work_in_the_directory_their_processes_are_left_alone(vm: V
     )
 
 
-def test_a_look_that_was_over_before_the_stop_is_taken_again(
-    vm: VM, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_look_that_was_over_before_the_stop_is_taken_again(vm: VM, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opencode_stop, "SYSTEM_CLOCK", _Clock(10.0, 12.0, 14.0, 15.0))
     vm.idle_at = 13.0
     entry = vm.stop(SEEN, {**SEEN, "ended": [], "head": OTHER_HEAD, "began": 101.0, "moment": 101.1}, LATER)

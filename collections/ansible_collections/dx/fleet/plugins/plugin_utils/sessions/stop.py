@@ -80,7 +80,7 @@ async def stop(
         mark: Who stops it, and why.
         timeout_s: How long the server is given to abort; then its instance of the directory is disposed of.
         aborting: Called when there is something to stop, before it is stopped.
-        ending: Called with the directory and the other sessions that work there, when the server is about to be
+        ending: Called with the directory and the other sessions that work there, just before the server is
             asked to abort. It must not block.
         clock: Time.
 
