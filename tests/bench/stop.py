@@ -21,11 +21,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 from slack_sdk import WebClient
 
 from tests.lab import Lab
 from tests.lab.slack import SlackWorkspace
 from tests.lab.tracker import Tracker
+from tests.wait import wait_for
 
 from .figure import BIN, Figure, Setting
 from .processes import run
@@ -35,6 +37,7 @@ __all__ = ["stop"]
 VM = "epyc6"
 OTHERS = 2
 LIMIT_S = 3.0
+COMMAND = "sleep 606"
 BURN = "while True: pass"
 WORK = f"@slow 900 1\n@say {'at work ' * 900}"
 
@@ -102,12 +105,12 @@ def _load() -> Iterator[None]:
 
 def _stopped(slack: SlackWorkspace, env: Mapping[str, str], tracker: Tracker) -> float:
     """Seconds from the message to the reply with the proof."""
-    bead = tracker.create("@bash sleep 606")
+    bead = tracker.create(f"@bash {COMMAND}")
     words = [str(BIN / "dx-dispatch"), VM, "affordabot", "--bead", bead, "--json"]
     known = {thread.root.ts for thread in slack.threads()}
     waiting = subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     thread = _thread(slack, known)
-    _reply(slack, thread, "Session created")
+    wait_for(_works)
     jane: WebClient = slack.client(slack.reader_token)
     began = time.monotonic()
     jane.chat_postMessage(channel=slack.channel, thread_ts=thread, text="stop")
@@ -117,6 +120,11 @@ def _stopped(slack: SlackWorkspace, env: Mapping[str, str], tracker: Tracker) ->
     if "NOT PROVEN" in told:
         raise RuntimeError(told)
     return took_s
+
+
+def _works() -> bool:
+    """Whether the agent's command runs."""
+    return any(each.info["cmdline"] == COMMAND.split() for each in psutil.process_iter(["cmdline"]))
 
 
 def _thread(slack: SlackWorkspace, known: set[str]) -> str:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -44,6 +45,7 @@ class VM:
         self.asked: list[dict[str, Any]] = []
         self.answers: list[Any] = []
         self.idle_at: float | None = None
+        self.idle_asked = 0
         self.meanwhile: dict[int, Callable[[], None]] = {}
         self.stopped = threading.Event()
         vm = self
@@ -66,7 +68,15 @@ class VM:
             return dict(answer)
 
         monkeypatch.setattr(opencode_stop.ActionModule, "_execute_module", execute)
+        idle_clauses = opencode_stop.idle_clauses
+
+        async def asked_whether_idle(*given: Any) -> Any:
+            vm.idle_asked += 1
+            return await idle_clauses(*given)
+
         monkeypatch.setattr(opencode_stop, "stop", stopping)
+        monkeypatch.setattr(opencode_stop, "idle_clauses", asked_whether_idle)
+        monkeypatch.setattr(opencode_stop, "SYSTEM_CLOCK", _Clock())
         session = ansible.fake.session("ses_1", "/srv/a")
         session.user("msg_1", "Do it")
         session.status = {"type": "busy"}
@@ -107,16 +117,53 @@ def test_head_is_watched_on_from_the_first_look(vm: VM) -> None:
 
 
 def test_the_watch_begins_when_nothing_works_any_more(vm: VM, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opencode_stop, "SYSTEM_CLOCK", _Clock(10.0, 14.0))  # the look is asked for, and over
+    clock = _Clock(10.0, 14.0)  # the look is asked for, and over
+    monkeypatch.setattr(opencode_stop, "SYSTEM_CLOCK", clock)
     vm.idle_at = 13.0
     vm.stop(SEEN, LATER)
     assert vm.asked[1]["since"]["moment"] == SEEN["began"] + 3.0
+    assert clock.slept == [2.0]  # the sessions are asked about when that watch is over
+
+
+@pytest.mark.parametrize(
+    ("later", "times"),
+    [
+        (LATER, 1),
+        ({**LATER, "ended": SEEN["ended"]}, 2),  # the watch began anew, and ended later
+        ({**LATER, "moment": 3.0}, 2),  # the machine did
+    ],
+)
+def test_the_sessions_are_idle_after_the_watch(vm: VM, later: dict[str, Any], times: int) -> None:
+    entry = vm.stop(SEEN, later)
+    assert vm.idle_asked == times
+    assert entry["proven"]
+
+
+def test_where_the_vm_cannot_be_seen_nobody_waits_for_it(vm: VM, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = _Clock()
+    monkeypatch.setattr(opencode_stop, "SYSTEM_CLOCK", clock)
+    vm.stop(UNREACHED)
+    assert (clock.slept, vm.idle_asked) == ([], 1)
 
 
 class _Clock:
+    """It is each of these times once, then the last of them or now; nobody waits by it."""
+
     def __init__(self, *times: float) -> None:
-        self.monotonic = iter(times).__next__
-        self.time = lambda: 1000.0
+        self._times = list(times)
+        self._last = times[-1] if times else None
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        if self._times:
+            return self._times.pop(0)
+        return time.monotonic() if self._last is None else self._last
+
+    def time(self) -> float:
+        return 1000.0
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
 
 
 @pytest.mark.parametrize(

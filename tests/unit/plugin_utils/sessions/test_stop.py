@@ -48,7 +48,7 @@ async def stopped(fake: FakeOpenCode, session: str = "ses_1", **wanted: Any) -> 
 
 async def proven(fake: FakeOpenCode, found: Stopped) -> dict[str, bool]:
     async with fake.client() as server:
-        clauses, _ = await idle_clauses(server, found)
+        clauses, _ = await idle_clauses(server, found, clock=ManualClock())
     return {clause.name: clause.proven for clause in clauses}
 
 

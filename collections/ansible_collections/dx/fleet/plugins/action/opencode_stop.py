@@ -20,7 +20,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.domain.clock import SYSTE
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import PreflightError
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.event_kind import EventKind
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.progress import ProgressEvent
-from ansible_collections.dx.fleet.plugins.plugin_utils.domain.stop import StopMark
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.stop import Clause, StopMark
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.stop_proof import (
     QUIET_S,
     bead_clause,
@@ -159,12 +159,27 @@ class ActionModule(FleetAction):
             "clauses": [],
         }
 
+    async def _still(
+        self, server: OpenCode, found: Stopped, before: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], list[Clause], bool]:
+        """The directory when it was watched for long enough, and the sessions after that; see
+        :func:`idle_clauses`."""
+        watching = asyncio.create_task(self._watched(server, found, before))
+        if _can_be_seen(before):
+            # By then a watch that goes on since the look before is over, but for its way back.
+            await SYSTEM_CLOCK.sleep(before["seen_at"] + QUIET_S - SYSTEM_CLOCK.monotonic())
+        idle, resumed = await idle_clauses(server, found)
+        watched = await watching
+        if watched.anew and not resumed:
+            idle, resumed = await idle_clauses(server, found)
+        return watched.entry, idle, resumed
+
     async def _watched(
         self, server: OpenCode, found: Stopped, before: Mapping[str, Any], *, anew: bool = False
-    ) -> dict[str, Any]:
+    ) -> _Watched:
         """What has become of its directory when that was watched for long enough, since the look before."""
-        if before["processes"] is None and before["head"] is None:
-            return _in_directory(before, found.directory)  # it can't be looked at
+        if not _can_be_seen(before):
+            return _Watched(_in_directory(before, found.directory), anew=False)
         others = before["others"]
         with suppress(OpenCodeError):  # a clause says that it can't be asked
             others = list(await others_beside(server, found))
@@ -175,7 +190,8 @@ class ActionModule(FleetAction):
             watch["since"] = {"moment": before["moment"], "head": before["head"], "processes": left}
         now = await asyncio.to_thread(self._processes, found.directory, where, **watch)
         ended = [*(before["ended"] or ()), *(now["ended"] or ())]
-        return _in_directory({**now, "ended": ended}, found.directory)
+        went_on = "since" in watch and not now["ended"] and (now["moment"] or 0.0) >= before["moment"]
+        return _Watched(_in_directory({**now, "ended": ended}, found.directory), anew=not went_on)
 
     def _processes(self, directory: str, where: Mapping[str, Any], **watch: Any) -> dict[str, Any]:
         """What the module found and ended on the VM; ``why`` where it could not."""
@@ -230,10 +246,9 @@ class ActionModule(FleetAction):
             return {**each, "state": "already_ended", "why": of_bead["msg"], "clauses": []}
         mark = StopMark(each["by"], each["reason"], each["at"], each["dispatch"], each["message"])
         found = Stopped(each["session"], each["state"], each["directory"], mark, tuple(each["family"]))
-        watched = await self._watched(server, found, each["processes"])
-        idle, resumed = await idle_clauses(server, found)
+        watched, idle, resumed = await self._still(server, found, each["processes"])
         if resumed:  # what was seen of the directory is of before that
-            watched = await self._watched(server, found, watched["processes"], anew=True)
+            watched = (await self._watched(server, found, watched["processes"], anew=True)).entry
         clauses = [*(clause.as_dict() for clause in idle), *watched.pop("clauses")]
         if each["bead"] is not None:
             clauses.append(bead_clause(each["bead"], of_bead).as_dict())
@@ -270,6 +285,7 @@ class _Looks:
         seen = {**last.seen, "ended": [each for look in looks for each in look.seen["ended"] or ()]}
         if seen["moment"] is not None:  # HEAD is to be still from then on
             seen["moment"] = max(seen["moment"], seen["began"] + idle_at - last.asked_at)
+        seen["seen_at"] = max(last.ended_at, idle_at)
         return seen
 
 
@@ -280,6 +296,18 @@ class _Look:
     seen: dict[str, Any]
     asked_at: float
     ended_at: float
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """The ``entry`` of a directory; ``anew``: the watch did not go on since the look before."""
+
+    entry: dict[str, Any]
+    anew: bool
+
+
+def _can_be_seen(look: Mapping[str, Any]) -> bool:
+    return look["processes"] is not None or look["head"] is not None
 
 
 def _where(each: Mapping[str, Any], others: Sequence[str]) -> dict[str, Any]:

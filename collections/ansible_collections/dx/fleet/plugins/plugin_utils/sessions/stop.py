@@ -22,6 +22,8 @@ from .turn import judge, read_turn
 __all__ = ["Stopped", "Wanted", "idle_clauses", "others_beside", "stop", "stopped_by"]
 
 LOOK_EVERY_S = 0.05
+CONFIRM_S = 0.25
+"""From the look at which nothing works to the one that confirms it."""
 DISPOSED_S = 5.0
 
 
@@ -242,7 +244,7 @@ async def _aborted(server: OpenCode, session: Session, timeout_s: float, clock: 
         if now >= deadline:
             return replace(seen, idle_at=idle_at)
         await _abort(server, seen)
-        await clock.sleep(LOOK_EVERY_S)
+        await clock.sleep(LOOK_EVERY_S if idle_at is None else CONFIRM_S)
 
 
 async def _abort(server: OpenCode, seen: _Seen) -> None:
