@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible_collections.dx.fleet.plugins.action import opencode_stop
+from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.errors import NotSent
 
 from tests.unit.run_action import Ansible
 
@@ -228,3 +229,25 @@ def test_who_began_to_work_in_the_directory_meanwhile_is_left_alone(vm: VM) -> N
     entry = vm.stop(SEEN, {**LATER, "processes": SEEN["ended"]})
     assert [(asked["state"], "since" in asked) for asked in vm.asked] == [("ended", False), ("listed", False)]
     assert not proven(entry)["no_process_left"]
+
+
+def test_a_server_that_goes_down_between_two_sessions_is_said_with_what_was_stopped(
+    vm: VM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop, fake = opencode_stop.stop, vm.ansible.fake
+    for name in ("ses_1", "ses_2"):
+        fake.session(name, "/srv/a").metadata = {"dx_dispatch": name}
+        fake.sessions[name].status = {"type": "busy"}
+    stopped: list[str] = []
+
+    async def once(server: Any, wanted: Any, *given: Any, **options: Any) -> Any:
+        if stopped:
+            raise NotSent("Connection refused")
+        stopped.append(wanted.session)
+        return await stop(server, wanted, *given, **options)
+
+    monkeypatch.setattr(opencode_stop, "stop", once)
+    vm.answers = [SEEN, SEEN]
+    vm.stopped.set()
+    result = vm.ansible.run(opencode_stop)
+    assert result["msg"].startswith(f"after {stopped[0]} the rest could not be stopped: ")

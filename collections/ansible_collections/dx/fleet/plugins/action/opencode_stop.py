@@ -63,14 +63,16 @@ class ActionModule(FleetAction):
             None,
             None,
         )
+        stops: list[dict[str, Any]] = []
         try:
             async with self.connect(args) as server:
-                stops = [
-                    await self._stopped(server, each, mark, args) for each in await self._wanted(server, args)
-                ]
+                for each in await self._wanted(server, args):
+                    stops.append(await self._stopped(server, each, mark, args))  # noqa: PERF401 - kept if one fails
         except OpenCodeError as error:
+            done = ", ".join(each["session"] for each in stops)
+            what = f"after {done} the rest could not be stopped" if done else "nothing could be stopped there"
             raise PreflightError(
-                f"nothing could be stopped there: {error.message}. What runs there may go on",
+                f"{what}: {error.message}. What runs there may go on",
                 reason_code=error.reason_code,
                 next_action=f"dx-fleet stop {args['name'] or self.vm}, once it answers",
             ) from error
