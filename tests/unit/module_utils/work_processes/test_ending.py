@@ -24,6 +24,7 @@ from ansible_collections.dx.fleet.plugins.module_utils.work_processes.listing im
     processes,
 )
 
+from tests.command import environment
 from tests.wait import wait_for
 
 SERVER = "import sys, subprocess; subprocess.run(['bash', '-c', sys.stdin.read()])"
@@ -163,7 +164,9 @@ Git(sys.argv[1]).call("-c", "alias.wait=!touch began; sleep 987609", "wait")
 def test_what_a_module_of_ours_runs_there_is_left_alone(tmp_path: Path) -> None:
     """A dispatch that is being stopped lets go of its worktree meanwhile."""
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
-    module = subprocess.Popen([sys.executable, "-c", MODULE, str(tmp_path)], cwd="/", start_new_session=True)
+    module = subprocess.Popen(
+        [sys.executable, "-c", MODULE, str(tmp_path)], cwd="/", env=environment({}), start_new_session=True
+    )
     try:
         wait_for(lambda: (tmp_path / "began").exists() and alive("987609"))
         since = {"moment": time.monotonic() - 60.0, "head": None}
