@@ -10,11 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible_collections.dx.fleet.plugins.module_utils.session_ids import session_id
 from ansible_collections.dx.fleet.plugins.module_utils.specs import STOP
+from ansible_collections.dx.fleet.plugins.module_utils.work_processes import ending
 from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.action import FleetAction
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.clock import SYSTEM_CLOCK
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import PreflightError
@@ -28,6 +30,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.domain.stop_proof import 
     of_directory,
     uncommitted,
 )
+from ansible_collections.dx.fleet.plugins.plugin_utils.launch.by_stdin import NotSeen, by_stdin
 from ansible_collections.dx.fleet.plugins.plugin_utils.text.redact import redact
 
 with suppress(ImportError):  # FleetAction.run says what is missing
@@ -205,9 +208,7 @@ class ActionModule(FleetAction):
         }
         nothing = {**dict.fromkeys(SEEN), **where}
         try:
-            result: dict[str, Any] = self._execute_module(
-                module_name="dx.fleet.work_processes", module_args=options, task_vars=self._task_vars
-            )
+            result = self._run_work_processes(options)
         except AnsibleConnectionFailure as error:
             return {**nothing, "why": f"the VM can't be reached by its connection: {error}"}
         except AnsibleError as error:
@@ -215,6 +216,20 @@ class ActionModule(FleetAction):
         if result.get("failed"):
             return {**nothing, "why": f"the module failed: {result.get('msg')}"}
         return {**nothing, **{name: result.get(name) for name in SEEN}}
+
+    def _run_work_processes(self, options: dict[str, Any]) -> dict[str, Any]:
+        """What ``dx.fleet.work_processes`` returns."""
+        folder = Path(ending.__file__).parent
+        try:
+            found = by_stdin(self, folder, "ending", "of_options", options, self._task_vars)
+        except NotSeen:  # nor what it ended: a watch begins anew
+            found, options = None, {name: value for name, value in options.items() if name != "since"}
+        if found is not None:
+            return found
+        returned: dict[str, Any] = self._execute_module(
+            module_name="dx.fleet.work_processes", module_args=options, task_vars=self._task_vars
+        )
+        return returned
 
     def _tell(self, stopped: Mapping[str, Any], kind: EventKind, **fields: Any) -> None:
         """Show what is done now, and record it in the thread of the dispatch."""

@@ -165,25 +165,17 @@ dirty:
   sample: 0
 """
 
-from dataclasses import asdict
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dx.fleet.plugins.module_utils.specs import WORK_PROCESSES
-from ansible_collections.dx.fleet.plugins.module_utils.work_processes.ending import work_processes
+from ansible_collections.dx.fleet.plugins.module_utils.work_processes.ending import of_options
 
 
 def main() -> None:
     """Find the processes, end them if that is wanted, and return what was seen."""
     module = AnsibleModule(argument_spec=WORK_PROCESSES, supports_check_mode=True)
-    options = module.params
-    found = work_processes(
-        options["directory"],
-        exclusive=options["exclusive"],
-        end=options["state"] == "ended" and not module.check_mode,
-        watch_s=0.0 if module.check_mode else options["watch"],
-        since=options["since"],
-    )
-    module.exit_json(changed=bool(found.ended), **asdict(found))
+    looking = {"state": "listed", "watch": 0.0} if module.check_mode else {}
+    found = of_options({**module.params, **looking})
+    module.exit_json(changed=bool(found["ended"]), **found)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ import subprocess
 import time
 import typing as t
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from .belonging import Belonging, belonging
 from .listing import CannotList, Process, processes, tool
 
-__all__ = ["Found", "work_processes"]
+__all__ = ["Found", "of_options", "work_processes"]
 
 POLITE_S = 2.0  # between TERM and KILL
 PATIENCE_S = 15.0  # for what even KILL does not end at once: it is in the kernel
@@ -49,6 +49,18 @@ class Found:
     began: float = 0.0
     moment: float = 0.0
     dirty: int | None = None
+
+
+def of_options(options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """What :func:`work_processes` sees, by the options of the module of that name; JSON-ready."""
+    found = work_processes(
+        options["directory"],
+        exclusive=options["exclusive"],
+        end=options["state"] == "ended",
+        watch_s=options.get("watch") or 0.0,
+        since=options.get("since"),
+    )
+    return asdict(found)
 
 
 def work_processes(

@@ -1,0 +1,115 @@
+# Copyright: dx.fleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A function of ours runs by a real Python's standard input, or it is not run, or not seen: never something else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.dx.fleet.plugins.module_utils.work_processes import ending
+from ansible_collections.dx.fleet.plugins.plugin_utils.launch.by_stdin import MARK, NotSeen, by_stdin
+
+FOLDER = Path(ending.__file__).parent
+OPTIONS: dict[str, Any] = {"state": "listed", "exclusive": True, "watch": 0.1}
+
+
+class Action:
+    """A task on this machine. ``says``: what the host answers in Python's place."""
+
+    def __init__(self, python: str = sys.executable, *, become: object = None, family: str = "sh") -> None:
+        self.task_vars = {"ansible_python_interpreter": python}
+        self._connection = SimpleNamespace(become=become, _shell=SimpleNamespace(SHELL_FAMILY=family))
+        self._templar = SimpleNamespace(template=lambda value: value)
+        self.says: dict[str, Any] | None = None
+        self.ran: list[str] = []
+
+    def _compute_environment_string(self) -> str:
+        return "DX_X=1"
+
+    def _low_level_execute_command(self, command: str, *, sudoable: bool, in_data: bytes) -> dict[str, Any]:
+        self.ran.append(command)
+        if self.says is not None:
+            return self.says
+        done = subprocess.run(["/bin/sh", "-c", command], input=in_data, capture_output=True, check=False)
+        return {"rc": done.returncode, "stdout": done.stdout.decode(), "stderr": done.stderr.decode()}
+
+    def look(self, **options: Any) -> dict[str, Any] | None:
+        given: Any = self
+        return by_stdin(given, FOLDER, "ending", "of_options", {**OPTIONS, **options}, self.task_vars)
+
+
+def test_it_returns_what_the_module_does(tmp_path: Path) -> None:
+    work = subprocess.Popen(["sleep", "987610"], cwd=tmp_path, start_new_session=True)
+    try:
+        action = Action()
+        found = action.look(directory=str(tmp_path))
+        assert found is not None
+        assert [each["command"] for each in found["processes"]] == ["sleep 987610"]
+        assert found.keys() == ending.of_options({**OPTIONS, "directory": str(tmp_path)}).keys()
+        assert action.ran == [f"DX_X=1 {sys.executable} -I -"], (
+            "what it is given stands in no list of processes"
+        )
+        ended = action.look(directory=str(tmp_path), state="ended")
+        assert ended is not None
+        assert [each["pid"] for each in ended["ended"]] == [work.pid]
+        assert work.wait(10) != 0
+    finally:
+        work.kill()
+
+
+def test_any_name_of_a_directory_is_data(tmp_path: Path) -> None:
+    folder = tmp_path / 'it\'s {given} %s """ \\ \u2028 é'
+    folder.mkdir()
+    found = Action().look(directory=str(folder))
+    assert found is not None
+    assert found["directory"] == str(folder)
+
+
+@pytest.mark.parametrize(
+    ("action", "environ"),
+    [
+        (Action(become=object()), {}),
+        (Action(family="powershell"), {}),
+        (Action("auto_silent"), {}),
+        (Action(), {"DX_FAST_START": "0"}),
+    ],
+    ids=["another user", "another shell", "a Python that is to be found", "turned off"],
+)
+def test_where_it_does_not_fit_it_is_not_run(
+    action: Action, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert action.look(directory="/") is None
+    assert action.ran == []
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (127, "sh: python3: not found"),
+        (0, ""),
+        (0, "{}"),
+        (1, f"{MARK}{{}}"),
+        (0, f'{MARK}{{"processes": ['),
+        (0, f"{MARK}[]"),
+    ],
+    ids=["no Python", "nothing", "no mark", "it failed", "half of it", "a list"],
+)
+def test_what_is_not_what_it_returns_is_not_seen(code: int, said: str) -> None:
+    action = Action()
+    action.says = {"rc": code, "stdout": said, "stderr": ""}
+    with pytest.raises(NotSeen):
+        action.look(directory="/")
+
+
+def test_what_a_login_prints_is_passed_over() -> None:
+    action = Action()
+    action.says = {"rc": 0, "stdout": f'Welcome!\n{MARK}{{"head": null}}\nbye\n', "stderr": ""}
+    assert action.look(directory="/") == {"head": None}
