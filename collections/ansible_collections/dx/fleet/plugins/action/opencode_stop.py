@@ -133,7 +133,7 @@ class ActionModule(FleetAction):
             of_this,
             timeout_s=args["timeout"],
             aborting=lambda: self._tell(each, EventKind.ABORTING, why=mark.why, by=mark.by),
-            ending=looks.begin,
+            idle=looks.begin,
         )
         told |= {
             "state": found.state,
@@ -276,14 +276,14 @@ class ActionModule(FleetAction):
 
 
 class _Looks:
-    """Looks at the VM beside those at the server, as they take as long as these."""
+    """Looks at the VM, beside the confirming look at the server."""
 
     def __init__(self, look: Callable[[str, Sequence[str]], dict[str, Any]]) -> None:
         self._look = look
         self._begun: list[asyncio.Task[_Look]] = []
 
     def begin(self, directory: str, others: Sequence[str]) -> None:
-        """Begin one; see the ``ending`` of :func:`stop`."""
+        """Begin one; see the ``idle`` of :func:`stop`."""
         self._begun.append(asyncio.create_task(self._one(directory, others)))
 
     async def _one(self, directory: str, others: Sequence[str]) -> _Look:
