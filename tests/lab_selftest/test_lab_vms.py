@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -184,15 +183,9 @@ def test_the_environment_keeps_a_child_away_from_the_real_home(lab: Lab) -> None
 
 def test_the_repos_are_clones_of_one_remote(lab: Lab) -> None:
     for name in ("affordabot", "prime-radiant"):
-        # Others have committed in them meanwhile.
-        words = ("rev-list", "--max-parents=0", "main")
-        first = {
-            subprocess.run(["git", "-C", vm.repo(name), *words], capture_output=True, check=True).stdout
-            for vm in lab.vms.values()
-        }
-        assert len(first) == 1
-        config = (lab.vms["epyc6"].repo(name) / ".git" / "config").read_text()
-        assert str(lab.root / "remotes" / f"{name}.git") in config
+        for vm in lab.vms.values():
+            config = (vm.repo(name) / ".git" / "config").read_text()
+            assert str(lab.root / "remotes" / f"{name}.git") in config
 
 
 def test_the_agent_can_commit_and_push(lab: Lab) -> None:

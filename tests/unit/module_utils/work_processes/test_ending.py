@@ -155,7 +155,7 @@ def test_the_watch_begins_anew_where_something_had_to_be_ended(tmp_path: Path) -
 
 
 MODULE = """
-import subprocess, sys
+import sys
 from ansible_collections.dx.fleet.plugins.module_utils.git.command import Git
 Git(sys.argv[1]).call("-c", "alias.wait=!touch began; sleep 987609", "wait")
 """

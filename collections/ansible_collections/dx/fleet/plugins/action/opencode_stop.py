@@ -302,7 +302,7 @@ class _Looks:
         seen = {**last.seen, "ended": [each for look in looks for each in look.seen["ended"] or ()]}
         if seen["moment"] is not None:  # HEAD is to be still from then on
             seen["moment"] = max(seen["moment"], seen["began"] + idle_at - last.asked_at)
-        seen["seen_at"] = max(last.ended_at, idle_at)
+        seen["seen_at"] = last.ended_at
         return seen
 
 

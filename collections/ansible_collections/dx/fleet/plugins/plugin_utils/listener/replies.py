@@ -19,7 +19,7 @@ __all__ = ["EVENT_TYPE", "Replies"]
 
 EVENT_TYPE = "dx_fleet_reply"
 AGAIN_S = (0.5, 2.0, 5.0, 15.0, *([30.0] * 20))
-"""How long to wait before each further try. After these ten minutes the reply is given up."""
+"""How long to wait before each further try, unless Slack wants longer; after them the reply is given up."""
 
 log = logging.getLogger("dx.fleet.listener")
 
@@ -60,7 +60,8 @@ class Replies:
                 return
             log.info("a reply is not posted yet: %s", fault.code)
             again = again or isinstance(fault, Ambiguous)
-            await self._clock.sleep(max(pause_s, getattr(fault, "after_s", None) or 0.0))
+            silence_s = fault.after_s if isinstance(fault, RetryLater) else None
+            await self._clock.sleep(max(pause_s, silence_s or 0.0))
 
     async def _send(self, thread: str | None, text: str, payload: dict[str, str]) -> None:
         await self._web.chat_postMessage(
