@@ -16,6 +16,7 @@ import pytest
 from ansible import constants
 from ansible.executor import playbook_executor
 from ansible.utils.collection_loader import _collection_finder as finder
+from ansible_collections.dx.fleet.plugins.plugin_utils.config.fast_start import is_on
 from ansible_collections.dx.fleet.plugins.plugin_utils.launch import fast_start
 
 LOADERS = ("connection_loader", "shell_loader", "become_loader")
@@ -95,7 +96,7 @@ def test_each_trick_changes_something_unless_it_is_switched_off(
     [(None, True), ("", True), ("1", True), ("0", False), ("false", False), ("No", False), ("off", False)],
 )
 def test_the_switch(value: str | None, on: bool) -> None:
-    assert fast_start.is_on({} if value is None else {"DX_FAST_START": value}) is on
+    assert is_on({} if value is None else {"DX_FAST_START": value}) is on
 
 
 def no_home(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from ansible_collections.dx.fleet.plugins.module_utils.session_ids import sessio
 from ansible_collections.dx.fleet.plugins.module_utils.specs import STOP
 from ansible_collections.dx.fleet.plugins.module_utils.work_processes import ending
 from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.action import FleetAction
+from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.by_stdin import NotSeen, by_stdin
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.clock import SYSTEM_CLOCK
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import PreflightError
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.event_kind import EventKind
@@ -30,7 +31,6 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.domain.stop_proof import 
     of_directory,
     uncommitted,
 )
-from ansible_collections.dx.fleet.plugins.plugin_utils.launch.by_stdin import NotSeen, by_stdin
 from ansible_collections.dx.fleet.plugins.plugin_utils.text.redact import redact
 
 with suppress(ImportError):  # FleetAction.run says what is missing

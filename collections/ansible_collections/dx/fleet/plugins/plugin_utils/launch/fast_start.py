@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
+from ..config.fast_start import is_on
 from .module_cache import keep_modules
 from .routing_cache import cache_routing
 
@@ -26,23 +27,16 @@ __all__ = [
     "collect_no_garbage",
     "freeze_garbage",
     "import_what_workers_need",
-    "is_on",
     "keep_modules_packed",
     "left_out",
     "load_only_plugins_of",
     "look_for_results_less_often",
 ]
 
-SWITCH = "DX_FAST_START"
 POLL_INTERVAL_S = 0.005
 
 left_out: dict[str, str] = {}
 """Tricks that this Ansible does not take, and why."""
-
-
-def is_on(environ: Mapping[str, str]) -> bool:
-    """Whether the tricks are wanted."""
-    return environ.get(SWITCH, "").strip().lower() not in ("0", "false", "no", "off")
 
 
 def _trick(does: Callable[..., None]) -> Callable[..., None]:

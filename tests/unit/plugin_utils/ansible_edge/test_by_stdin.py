@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.dx.fleet.plugins.module_utils.work_processes import ending
-from ansible_collections.dx.fleet.plugins.plugin_utils.launch.by_stdin import MARK, NotSeen, by_stdin
+from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.by_stdin import MARK, NotSeen, by_stdin
 
 FOLDER = Path(ending.__file__).parent
 OPTIONS: dict[str, Any] = {"state": "listed", "exclusive": True, "watch": 0.1}
