@@ -26,12 +26,12 @@ __all__ = ["PROGRAM", "Clone", "clone", "original"]
 PROGRAM = """
 import json, sys
 from ansible_collections.dx.fleet.plugins.module_utils.git.commands import worktree
-from ansible_collections.dx.fleet.plugins.module_utils.git.errors import GitError, failure
+from ansible_collections.dx.fleet.plugins.module_utils.git.errors import GitError
 options = json.loads(sys.argv[1])
 try:
     print(json.dumps(worktree(options, False)))
 except GitError as error:
-    print(json.dumps(failure(error)))
+    print(json.dumps(error.as_result()))
 """
 
 

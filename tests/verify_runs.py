@@ -22,11 +22,11 @@ __all__ = ["PROGRAM", "check_options", "run_check", "start_check"]
 PROGRAM = """
 import json, sys
 from ansible_collections.dx.fleet.plugins.module_utils.verify.commands import verify
-from ansible_collections.dx.fleet.plugins.module_utils.git.errors import GitError, failure
+from ansible_collections.dx.fleet.plugins.module_utils.git.errors import GitError
 try:
     print(json.dumps(verify(json.loads(sys.argv[1]), sys.argv[2:] == ["check"])))
 except GitError as error:
-    print(json.dumps(failure(error)))
+    print(json.dumps(error.as_result()))
 """
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible_collections.dx.fleet.plugins.action import opencode_stop
-from ansible_collections.dx.fleet.plugins.plugin_utils.launch.by_stdin import NotSeen
+from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge import action as ansible_action
 from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.errors import NotSent
 
 from tests.unit.run_action import Ansible
@@ -257,10 +257,8 @@ def test_a_server_that_goes_down_between_two_sessions_is_said_with_what_was_stop
 def test_after_a_look_that_was_not_seen_the_watch_begins_anew(
     vm: VM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def not_seen(*_: Any) -> None:
-        raise NotSeen
-
-    monkeypatch.setattr(opencode_stop, "by_stdin", not_seen)
+    not_seen = {"failed": True, "not_seen": True, "msg": "it returned nothing", "rc": -9}
+    monkeypatch.setattr(ansible_action, "by_stdin", lambda *_: not_seen)
     entry = vm.stop(SEEN, LATER)
     assert [("since" in asked) for asked in vm.asked] == [False, False]
     assert entry["proven"]

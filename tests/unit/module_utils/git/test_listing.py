@@ -17,7 +17,7 @@ from tests.git_clone import Clone
 
 
 def all_of(*roots: Path | str) -> list[dict[str, Any]]:
-    found = listed({"worktrees_roots": [str(root) for root in roots], "timeout": 60.0})
+    found = listed({"worktrees_roots": [str(root) for root in roots], "timeout": 60.0}, False)
     assert not found["changed"]
     trees: list[dict[str, Any]] = found["worktrees"]
     return trees

@@ -12,8 +12,9 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -56,6 +57,13 @@ def spare_of(commands: KeptCommands) -> SpareCommand:
     return commands._spare
 
 
+async def run_and_keep(commands: KeptCommands, words: Sequence[str], **options: Any) -> Any:
+    """The document, when another spare process is there."""
+    document = await commands.run("k", words, **options)
+    await asyncio.to_thread(wait_for, lambda: commands._spare is not None)
+    return document
+
+
 def is_over(process: subprocess.Popen[bytes]) -> Callable[[], bool]:
     return lambda: process.poll() is not None
 
@@ -70,7 +78,8 @@ def test_the_document_is_the_same_and_another_spare_follows(
     if first is not None and spare == "dead":
         first._process.kill()
         first._process.wait()
-    document = asyncio.run(commands.run("k", LIST))
+    run = commands.run("k", LIST) if spare == "none" else run_and_keep(commands, LIST)
+    document = asyncio.run(run)
     assert (document["exit_code"], [vm["vm"] for vm in document["vms"]]) == (0, ["epyc6"])
     assert len(lines) == (0 if spare == "there" else 1)
     if first is not None:
@@ -87,7 +96,7 @@ def test_a_spare_reads_what_is_written_for_it_and_prints_where_it_is_to(
 ) -> None:
     commands = KeptCommands(tmp_path / "commands", inventory, spare=True)
     words = ("dx-dispatch", "--json", "--", "epyc6", "affordabot", "-")
-    document = asyncio.run(commands.run("k", words, stdin="Run make test\n@say {{ x }}"))
+    document = asyncio.run(run_and_keep(commands, words, stdin="Run make test\n@say {{ x }}"))
     assert document["results"][0]["reason_code"] == "connection_refused", document
     assert "affordabot '@say" not in str(document)
     spare_of(commands)._socket.close()
@@ -107,7 +116,7 @@ def test_a_spare_that_has_read_what_was_changed_since_runs_nothing(
     spare = spare_of(commands)
     file.unlink()
     file.write_text("")
-    assert asyncio.run(commands.run("k", LIST))["exit_code"] == 0
+    assert asyncio.run(run_and_keep(commands, LIST))["exit_code"] == 0
     assert len(lines) == 1
     assert spare._process.returncode is not None
     spare_of(commands)._socket.close()

@@ -10,15 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible_collections.dx.fleet.plugins.module_utils.session_ids import session_id
 from ansible_collections.dx.fleet.plugins.module_utils.specs import STOP
-from ansible_collections.dx.fleet.plugins.module_utils.work_processes import ending
 from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.action import FleetAction
-from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.by_stdin import NotSeen, by_stdin
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.clock import SYSTEM_CLOCK
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import PreflightError
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.event_kind import EventKind
@@ -46,6 +43,7 @@ with suppress(ImportError):  # FleetAction.run says what is missing
         stop,
     )
 
+MODULE = "dx.fleet.work_processes"
 ENDED = ("already_ended", "too_late")
 SEEN = (
     *("processes", "unsure", "ended", "why", "dirty"),
@@ -219,17 +217,15 @@ class ActionModule(FleetAction):
 
     def _run_work_processes(self, options: dict[str, Any]) -> dict[str, Any]:
         """What ``dx.fleet.work_processes`` returns."""
-        folder = Path(ending.__file__).parent
-        try:
-            found = by_stdin(self, folder, "ending", "of_options", options, self._task_vars)
-        except NotSeen:  # nor what it ended: a watch begins anew
-            found, options = None, {name: value for name, value in options.items() if name != "since"}
-        if found is not None:
+        found = self.run_module(MODULE, options)
+        if not found.get("not_seen"):
             return found
-        returned: dict[str, Any] = self._execute_module(
-            module_name="dx.fleet.work_processes", module_args=options, task_vars=self._task_vars
+        # Nor what it ended: a watch begins anew.
+        anew = {name: value for name, value in options.items() if name != "since"}
+        again: dict[str, Any] = self._execute_module(
+            module_name=MODULE, module_args=anew, task_vars=self._task_vars
         )
-        return returned
+        return again
 
     def _tell(self, stopped: Mapping[str, Any], kind: EventKind, **fields: Any) -> None:
         """Show what is done now, and record it in the thread of the dispatch."""

@@ -244,7 +244,7 @@ next_action:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dx.fleet.plugins.module_utils.git.commands import worktree
-from ansible_collections.dx.fleet.plugins.module_utils.git.errors import GitError, failure
+from ansible_collections.dx.fleet.plugins.module_utils.git.errors import GitError
 from ansible_collections.dx.fleet.plugins.module_utils.specs import (
     GIT_WORKTREE,
     GIT_WORKTREE_REQUIRED_IF,
@@ -263,7 +263,7 @@ def main() -> None:
     try:
         result = worktree(module.params, module.check_mode)
     except GitError as error:
-        module.fail_json(**failure(error))
+        module.fail_json(**error.as_result())
     module.exit_json(**result)
 
 

@@ -115,7 +115,7 @@ worktrees:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dx.fleet.plugins.module_utils.git.errors import GitError, failure
+from ansible_collections.dx.fleet.plugins.module_utils.git.errors import GitError
 from ansible_collections.dx.fleet.plugins.module_utils.git.listing import listed
 from ansible_collections.dx.fleet.plugins.module_utils.specs import GIT_WORKTREE_INFO
 
@@ -124,9 +124,9 @@ def main() -> None:
     """List them."""
     module = AnsibleModule(argument_spec=GIT_WORKTREE_INFO, supports_check_mode=True)
     try:
-        result = listed(module.params)
+        result = listed(module.params, module.check_mode)
     except GitError as error:
-        module.fail_json(**failure(error))
+        module.fail_json(**error.as_result())
     module.exit_json(**result)
 
 

@@ -398,7 +398,7 @@ next_action:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.dx.fleet.plugins.module_utils.git.errors import GitError, failure
+from ansible_collections.dx.fleet.plugins.module_utils.git.errors import GitError
 from ansible_collections.dx.fleet.plugins.module_utils.specs import VERIFY_WORK
 from ansible_collections.dx.fleet.plugins.module_utils.verify.commands import verify
 
@@ -409,7 +409,7 @@ def main() -> None:
     try:
         result = verify(module.params, module.check_mode)
     except GitError as error:
-        module.fail_json(**failure(error))
+        module.fail_json(**error.as_result())
     module.exit_json(failed=False, **result)  # else Ansible takes another `rc` than 0 for a failed task
 
 

@@ -173,9 +173,7 @@ from ansible_collections.dx.fleet.plugins.module_utils.work_processes.ending imp
 def main() -> None:
     """Find the processes, end them if that is wanted, and return what was seen."""
     module = AnsibleModule(argument_spec=WORK_PROCESSES, supports_check_mode=True)
-    looking = {"state": "listed", "watch": 0.0} if module.check_mode else {}
-    found = of_options({**module.params, **looking})
-    module.exit_json(changed=bool(found["ended"]), **found)
+    module.exit_json(**of_options(module.params, module.check_mode))
 
 
 if __name__ == "__main__":

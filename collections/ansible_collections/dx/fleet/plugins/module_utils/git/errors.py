@@ -33,7 +33,6 @@ __all__ = [
     "RepositoryBusy",
     "RepositoryError",
     "RescueFailed",
-    "failure",
 ]
 
 
@@ -57,6 +56,16 @@ class GitError(Exception):
         self.next_action = next_action
         self.reason_code = reason_code or self.reason_code
         self.details = details
+
+    def as_result(self) -> dict[str, t.Any]:
+        """What a module returns that fails with it."""
+        return {
+            "failed": True,
+            "msg": f"{self.message}. Next: {self.next_action}",
+            "reason_code": self.reason_code,
+            "next_action": self.next_action,
+            **self.details,
+        }
 
 
 class GitMissing(GitError):
@@ -97,14 +106,3 @@ class EffectUnknown(GitError):
 
 class GitFailed(GitError):
     reason_code = "git_failed"
-
-
-def failure(error: GitError) -> dict[str, t.Any]:
-    """The result of a module that failed."""
-    return {
-        "failed": True,
-        "msg": f"{error.message}. Next: {error.next_action}",
-        "reason_code": error.reason_code,
-        "next_action": error.next_action,
-        **error.details,
-    }

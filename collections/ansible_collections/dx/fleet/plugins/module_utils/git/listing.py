@@ -23,8 +23,9 @@ __all__ = ["listed"]
 _TOUCHED = (".", "HEAD", "index", os.path.join("logs", "HEAD"))
 
 
-def listed(options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """The result of ``git_worktree_info``. Nothing is changed, fetched or locked.
+def listed(options: t.Mapping[str, t.Any], _check: bool) -> dict[str, t.Any]:
+    """The result of ``git_worktree_info``. Nothing is changed, fetched or locked,
+    so check mode is no other.
 
     Args:
         options: Those of the module, with all defaults.

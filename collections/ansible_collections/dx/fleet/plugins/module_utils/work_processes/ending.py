@@ -51,16 +51,21 @@ class Found:
     dirty: int | None = None
 
 
-def of_options(options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """What :func:`work_processes` sees, by the options of the module of that name; JSON-ready."""
+def of_options(options: t.Mapping[str, t.Any], check: bool) -> dict[str, t.Any]:
+    """The result of the module ``work_processes``.
+
+    Args:
+        options: Those of the module, with all defaults.
+        check: End nothing, and watch nothing.
+    """
     found = work_processes(
         options["directory"],
         exclusive=options["exclusive"],
-        end=options["state"] == "ended",
-        watch_s=options.get("watch") or 0.0,
-        since=options.get("since"),
+        end=options["state"] == "ended" and not check,
+        watch_s=0.0 if check else options["watch"],
+        since=options["since"],
     )
-    return asdict(found)
+    return {"changed": bool(found.ended), **asdict(found)}
 
 
 def work_processes(

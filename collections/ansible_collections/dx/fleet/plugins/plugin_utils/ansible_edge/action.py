@@ -26,6 +26,7 @@ from ..domain.progress_wording import line_of
 from ..domain.task import is_text
 from ..text.urls import check_url
 from . import progress_bus
+from .by_stdin import by_stdin
 
 try:
     from ..opencode.client import OpenCode
@@ -229,6 +230,23 @@ class FleetAction(ActionBase):  # type: ignore[misc]
         ssh_host = str(host.get("ansible_host") or vm)
         wanted: Transport = "ssh" if mode == "ssh" else "auto"
         return VMTransport(url, wanted, ssh_host, lambda: ssh_connection(host, folder), folder)
+
+    def run_module(self, module: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """What a module returns on the task's host.
+
+        Args:
+            module: Its name.
+            options: Its options; those that are None are left out.
+
+        Raises:
+            AnsibleConnectionFailure: The host can't be reached.
+            AnsibleError: It can't be run there.
+        """
+        given = {name: value for name, value in options.items() if value is not None}
+        found = by_stdin(self, module, given, self._task_vars)
+        if found is None:
+            found = self._execute_module(module_name=module, module_args=given, task_vars=self._task_vars)
+        return found
 
     def emit(self, event: ProgressEvent) -> None:
         """Show progress at once, on the command's bus or through Ansible's display; record it for Slack."""

@@ -19,10 +19,13 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
+from ...module_utils import on_host
 from ..config.fast_start import is_on
 
-__all__ = ["NotSeen", "by_stdin"]
+__all__ = ["by_stdin"]
 
+ROOT = Path(on_host.__file__).parent
+BEGUN = "dx.fleet begins"
 MARK = "dx.fleet returned: "
 PROGRAM = """
 import importlib.abc, importlib.util, json, sys
@@ -33,75 +36,89 @@ class Given(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
         return importlib.util.spec_from_loader(name, self) if name in given["sources"] else None
 
     def is_package(self, name):
-        return name == given["package"]
+        return name in given["packages"]
 
     def get_source(self, name):
         return given["sources"][name]
 
 sys.meta_path.insert(0, Given())
-module = importlib.import_module(given["package"] + "." + given["module"])
-print({mark!r} + json.dumps(getattr(module, given["function"])(given["options"])))
+result_of = importlib.import_module(given["packages"][0] + ".on_host").result_of
+print({begun!r}, flush=True)
+print({mark!r} + json.dumps(result_of(given["module"], given["options"], given["check"])))
 """
 
 
-class NotSeen(Exception):
-    """It may have run, and what it returned is not known."""
-
-
 def by_stdin(
-    action: ActionBase,
-    folder: Path,
-    module: str,
-    function: str,
-    options: Mapping[str, Any],
-    task_vars: Mapping[str, Any],
+    action: ActionBase, module: str, options: Mapping[str, Any], task_vars: Mapping[str, Any]
 ) -> dict[str, Any] | None:
-    """What a function of ours returns on the host of a task.
+    """What a module of ours returns on the host of a task. Check mode is that of the task.
 
     Args:
         action: The task's; its connection is used.
-        folder: A package that imports nothing but Python's own modules and its own, such as
-            ``module_utils/work_processes``.
-        module: The one of it that has the function.
-        function: It takes the options and returns a dict; both are JSON-ready.
-        options: What it is given.
+        module: Its name, such as ``dx.fleet.git_worktree``.
+        options: Of the module, of the right types and JSON-ready.
         task_vars: Of the task.
 
     Returns:
-        None where it was not run, as it can't be run so here.
+        None where it was not begun, as it can't be run so here. Where it was, and something else came back
+        than what it returns, it ``failed`` and is ``not_seen``, with ``rc``, ``module_stdout`` and
+        ``module_stderr`` as Ansible has them.
 
     Raises:
-        NotSeen: Something else came back than what it returns.
         AnsibleConnectionFailure: The host can't be reached.
     """
+    name = module.removeprefix("dx.fleet.")
     python = action._templar.template(task_vars.get("ansible_python_interpreter"))
-    is_plain = not action._connection.become and action._connection._shell.SHELL_FAMILY == "sh"
-    if not is_on(os.environ) or not is_plain or not isinstance(python, str) or python.startswith("auto"):
+    is_known = isinstance(python, str) and not python.startswith("auto")
+    if name not in on_host.COMMANDS or not is_known or not _fits(action):
         return None
     command = f"{action._compute_environment_string()} {python} -I -".strip()
-    program = _program(folder, module, function, options)
+    program = _program(name, options, check=bool(action._task.check_mode))
     done = action._low_level_execute_command(command, sudoable=False, in_data=program.encode())
-    returned = [line for line in done["stdout"].splitlines() if line.startswith(MARK)]
-    if done["rc"] != 0 or not returned:
-        raise NotSeen
-    try:
-        found = json.loads(returned[-1].removeprefix(MARK))
-    except ValueError:
-        raise NotSeen from None
-    if not isinstance(found, dict):
-        raise NotSeen
-    return found
-
-
-def _program(folder: Path, module: str, function: str, options: Mapping[str, Any]) -> str:
-    package = folder.name
-    sources = {f"{package}.{each.stem}": each.read_text() for each in folder.glob("*.py")}
-    sources[package] = sources.pop(f"{package}.__init__")
-    given = {
-        "package": package,
-        "module": module,
-        "function": function,
-        "options": options,
-        "sources": sources,
+    said = done["stdout"].splitlines()
+    if BEGUN not in said:
+        return None
+    returned = _returned(said) if done["rc"] == 0 else None
+    if returned is not None:
+        return returned
+    return {
+        "failed": True,
+        "not_seen": True,
+        "msg": f"{module} returned nothing",
+        "rc": done["rc"],
+        "module_stdout": done["stdout"],
+        "module_stderr": done["stderr"],
     }
-    return PROGRAM.format(given=json.dumps(given), mark=MARK)
+
+
+def _fits(action: ActionBase) -> bool:
+    """Whether the connection takes what a program reads, and leads to this user's own shell."""
+    connection = action._connection
+    is_plain = not connection.become and connection._shell.SHELL_FAMILY == "sh"
+    return is_on(os.environ) and is_plain and bool(connection.has_pipelining)
+
+
+def _returned(said: list[str]) -> dict[str, Any] | None:
+    marked = [line for line in said if line.startswith(MARK)]
+    try:
+        found = json.loads(marked[-1].removeprefix(MARK))
+    except (IndexError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _program(module: str, options: Mapping[str, Any], *, check: bool) -> str:
+    package, rooms = ROOT.name, on_host.COMMANDS[module].rooms
+    sources = {package: ""}
+    for room in ("", *rooms):
+        inside = ".".join((package, *filter(None, (room,))))
+        sources |= {f"{inside}.{each.stem}": each.read_text() for each in (ROOT / room).glob("*.py")}
+        sources[inside] = sources.pop(f"{inside}.__init__", "")
+    given = {
+        "packages": [package, *(f"{package}.{room}" for room in rooms)],
+        "sources": sources,
+        "module": module,
+        "options": options,
+        "check": check,
+    }
+    return PROGRAM.format(given=json.dumps(given), begun=BEGUN, mark=MARK)

@@ -121,9 +121,7 @@ class BeadsAction(FleetAction):
 
     def _done_there(self, module: str, given: dict[str, Any]) -> dict[str, Any]:
         try:
-            result: dict[str, Any] = self._execute_module(
-                module_name=module, module_args=given, task_vars=self._task_vars
-            )
+            result = self.run_module(module, given)
         except AnsibleConnectionFailure as error:
             return {
                 "failed": True,

@@ -34,11 +34,8 @@ class VMAction(FleetAction):
         Raises:
             VMModuleFailure: It failed, or the VM can't be reached.
         """
-        given = {name: value for name, value in options.items() if value is not None}
         try:
-            result: dict[str, Any] = self._execute_module(
-                module_name=module, module_args=given, task_vars=self._task_vars
-            )
+            result = self.run_module(module, options)
         except AnsibleConnectionFailure as error:
             raise VMModuleFailure(
                 f"Ansible does not reach {self.vm}: {str(error).strip()}",

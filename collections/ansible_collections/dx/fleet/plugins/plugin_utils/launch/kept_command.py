@@ -29,6 +29,8 @@ __all__ = ["KeptCommands"]
 log = logging.getLogger("dx.fleet.listener")
 
 LOOK_EVERY_S = 0.1
+SPARE_AFTER_S = 0.5
+"""After a command, so that another spare process takes no time from it, nor from telling what it printed."""
 
 
 class KeptCommands:
@@ -80,7 +82,7 @@ class KeptCommands:
         finally:
             os.close(lock)  # the command has it now, if it was begun
         code = await _end_of(child)
-        self._keep_spare()  # not before: it would take the command's own time
+        asyncio.get_running_loop().call_later(SPARE_AFTER_S, self._keep_spare)
         out = self._file(key, "out")
         if prints:
             return {"text": out.read_text(errors="replace"), "exit_code": code}
