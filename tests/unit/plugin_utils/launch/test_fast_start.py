@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator
+from copy import copy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from unittest.mock import MagicMock
 import pytest
 from ansible import constants
 from ansible.executor import playbook_executor
+from ansible.plugins import loader
 from ansible.utils.collection_loader import _collection_finder as finder
 from ansible_collections.dx.fleet.plugins.plugin_utils.config.fast_start import is_on
 from ansible_collections.dx.fleet.plugins.plugin_utils.launch import fast_start
@@ -35,6 +37,8 @@ TRICKS: dict[str, Callable[[], None]] = {
     "keep_modules_packed": fast_start.keep_modules_packed,
     "look_for_results_less_often": fast_start.look_for_results_less_often,
     "import_what_workers_need": lambda: fast_start.import_what_workers_need(with_beads=True, with_audit=True),
+    "load_only_callbacks_that_run": fast_start.load_only_callbacks_that_run,
+    "load_plugins_of_a_run": fast_start.load_plugins_of_a_run,
     "load_only_plugins_of": lambda: fast_start.load_only_plugins_of(inventory_of()),
 }
 
@@ -49,6 +53,8 @@ def as_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]
     monkeypatch.setattr(fast_start, "left_out", {})
     for name in LOADERS:
         monkeypatch.setattr(playbook_executor, name, getattr(playbook_executor, name))
+    monkeypatch.setattr(loader, "_PLUGIN_FILTERS", copy(loader._PLUGIN_FILTERS))
+    monkeypatch.setattr(loader.connection_loader, "_module_cache", {})
     monkeypatch.setattr(finder, "_meta_yml_to_dict", finder._meta_yml_to_dict)
     interval = constants.DEFAULT_INTERNAL_POLL_INTERVAL
     monkeypatch.setattr(constants, "DEFAULT_INTERNAL_POLL_INTERVAL", interval, raising=False)
@@ -62,7 +68,18 @@ def changed() -> tuple[Any, ...]:
     loaders = tuple(getattr(playbook_executor, name) for name in LOADERS)
     interval = constants.DEFAULT_INTERNAL_POLL_INTERVAL
     kept = Path(constants.DEFAULT_LOCAL_TMP, "ansiballz_cache").is_symlink()
-    return (gc.isenabled(), gc.get_freeze_count(), finder._meta_yml_to_dict, interval, loaders, kept)
+    filtered = loader._PLUGIN_FILTERS[loader.callback_loader.package]
+    loaded = len(loader.connection_loader._module_cache)
+    return (
+        gc.isenabled(),
+        filtered,
+        loaded,
+        gc.get_freeze_count(),
+        finder._meta_yml_to_dict,
+        interval,
+        loaders,
+        kept,
+    )
 
 
 def test_the_table_has_every_trick() -> None:
@@ -140,3 +157,20 @@ def loaded(*hosts: dict[str, Any]) -> list[str]:
 def test_only_connections_that_hosts_use_are_loaded() -> None:
     assert loaded({"ansible_connection": "local"}) == ["local", "sh"]
     assert loaded({"ansible_connection": "local"}, {"ansible_host": "x"}) == ["local", "ssh", "sh"]
+
+
+def test_of_ansibles_own_callbacks_only_those_that_run_are_loaded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text("")
+    (tmp_path / "tree.py").write_text("")
+    before = loader.callback_loader._extra_dirs[:]
+    loader.callback_loader.add_directory(str(tmp_path))
+    try:
+        monkeypatch.setattr(constants, "CALLBACKS_ENABLED", ["ansible.builtin.junit"])
+        monkeypatch.setattr(constants, "DEFAULT_STDOUT_CALLBACK", "minimal")
+        fast_start.load_only_callbacks_that_run()
+        assert loader._PLUGIN_FILTERS[loader.callback_loader.package] == {"default", "oneline"}
+    finally:
+        loader.callback_loader._extra_dirs[:] = before
+        loader.callback_loader._paths = None

@@ -66,6 +66,37 @@ async def test_it_is_idle_since_the_first_of_the_looks_that_show_it(fake: FakeOp
     assert found.idle_at == ManualClock().now  # which the pause between the two looks moved on
 
 
+@pytest.mark.parametrize(
+    ("ends", "looks"),
+    [("when it is aborted", 1), ("some looks later", 2), ("before anything works", 1)],
+)
+async def test_its_directory_can_be_looked_at_when_all_was_aborted_and_again_where_it_went_on(
+    fake: FakeOpenCode, ends: str, looks: int
+) -> None:
+    session = fake.sessions["ses_1"]
+    fake.stops_when_aborted = ends == "when it is aborted"
+    if ends == "before anything works":
+        session.status = None
+    told: list[tuple[str, bool]] = []
+
+    class Clock(ManualClock):
+        async def sleep(self, seconds: float) -> None:
+            await super().sleep(seconds)
+            if self.slept_s > 0.2:
+                session.status = None
+
+    async with fake.client() as server:
+        await stop(
+            server,
+            Wanted("ses_1", "d1", held=True),
+            MARK,
+            timeout_s=5,
+            idle=lambda directory, _: told.append((directory, bool(fake.aborted))),
+            clock=Clock(),
+        )
+    assert told == [(session.directory, ends != "before anything works")] * looks
+
+
 async def test_who_follows_it_learns_who_stopped_it(fake: FakeOpenCode) -> None:
     await stopped(fake)
     async with fake.client() as server:

@@ -29,7 +29,9 @@ __all__ = [
     "import_what_workers_need",
     "keep_modules_packed",
     "left_out",
+    "load_only_callbacks_that_run",
     "load_only_plugins_of",
+    "load_plugins_of_a_run",
     "look_for_results_less_often",
 ]
 
@@ -145,6 +147,30 @@ def load_only_plugins_of(inventory: Any) -> None:
     if unknown := [name for name in loaders if not hasattr(playbook_executor, name)]:
         raise AttributeError(f"ansible.executor.playbook_executor has no {unknown[0]}")
     vars(playbook_executor).update(loaders)
+
+
+@_trick
+def load_only_callbacks_that_run() -> None:
+    """0.02 s: Ansible loads every callback to see which run, and none of its own does that is not enabled."""
+    from ansible import constants
+    from ansible.plugins import callback, loader
+
+    filters, package = loader._PLUGIN_FILTERS, loader.callback_loader.package
+    wanted = (*constants.CALLBACKS_ENABLED, constants.DEFAULT_STDOUT_CALLBACK)
+    found = [Path(path) for path in loader.callback_loader.all(path_only=True)]
+    ansibles_own = Path(callback.__file__).parent
+    needed = {name.rpartition(".")[2] for name in wanted}
+    needed |= {path.stem for path in found if path.parent != ansibles_own}
+    filters[package] = filters[package] | {path.stem for path in found} - needed
+
+
+@_trick
+def load_plugins_of_a_run() -> None:
+    """0.02 s, of a process that is kept ready: the ways to hosts, with the documentation of their options."""
+    from ansible.plugins.loader import connection_loader, shell_loader
+
+    for loader, name in ((connection_loader, "ssh"), (connection_loader, "local"), (shell_loader, "sh")):
+        loader.get(name, class_only=True)
 
 
 class _Only:

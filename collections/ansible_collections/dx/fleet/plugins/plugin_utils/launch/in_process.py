@@ -41,6 +41,8 @@ def load() -> None:
         os.environ.update(settings_of(os.environ))
         load_ansible(given)
         fast_start.import_what_workers_need(with_beads=True, with_audit=True)
+        fast_start.cache_the_routing_table()
+        fast_start.load_plugins_of_a_run()
     except ConfigError:
         pass
     finally:
@@ -90,6 +92,7 @@ class InProcess:
         fast_start.cache_the_routing_table()
         fast_start.keep_modules_packed()
         fast_start.look_for_results_less_often()
+        fast_start.load_only_callbacks_that_run()
         cli = _cli(playbook)
         fast_start.freeze_garbage()
         try:

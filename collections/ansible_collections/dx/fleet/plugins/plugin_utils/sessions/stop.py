@@ -82,8 +82,8 @@ async def stop(
         mark: Who stops it, and why.
         timeout_s: How long the server is given to abort; then its instance of the directory is disposed of.
         aborting: Called when there is something to stop, before it is stopped.
-        idle: Called with the directory and the other sessions that work there, as soon as none of the family
-            is seen to work, which is then confirmed. It must not block.
+        idle: Called with the directory and the other sessions that work there, when all was aborted. Where
+            the family is seen to work even then, it is called again as soon as it is not. It must not block.
         clock: Time.
 
     Raises:
@@ -106,7 +106,8 @@ async def stop(
     state = "stopped" if seen.working or turn.messages else "prevented"
     if seen.working:
         await _abort(server, seen)
-    seen = await _aborted(server, session, timeout_s, clock, idle)
+        idle(session.directory, seen.others)
+    seen = await _aborted(server, session, timeout_s, clock, idle, told=bool(seen.working))
     disposed = bool(seen.working)
     if disposed:
         seen = await _disposed(server, session, seen, clock)
@@ -233,21 +234,24 @@ async def _aborted(
     timeout_s: float,
     clock: Clock,
     idle: Callable[[str, tuple[str, ...]], None] = lambda *_: None,
+    *,
+    told: bool = False,
 ) -> _Seen:
     """Abort until nothing of the family works in two looks, or the time is over; returns the last look.
-    ``idle`` is called at the first of the two."""
+    ``idle`` is called at the first of the two, unless it was ``told`` and that is the first look."""
     deadline = clock.monotonic() + timeout_s
     idle_at: float | None = None
     while True:
         seen = await _look(server, session)
         now = clock.monotonic()
         if seen.working:
-            idle_at = None
+            idle_at, told = None, False
         elif idle_at is not None:
             return replace(seen, idle_at=idle_at)
         else:
             idle_at = now
-            idle(session.directory, seen.others)
+            if not told:
+                idle(session.directory, seen.others)
         if now >= deadline:
             return replace(seen, idle_at=idle_at)
         await _abort(server, seen)
