@@ -6,6 +6,9 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from copy import copy
 from pathlib import Path
@@ -174,3 +177,55 @@ def test_of_ansibles_own_callbacks_only_those_that_run_are_loaded(
     finally:
         loader.callback_loader._extra_dirs[:] = before
         loader.callback_loader._paths = None
+
+
+LEAVES = """
+import atexit, sys, threading, time
+from ansible_collections.dx.fleet.plugins.plugin_utils.launch import fast_start
+
+class Told:
+    def __del__(self):
+        print("taken apart")
+
+told = Told()
+atexit.register(print, "at exit")
+if {thread}:
+    threading.Thread(target=lambda: (time.sleep(0.2), print("thread ended"))).start()
+print("x" * 100_000, end="\\n")
+fast_start.leave(7)
+"""
+
+
+@pytest.mark.parametrize(
+    ("environ", "thread", "lines"),
+    [
+        ({}, False, ["at exit"]),
+        ({"DX_FAST_START": "0"}, False, ["at exit", "taken apart"]),
+        ({}, True, ["thread ended", "at exit", "taken apart"]),
+    ],
+    ids=["at once", "turned off", "another thread"],
+)
+def test_a_process_that_leaves_has_written_and_done_all(
+    environ: dict[str, str], thread: bool, lines: list[str]
+) -> None:
+    program = [sys.executable, "-c", LEAVES.format(thread=thread)]
+    done = subprocess.run(program, env={**os.environ, **environ}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines(), done.stderr) == (7, ["x" * 100_000, *lines], "")
+
+
+def test_a_process_whose_reader_has_gone_ends_as_any_other() -> None:
+    program = [sys.executable, "-c", LEAVES.format(thread=False)]
+    ends = []
+    for switch in ("1", "0"):
+        with subprocess.Popen(
+            program,
+            env={**os.environ, "DX_FAST_START": switch},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            process.stdout.close()
+            said = process.stderr.read()
+            ends.append((process.wait(20), b"BrokenPipeError" in said))
+    assert ends[0] == ends[1]

@@ -56,8 +56,8 @@ def _run(program: str) -> None:
             autocomplete(app.completed(program))
         code = (app.run_dispatch if program == "dx-dispatch" else app.run_fleet)(sys.argv[1:])
     except KeyboardInterrupt:  # in the middle of an import; all later ones are shown as errors are
-        code = 130
-    sys.exit(code)
+        sys.exit(130)
+    fast_start.leave(code)
 
 
 def _open_closed_streams(program: str) -> None:

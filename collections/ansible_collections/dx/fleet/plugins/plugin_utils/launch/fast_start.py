@@ -11,12 +11,15 @@ not as it was measured with, and the run is as it is without it.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
+import sys
+import threading
 from collections.abc import Callable, Collection, Iterator
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ..config.fast_start import is_on
 from .module_cache import keep_modules
@@ -28,6 +31,7 @@ __all__ = [
     "freeze_garbage",
     "import_what_workers_need",
     "keep_modules_packed",
+    "leave",
     "left_out",
     "load_only_callbacks_that_run",
     "load_only_plugins_of",
@@ -171,6 +175,24 @@ def load_plugins_of_a_run() -> None:
 
     for loader, name in ((connection_loader, "ssh"), (connection_loader, "local"), (shell_loader, "sh")):
         loader.get(name, class_only=True)
+
+
+def leave(code: int) -> NoReturn:
+    """0.03 s: end this process without taking each of its objects apart."""
+    if is_on(os.environ) and threading.active_count() == 1 and _is_written_out():
+        atexit._run_exitfuncs()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _is_written_out() -> bool:
+    """Whether the standard streams took all that was printed; else Python says what became of it."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 class _Only:
