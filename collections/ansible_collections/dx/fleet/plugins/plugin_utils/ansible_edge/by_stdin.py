@@ -6,6 +6,7 @@
 A module of Ansible comes with Ansible's own code for modules, which is compiled anew on the host at each run.
 A look at the processes of a VM takes 0.35 s as a module and 0.13 s so, and 0.69 s and 0.24 s where all cores
 are busy. A stop takes two of them: from Slack, with all cores busy, it took 3.3 s and takes 2.9 s (medians).
+A worktree and a check add 1.2 s to a dispatch as modules, and 0.7 s so.
 ``DX_FAST_START=0`` turns it off, as the rest of :mod:`..launch.fast_start`.
 """
 

@@ -86,7 +86,7 @@ def cache_the_routing_table() -> None:
 def keep_modules_packed() -> None:
     """0.18 to 0.35 s for each kind of module that runs on a host: packed once, not in each run.
 
-    With a worktree and a check it is two of them, with a bead one more.
+    Those are the modules that :mod:`..ansible_edge.by_stdin` can't run there, and those of Ansible.
     """
     keep_modules(os.environ, Path(__file__).parents[2])
 
