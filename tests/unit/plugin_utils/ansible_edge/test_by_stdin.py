@@ -38,6 +38,7 @@ class Action:
         self._templar = SimpleNamespace(template=lambda value: value)
         self.says: dict[str, Any] | None = None
         self.ran: list[str] = []
+        self.login = ""
 
     def _compute_environment_string(self) -> str:
         return "DX_X=1"
@@ -46,7 +47,9 @@ class Action:
         self.ran.append(command)
         if self.says is not None:
             return self.says
-        done = subprocess.run(["/bin/sh", "-c", command], input=in_data, capture_output=True, check=False)
+        done = subprocess.run(
+            ["/bin/sh", "-c", self.login + command], input=in_data, capture_output=True, check=False
+        )
         return {"rc": done.returncode, "stdout": done.stdout.decode(), "stderr": done.stderr.decode()}
 
     def run(self, module: str, **options: Any) -> dict[str, Any] | None:
@@ -132,6 +135,7 @@ def test_what_began_and_was_not_seen_has_failed(code: int, said: str) -> None:
     action.says = {"rc": code, "stdout": f"{BEGUN}\n{said}", "stderr": "Killed"}
     found = action.look(directory="/")
     assert found is not None
+    assert BEGUN not in found["module_stdout"]
     assert [found[name] for name in ("failed", "not_seen", "rc", "module_stderr")] == [
         True,
         True,
@@ -145,6 +149,14 @@ def test_what_a_login_prints_is_passed_over() -> None:
     said = f'Welcome!\n{BEGUN}\n{MARK}{{"head": null}}\nbye\n'
     action.says = {"rc": 0, "stdout": said, "stderr": ""}
     assert action.look(directory="/") == {"head": None}
+
+
+def test_a_login_that_ends_no_line_hides_nothing(tmp_path: Path) -> None:
+    action = Action()
+    action.login = "printf 'Last login: today'; "
+    found = action.run("git_worktree_info", worktrees_roots=[str(tmp_path)])
+    assert found is not None
+    assert found["changed"] is False
 
 
 @pytest.mark.parametrize("module", sorted(on_host.COMMANDS))

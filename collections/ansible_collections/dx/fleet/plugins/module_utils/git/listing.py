@@ -24,8 +24,7 @@ _TOUCHED = (".", "HEAD", "index", os.path.join("logs", "HEAD"))
 
 
 def listed(options: t.Mapping[str, t.Any], _check: bool) -> dict[str, t.Any]:
-    """The result of ``git_worktree_info``. Nothing is changed, fetched or locked,
-    so check mode is no other.
+    """The result of ``git_worktree_info``. Nothing is changed, fetched or locked, in check mode or not.
 
     Args:
         options: Those of the module, with all defaults.

@@ -26,7 +26,7 @@ from ..config.fast_start import is_on
 __all__ = ["by_stdin"]
 
 ROOT = Path(on_host.__file__).parent
-BEGUN = "dx.fleet begins"
+BEGUN = "dx.fleet begins"  # on a line of its own: what a login prints may not end in one
 MARK = "dx.fleet returned: "
 PROGRAM = """
 import importlib.abc, importlib.util, json, sys
@@ -44,7 +44,7 @@ class Given(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
 
 sys.meta_path.insert(0, Given())
 result_of = importlib.import_module(given["packages"][0] + ".on_host").result_of
-print({begun!r}, flush=True)
+print(chr(10) + {begun!r}, flush=True)
 print({mark!r} + json.dumps(result_of(given["module"], given["options"], given["check"])))
 """
 
@@ -87,7 +87,7 @@ def by_stdin(
         "not_seen": True,
         "msg": f"{module} returned nothing",
         "rc": done["rc"],
-        "module_stdout": done["stdout"],
+        "module_stdout": "\n".join(line for line in said if line != BEGUN),
         "module_stderr": done["stderr"],
     }
 
