@@ -95,7 +95,6 @@ def work_processes(
     if now is not None:
         found.processes = [process.as_dict() for process in now.surely]
         found.unsure = [process.as_dict() for process in now.perhaps]
-    found.dirty = _dirty(found.directory)
     return found
 
 
@@ -143,6 +142,7 @@ def _watch(found: Found, watch_s: float, since: t.Mapping[str, t.Any] | None) ->
     began = found.moment = time.monotonic()
     if since is not None and 0.0 <= began - since["moment"] < LONGEST_S:
         began, found.head_before = since["moment"], since["head"]
+    found.dirty = _dirty(found.directory)  # not after the watch, whose end is waited for
     while found.head == found.head_before and (left := began + watch_s - time.monotonic()) > 0:
         time.sleep(min(LOOK_EVERY_S, left))
         found.head = _git(found.directory, "rev-parse", "HEAD")
