@@ -24,6 +24,8 @@ from ansible.utils.collection_loader import _collection_finder as finder
 from ansible_collections.dx.fleet.plugins.plugin_utils.config.fast_start import is_on
 from ansible_collections.dx.fleet.plugins.plugin_utils.launch import fast_start
 
+from tests.command import COLLECTIONS
+
 LOADERS = ("connection_loader", "shell_loader", "become_loader")
 
 
@@ -209,7 +211,8 @@ def test_a_process_that_leaves_has_written_and_done_all(
     environ: dict[str, str], thread: bool, lines: list[str]
 ) -> None:
     program = [sys.executable, "-c", LEAVES.format(thread=thread)]
-    done = subprocess.run(program, env={**os.environ, **environ}, capture_output=True, text=True, check=False)
+    env = {**os.environ, "PYTHONPATH": str(COLLECTIONS), **environ}
+    done = subprocess.run(program, env=env, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.splitlines(), done.stderr) == (7, ["x" * 100_000, *lines], "")
 
 
@@ -217,9 +220,10 @@ def test_a_process_whose_reader_has_gone_ends_as_any_other() -> None:
     program = [sys.executable, "-c", LEAVES.format(thread=False)]
     ends = []
     for switch in ("1", "0"):
+        env = {**os.environ, "PYTHONPATH": str(COLLECTIONS), "DX_FAST_START": switch}
         with subprocess.Popen(
             program,
-            env={**os.environ, "DX_FAST_START": switch},
+            env=env,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         ) as process:
@@ -227,5 +231,6 @@ def test_a_process_whose_reader_has_gone_ends_as_any_other() -> None:
             assert process.stderr is not None
             process.stdout.close()
             said = process.stderr.read()
-            ends.append((process.wait(20), b"BrokenPipeError" in said))
+            ends.append((process.wait(20), b"BrokenPipeError" in said, b"ModuleNotFound" in said))
     assert ends[0] == ends[1]
+    assert ends[0][1:] == (True, False)
