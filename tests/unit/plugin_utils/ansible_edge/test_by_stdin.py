@@ -69,7 +69,7 @@ def test_it_returns_what_the_module_does(tmp_path: Path) -> None:
         assert [each["command"] for each in found["processes"]] == ["sleep 987610"]
         here = on_host.result_of("work_processes", {**OPTIONS, "directory": str(tmp_path)}, False)
         assert found.keys() == here.keys()
-        assert action.ran == [f"DX_X=1 {sys.executable} -I -"], (
+        assert action.ran == [f"DX_X=1 {sys.executable} -IS -"], (
             "what it is given stands in no list of processes"
         )
         only_looked = Action(check=True).run("work_processes", directory=str(tmp_path), state="ended")

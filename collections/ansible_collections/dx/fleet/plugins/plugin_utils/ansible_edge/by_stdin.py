@@ -28,22 +28,26 @@ __all__ = ["by_stdin"]
 ROOT = Path(on_host.__file__).parent
 BEGUN = "dx.fleet begins"  # on a line of its own: what a login prints may not end in one
 MARK = "dx.fleet returned: "
+# Not with importlib.abc, which imports pathlib, tempfile and more: a third of the time of a look.
 PROGRAM = """
-import importlib.abc, importlib.util, json, sys
+import json, sys
+from importlib import import_module
+from importlib.machinery import ModuleSpec
 given = json.loads({given!r})
 
-class Given(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
-    def find_spec(self, name, path, target=None):
-        return importlib.util.spec_from_loader(name, self) if name in given["sources"] else None
+class Given:
+    def find_spec(self, name, path=None, target=None):
+        if name in given["sources"]:
+            return ModuleSpec(name, self, is_package=name in given["packages"])
 
-    def is_package(self, name):
-        return name in given["packages"]
+    def create_module(self, spec):
+        return None
 
-    def get_source(self, name):
-        return given["sources"][name]
+    def exec_module(self, module):
+        exec(compile(given["sources"][module.__name__], module.__name__, "exec"), module.__dict__)
 
 sys.meta_path.insert(0, Given())
-result_of = importlib.import_module(given["packages"][0] + ".on_host").result_of
+result_of = import_module(given["packages"][0] + ".on_host").result_of
 print(chr(10) + {begun!r}, flush=True)
 print({mark!r} + json.dumps(result_of(given["module"], given["options"], given["check"])))
 """
@@ -73,7 +77,7 @@ def by_stdin(
     is_known = isinstance(python, str) and not python.startswith("auto")
     if name not in on_host.COMMANDS or not is_known or not _fits(action):
         return None
-    command = f"{action._compute_environment_string()} {python} -I -".strip()
+    command = f"{action._compute_environment_string()} {python} -IS -".strip()
     program = _program(name, options, check=bool(action._task.check_mode))
     done = action._low_level_execute_command(command, sudoable=False, in_data=program.encode())
     said = done["stdout"].splitlines()
