@@ -63,8 +63,10 @@ def test_ssh_is_the_way_where_it_is_asked_for_and_the_audit_says_so(
 ) -> None:
     asked = fleet.described_as(tmp_path, epyc6={"transport": "ssh"})
     env = ssh_lab.env_with(slack) | {"DX_VM_ENDPOINTS": str(asked.inventory), "XDG_STATE_HOME": str(tmp_path)}
-    done = replace(asked, env=env).dispatch("epyc6", "affordabot", "@say by SSH")
+    person = replace(asked, env=env)
+    done = person.dispatch("epyc6", "affordabot", "@say by SSH")
     assert (done.code, done.result()["evidence"]["transport"]) == (0, "ssh"), done
+    assert person.look("audit", "flush").code == 0
     (thread,) = (each for each in slack.threads() if thread_key(each) == done.result()["dispatch"])
     assert "through SSH" in lines(thread)[-1], lines(thread)
 

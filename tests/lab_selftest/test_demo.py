@@ -16,7 +16,7 @@ IN_ORDER = (
     "$ dx-fleet listen &",
     "jane in Slack: @dx-fleet Stop the epyc6 task, they're on wrong branch",
     "proven",
-    "dx-fleet: Stopped. What next?",
+    "Stopped. What next?\n",
     "jane in Slack, in the thread: Switch to feature-xyz branch and retry",
     "on branch feature-xyz",
     "] Verified: ",
