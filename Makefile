@@ -61,7 +61,7 @@ test-oldest-opencode: setup $(OLDEST)/.ready  ## Run what a dispatch needs on th
 soak: setup  ## Race for beads, two hundred rounds, for worktrees, a hundred, and stops against starts and ends
 	@DX_SOAK=7 $(PYTEST) -q tests/contract/test_races.py $(ARGS)
 	@DX_SOAK_WORKTREES=100 $(PYTEST) -q tests/contract/worktrees/test_at_once.py $(ARGS)
-	@DX_SOAK_STOPS=100 $(PYTEST) -q tests/integration/test_stop_races.py $(ARGS)
+	@DX_SOAK_STOPS=100 $(PYTEST) -q -o faulthandler_timeout=1800 tests/integration/test_stop_races.py $(ARGS)
 
 lint: $(LINT)/.ready  ## Run ruff, mypy, ansible-lint and ansible-test sanity
 	@$(LINT)/bin/ruff check .

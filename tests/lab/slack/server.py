@@ -134,8 +134,7 @@ class SlackServer:
         return answer
 
     async def _front(self, request: web.Request) -> web.StreamResponse:
-        call = await _read(request)
-        await self._record(call)
+        call, at = await _read(request), time.monotonic()
 
         async def answer() -> web.Response:
             if call.method == "apps.connections.open":
@@ -145,7 +144,13 @@ class SlackServer:
             return web.json_response(await self._api.answer(call.method, call.token, call.arguments))
 
         fault = self._faults.take(call.method, call.arguments) or self._over_limit(call)
-        return await answer() if fault is None else await spoiled(request, fault, answer)
+        if fault is not None:
+            await self._record(call, at)
+            return await spoiled(request, fault, answer)
+        try:
+            return await answer()
+        finally:  # not before: who waits for a call reads what it has brought about
+            await self._record(call, at)
 
     async def _back(self, request: web.Request) -> web.Response:
         call = await _read(request)
@@ -167,13 +172,13 @@ class SlackServer:
         wait_s = limit.take(str(call.arguments.get("channel", "")), time.monotonic())
         return None if wait_s is None else Fault(call.method, "ratelimited", retry_after=str(wait_s))
 
-    async def _record(self, call: _Call) -> None:
+    async def _record(self, call: _Call, at: float) -> None:
         identity = self._seed.identity(call.token)
         record = {
             "method": call.method,
             "user": None if identity is None else identity.user,
             "arguments": call.arguments,
-            "time": time.monotonic(),
+            "time": at,
         }
         async with self._changed:
             self._requests.append(record)
