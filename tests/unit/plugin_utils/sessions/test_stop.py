@@ -68,9 +68,9 @@ async def test_it_is_idle_since_the_first_of_the_looks_that_show_it(fake: FakeOp
 
 @pytest.mark.parametrize(
     ("ends", "looks"),
-    [("when it is aborted", 1), ("some looks later", 2), ("before anything works", 1)],
+    [("when it is aborted", 2), ("some looks later", 2), ("before anything works", 1)],
 )
-async def test_its_directory_can_be_looked_at_when_all_was_aborted_and_again_where_it_went_on(
+async def test_its_directory_can_be_looked_at_when_all_was_aborted_and_when_nothing_works(
     fake: FakeOpenCode, ends: str, looks: int
 ) -> None:
     session = fake.sessions["ses_1"]

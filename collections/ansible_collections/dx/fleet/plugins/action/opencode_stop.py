@@ -279,7 +279,9 @@ class _Looks:
         self._begun: list[asyncio.Task[_Look]] = []
 
     def begin(self, directory: str, others: Sequence[str]) -> None:
-        """Begin one; see the ``idle`` of :func:`stop`."""
+        """Begin one, unless the last is under way; see the ``idle`` of :func:`stop`."""
+        if self._begun and not self._begun[-1].done():
+            return
         self._begun.append(asyncio.create_task(self._one(directory, others)))
 
     async def _one(self, directory: str, others: Sequence[str]) -> _Look:

@@ -82,8 +82,8 @@ async def stop(
         mark: Who stops it, and why.
         timeout_s: How long the server is given to abort; then its instance of the directory is disposed of.
         aborting: Called when there is something to stop, before it is stopped.
-        idle: Called with the directory and the other sessions that work there, when all was aborted. Where
-            the family is seen to work even then, it is called again as soon as it is not. It must not block.
+        idle: Called with the directory and the other sessions that work there, when all was aborted, and as
+            soon as none of the family is seen to work. It must not block.
         clock: Time.
 
     Raises:
@@ -107,7 +107,7 @@ async def stop(
     if seen.working:
         await _abort(server, seen)
         idle(session.directory, seen.others)
-    seen = await _aborted(server, session, timeout_s, clock, idle, told=bool(seen.working))
+    seen = await _aborted(server, session, timeout_s, clock, idle)
     disposed = bool(seen.working)
     if disposed:
         seen = await _disposed(server, session, seen, clock)
@@ -234,24 +234,21 @@ async def _aborted(
     timeout_s: float,
     clock: Clock,
     idle: Callable[[str, tuple[str, ...]], None] = lambda *_: None,
-    *,
-    told: bool = False,
 ) -> _Seen:
     """Abort until nothing of the family works in two looks, or the time is over; returns the last look.
-    ``idle`` is called at the first of the two, unless it was ``told`` and that is the first look."""
+    ``idle`` is called at the first of the two."""
     deadline = clock.monotonic() + timeout_s
     idle_at: float | None = None
     while True:
         seen = await _look(server, session)
         now = clock.monotonic()
         if seen.working:
-            idle_at, told = None, False
+            idle_at = None
         elif idle_at is not None:
             return replace(seen, idle_at=idle_at)
         else:
             idle_at = now
-            if not told:
-                idle(session.directory, seen.others)
+            idle(session.directory, seen.others)
         if now >= deadline:
             return replace(seen, idle_at=idle_at)
         await _abort(server, seen)
