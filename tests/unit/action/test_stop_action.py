@@ -15,7 +15,9 @@ import pytest
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible_collections.dx.fleet.plugins.action import opencode_stop
 from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge import action as ansible_action
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.stop import StopMark
 from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.errors import NotSent
+from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.stop import Stopped
 
 from tests.unit.run_action import Ansible
 
@@ -262,3 +264,32 @@ def test_after_a_look_that_was_not_seen_the_watch_begins_anew(
     entry = vm.stop(SEEN, LATER)
     assert [("since" in asked) for asked in vm.asked] == [False, False]
     assert entry["proven"]
+
+
+@pytest.mark.parametrize(
+    ("is_over", "asked"), [(False, 1), (True, 2)], ids=["one is under way", "the last is over"]
+)
+async def test_at_most_one_look_is_under_way_and_one_that_is_over_is_followed_at_once(
+    is_over: bool, asked: int
+) -> None:
+    go_on, begun = threading.Event(), []
+
+    def look(directory: str, others: Any) -> dict[str, Any]:
+        begun.append((directory, others))
+        assert is_over or go_on.wait(10)
+        return dict(SEEN)
+
+    looks = opencode_stop._Looks(look)
+    looks.begin("/srv/a", ())
+    if is_over:
+        await looks._begun[0]
+    idle_at = time.monotonic()
+    looks.begin("/srv/a", ())
+    go_on.set()
+    found = Stopped(
+        "ses_1", "stopped", "/srv/a", StopMark("feng", "", 0.0, None, None), ("ses_1",), idle_at=idle_at
+    )
+    seen = await looks.last(found)
+    assert begun == [("/srv/a", ())] * asked
+    assert len(seen["ended"]) == asked
+    assert seen["seen_at"] >= idle_at

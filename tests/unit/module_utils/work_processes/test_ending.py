@@ -61,7 +61,7 @@ def server(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     begun.kill()
     begun.wait()
     for each in processes():
-        if (each.cwd and each.cwd.startswith(str(tmp_path))) or "9876" in each.command:
+        if (each.cwd and each.cwd.startswith(str(tmp_path))) or "98760" in each.command:
             os.kill(each.pid, signal.SIGKILL)
 
 

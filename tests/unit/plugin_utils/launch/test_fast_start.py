@@ -43,7 +43,7 @@ TRICKS: dict[str, Callable[[], None]] = {
     "look_for_results_less_often": fast_start.look_for_results_less_often,
     "import_what_workers_need": lambda: fast_start.import_what_workers_need(with_beads=True, with_audit=True),
     "load_only_callbacks_that_run": fast_start.load_only_callbacks_that_run,
-    "load_plugins_of_a_run": fast_start.load_plugins_of_a_run,
+    "load_connections": fast_start.load_connections,
     "load_only_plugins_of": lambda: fast_start.load_only_plugins_of(inventory_of()),
 }
 
@@ -182,7 +182,7 @@ def test_of_ansibles_own_callbacks_only_those_that_run_are_loaded(
 
 
 LEAVES = """
-import atexit, sys, threading, time
+import atexit, threading
 from ansible_collections.dx.fleet.plugins.plugin_utils.launch import fast_start
 
 class Told:
@@ -192,7 +192,7 @@ class Told:
 told = Told()
 atexit.register(print, "at exit")
 if {thread}:
-    threading.Thread(target=lambda: (time.sleep(0.2), print("thread ended"))).start()
+    threading.Thread(target=lambda: (threading.main_thread().join(), print("thread ended"))).start()
 print("x" * 100_000, end="\\n")
 fast_start.leave(7)
 """

@@ -91,7 +91,7 @@ async def test_its_directory_can_be_looked_at_when_all_was_aborted_and_when_noth
             Wanted("ses_1", "d1", held=True),
             MARK,
             timeout_s=5,
-            idle=lambda directory, _: told.append((directory, bool(fake.aborted))),
+            may_be_idle=lambda directory, _: told.append((directory, bool(fake.aborted))),
             clock=Clock(),
         )
     assert told == [(session.directory, ends != "before anything works")] * looks

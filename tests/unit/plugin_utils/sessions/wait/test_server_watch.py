@@ -170,6 +170,7 @@ async def test_a_stream_that_passed_on_an_event_is_relied_upon(
 ) -> None:
     monkeypatch.setattr(pace, "DEAF_S", LONG_S)
     monkeypatch.setattr(pace, "SOON_S", 0.02)
+    monkeypatch.setattr(pace, "DEAF_LOOK_EVERY_S", 0.02)
     await watched.begin()
     await watched.looked()
     watched.fake.tell("session.updated", {"info": {"id": "ses_of_another"}})
@@ -186,6 +187,7 @@ async def test_a_new_stream_that_stays_silent_is_not_doubted_for_long(
 ) -> None:
     monkeypatch.setattr(pace, "DEAF_S", 0.1)
     monkeypatch.setattr(pace, "SOON_S", 0.02)
+    monkeypatch.setattr(pace, "DEAF_LOOK_EVERY_S", 0.02)
     await watched.begin()
     await watched.looked()
     await asyncio.sleep(0.2)
@@ -200,6 +202,7 @@ async def test_what_the_first_event_of_a_new_stream_came_too_late_for_is_noticed
 ) -> None:
     monkeypatch.setattr(pace, "DEAF_S", LONG_S)
     monkeypatch.setattr(pace, "SOON_S", LONG_S)
+    monkeypatch.setattr(pace, "DEAF_LOOK_EVERY_S", LONG_S)
     await watched.begin()
     watched.finish(silently=True)
     watched.fake.tell("server.heartbeat", {})

@@ -131,7 +131,7 @@ class ActionModule(FleetAction):
             of_this,
             timeout_s=args["timeout"],
             aborting=lambda: self._tell(each, EventKind.ABORTING, why=mark.why, by=mark.by),
-            idle=looks.begin,
+            may_be_idle=looks.begin,
         )
         told |= {
             "state": found.state,
@@ -272,14 +272,14 @@ class ActionModule(FleetAction):
 
 
 class _Looks:
-    """Looks at the VM, beside the confirming look at the server."""
+    """Looks at the VM, beside those at the server, which take as long."""
 
     def __init__(self, look: Callable[[str, Sequence[str]], dict[str, Any]]) -> None:
         self._look = look
         self._begun: list[asyncio.Task[_Look]] = []
 
     def begin(self, directory: str, others: Sequence[str]) -> None:
-        """Begin one, unless the last is under way; see the ``idle`` of :func:`stop`."""
+        """Begin one, unless the last is under way; see the ``may_be_idle`` of :func:`stop`."""
         if self._begun and not self._begun[-1].done():
             return
         self._begun.append(asyncio.create_task(self._one(directory, others)))

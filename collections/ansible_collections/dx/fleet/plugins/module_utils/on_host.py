@@ -6,10 +6,9 @@
 from __future__ import annotations
 
 import importlib
-import os
 import typing as t
 
-from .specs import GIT_WORKTREE, GIT_WORKTREE_INFO, VERIFY_WORK, WORK_PROCESSES, Spec
+from .specs import GIT_WORKTREE, GIT_WORKTREE_INFO, VERIFY_WORK, WORK_PROCESSES, Spec, complete
 
 __all__ = ["COMMANDS", "Command", "result_of"]
 
@@ -48,30 +47,9 @@ def result_of(module: str, options: t.Mapping[str, t.Any], check: bool) -> dict[
     command = COMMANDS[module]
     does = getattr(importlib.import_module(f"{__package__}.{command.file}"), command.function)
     try:
-        result: dict[str, t.Any] = does(_complete(options, command.spec), check)
+        result: dict[str, t.Any] = does(complete(options, command.spec), check)
     except Exception as error:
         if not hasattr(error, "as_result"):
             raise
         result = error.as_result()
     return result
-
-
-def _complete(options: t.Mapping[str, t.Any], spec: Spec) -> dict[str, t.Any]:
-    """All options; a path as Ansible would have it on this host."""
-    complete: dict[str, t.Any] = {}
-    for name, of_option in spec.items():
-        value = options.get(name)
-        if value is None:
-            value = of_option.get("default")
-        elif of_option["type"] == "path":
-            value = _path(value)
-        elif of_option.get("elements") == "path":
-            value = [_path(each) for each in value]
-        elif "options" in of_option and isinstance(value, dict):
-            value = _complete(value, of_option["options"])
-        complete[name] = value
-    return complete
-
-
-def _path(value: str) -> str:
-    return os.path.expanduser(os.path.expandvars(value))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 Spec = dict[str, dict[str, t.Any]]
@@ -305,3 +306,29 @@ REPLY: Spec = {
     "answers": {"type": "list", "elements": "str", "default": []},
     "by": {"type": "str"},
 }
+
+
+def complete(options: t.Mapping[str, t.Any], spec: Spec) -> dict[str, t.Any]:
+    """All options of a module, as Ansible gives them to it on its host.
+
+    Args:
+        options: Those that are given, of the right types. The others have their defaults.
+        spec: Of the module.
+    """
+    found: dict[str, t.Any] = {}
+    for name, of_option in spec.items():
+        value = options.get(name)
+        if value is None:
+            value = of_option.get("default")
+        elif of_option["type"] == "path":
+            value = _path(value)
+        elif of_option.get("elements") == "path":
+            value = [_path(each) for each in value]
+        elif "options" in of_option and isinstance(value, dict):
+            value = complete(value, of_option["options"])
+        found[name] = value
+    return found
+
+
+def _path(value: str) -> str:
+    return os.path.expanduser(os.path.expandvars(value))

@@ -15,7 +15,7 @@ from ..file_lock import Held, file_lock
 from ..git.commands import worktree
 from ..git.errors import GitError, Refused, RepositoryBusy
 from ..git.names import slug
-from ..specs import GIT_WORKTREE
+from ..specs import GIT_WORKTREE, complete
 from .changed_checks import check_files, is_test_file
 from .command import Run, end_marked, run
 from .counts import Counts, ReportUnreadable, junit
@@ -78,10 +78,9 @@ def verify(options: t.Mapping[str, t.Any], check: bool) -> dict[str, t.Any]:
 
 def _unlock(options: t.Mapping[str, t.Any]) -> bool:
     """Whether others may have the worktree now. It saves a module of its own, 0.3 s over SSH."""
-    given = {name: spec.get("default") for name, spec in GIT_WORKTREE.items()}
-    given.update(options["unlock"], path=options["path"], dispatch=options["dispatch"])
+    of_it = {"path": options["path"], "dispatch": options["dispatch"], "locked": False, "fetch": False}
     try:
-        worktree({**given, "locked": False, "fetch": False}, False)
+        worktree(complete({**options["unlock"], **of_it}, GIT_WORKTREE), False)
     except (GitError, OSError):  # the verdict stands; who asked tries again, and says why it can't be
         return False
     return True

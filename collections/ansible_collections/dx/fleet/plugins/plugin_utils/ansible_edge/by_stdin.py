@@ -28,7 +28,7 @@ __all__ = ["by_stdin"]
 ROOT = Path(on_host.__file__).parent
 BEGUN = "dx.fleet begins"  # on a line of its own: what a login prints may not end in one
 MARK = "dx.fleet returned: "
-# Not with importlib.abc, which imports pathlib, tempfile and more: a third of the time of a look.
+# Not with importlib.abc, which imports pathlib, tempfile and more that no module of ours needs.
 PROGRAM = """
 import json, sys
 from importlib import import_module

@@ -65,8 +65,8 @@ class BeadsAction(FleetAction):
     def on_tracker(self, module: str, args: Mapping[str, Any]) -> dict[str, Any]:
         """The result of a module that ran on the tracker host.
 
-        Where that is the controller, its code runs here, and what writes in a fork of this process: Ansible
-        would pack, unpack and compile it anew each time, half a second.
+        Where that is the controller, its code runs in a fork of this process: Ansible would pack, unpack and
+        compile it anew each time, half a second.
 
         Args:
             module: Its name, such as ``dx.fleet.beads_claim``.
@@ -114,8 +114,6 @@ class BeadsAction(FleetAction):
             except BeadsError as error:
                 return commands.failure(error)
 
-        if module == "dx.fleet.beads_info":
-            return work()  # there is nothing in it that a signal could cut in two
         try:
             return apart(work)
         except RuntimeError as error:

@@ -33,9 +33,9 @@ __all__ = [
     "keep_modules_packed",
     "leave",
     "left_out",
+    "load_connections",
     "load_only_callbacks_that_run",
     "load_only_plugins_of",
-    "load_plugins_of_a_run",
     "look_for_results_less_often",
 ]
 
@@ -169,7 +169,7 @@ def load_only_callbacks_that_run() -> None:
 
 
 @_trick
-def load_plugins_of_a_run() -> None:
+def load_connections() -> None:
     """0.02 s, of a process that is kept ready: the ways to hosts, with the documentation of their options."""
     from ansible.plugins.loader import connection_loader, shell_loader
 

@@ -41,8 +41,7 @@ def load() -> None:
         os.environ.update(settings_of(os.environ))
         load_ansible(given)
         fast_start.import_what_workers_need(with_beads=True, with_audit=True)
-        fast_start.cache_the_routing_table()
-        fast_start.load_plugins_of_a_run()
+        fast_start.load_connections()
     except ConfigError:
         pass
     finally:

@@ -68,7 +68,7 @@ async def stop(
     *,
     timeout_s: float,
     aborting: Callable[[], None] = lambda: None,
-    idle: Callable[[str, tuple[str, ...]], None] = lambda *_: None,
+    may_be_idle: Callable[[str, tuple[str, ...]], None] = lambda *_: None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Stopped:
     """Stop a session, its subagents first.
@@ -82,8 +82,8 @@ async def stop(
         mark: Who stops it, and why.
         timeout_s: How long the server is given to abort; then its instance of the directory is disposed of.
         aborting: Called when there is something to stop, before it is stopped.
-        idle: Called with the directory and the other sessions that work there, when all was aborted, and as
-            soon as none of the family is seen to work. It must not block.
+        may_be_idle: Called with the directory and the other sessions that work there, when all was aborted,
+            and as soon as none of the family is seen to work. It must not block.
         clock: Time.
 
     Raises:
@@ -106,14 +106,14 @@ async def stop(
     state = "stopped" if seen.working or turn.messages else "prevented"
     if seen.working:
         await _abort(server, seen)
-        idle(session.directory, seen.others)
-    seen = await _aborted(server, session, timeout_s, clock, idle)
+        may_be_idle(session.directory, seen.others)
+    seen = await _aborted(server, session, timeout_s, clock, may_be_idle)
     disposed = bool(seen.working)
     if disposed:
         seen = await _disposed(server, session, seen, clock)
     if not seen.working and await _mark(server, await server.session(session.id), mark):
         # Who sent the task meanwhile has replaced the note, and may have sent it after the look.
-        seen = await _aborted(server, session, DISPOSED_S, clock, idle)
+        seen = await _aborted(server, session, DISPOSED_S, clock, may_be_idle)
     family = tuple(each.id for each in seen.family)
     return Stopped(
         session.id,
@@ -233,10 +233,10 @@ async def _aborted(
     session: Session,
     timeout_s: float,
     clock: Clock,
-    idle: Callable[[str, tuple[str, ...]], None] = lambda *_: None,
+    may_be_idle: Callable[[str, tuple[str, ...]], None] = lambda *_: None,
 ) -> _Seen:
     """Abort until nothing of the family works in two looks, or the time is over; returns the last look.
-    ``idle`` is called at the first of the two."""
+    ``may_be_idle`` is called at the first of the two."""
     deadline = clock.monotonic() + timeout_s
     idle_at: float | None = None
     while True:
@@ -248,7 +248,7 @@ async def _aborted(
             return replace(seen, idle_at=idle_at)
         else:
             idle_at = now
-            idle(session.directory, seen.others)
+            may_be_idle(session.directory, seen.others)
         if now >= deadline:
             return replace(seen, idle_at=idle_at)
         await _abort(server, seen)

@@ -10,6 +10,7 @@ LOOKS_PER_SECOND = 4  # and the rate stays bounded over many directories
 LOOKS_AT_ONCE = 4  # directories: one thread of the server answers all
 AGAIN_S = 0.5
 SOON_S = 0.05  # a server may say that a session is idle a moment before it answers so, or stores its end
+DEAF_LOOK_EVERY_S = 0.1  # for each directory, while no event can be relied on
 DEAF_S = 1.5  # a loaded server says "connected" up to 0.2 s before it passes on any event
 COUNT_EVERY_S = 10.0
 COUNTS_PER_SECOND = 1

@@ -159,7 +159,7 @@ class ServerWatch:
     def _interval_s(self) -> float:
         directories = len({self._directories.known(session) for session in self._pending})
         usual = max(pace.LOOK_EVERY_S, directories / pace.LOOKS_PER_SECOND)
-        return min(usual, directories * pace.SOON_S) if self._stream.is_deaf() else usual
+        return min(usual, directories * pace.DEAF_LOOK_EVERY_S) if self._stream.is_deaf() else usual
 
     def _until_look_s(self) -> float:
         until = max(self._next_full_look - self._clock.monotonic(), 0.01)
