@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -132,6 +133,51 @@ async def test_what_has_ended_is_left_as_it_is(fake: FakeOpenCode) -> None:
     found = await stopped(fake)
     assert (found.state, fake.aborted, session.metadata) == ("already_ended", [], {})
     assert {method for method, _ in fake.requests} == {"GET"}
+
+
+@pytest.mark.parametrize(
+    ("last", "goes_on", "stopped_before", "state"),
+    [
+        ("in a step", False, True, "already_ended"),
+        ("between two steps", False, True, "already_ended"),
+        ("in a step that never ended", False, True, "already_ended"),
+        ("before its first step", False, True, "already_ended"),
+        ("between two steps", False, False, "stopped"),  # nobody knows of a stop: it may be about to go on
+        ("between two steps", True, True, "stopped"),
+        ("before its first step", True, True, "stopped"),
+    ],
+)
+async def test_what_was_stopped_before_has_ended_wherever_the_abort_met_it(
+    last: str, goes_on: bool, stopped_before: bool, state: str
+) -> None:
+    fake = FakeOpenCode()
+    session = fake.session("ses_1")
+    session.user("msg_1", "Do it")
+    steps: dict[str, dict[str, Any]] = {
+        "in a step": {"error": {"name": "MessageAbortedError", "data": {"message": "Aborted"}}},
+        "between two steps": {"finish": "tool-calls"},
+        "in a step that never ended": {"completed": False},
+    }
+    if last in steps:
+        session.step("a_1", **steps[last])
+    earlier = replace(MARK, by="jane", at=900.0)
+    session.metadata = earlier.added_to({}) if stopped_before else {}
+
+    class Clock(ManualClock):
+        async def sleep(self, seconds: float) -> None:
+            await super().sleep(seconds)
+            if goes_on and self.slept_s == seconds:
+                session.status = dict(BUSY)
+
+    async with fake.client() as server:
+        found = await stop(server, Wanted("ses_1", "d1"), MARK, timeout_s=5, clock=Clock())
+    assert found.state == state
+    if state == "already_ended":
+        assert found.why == "aborted: stopped by jane: wrong branch"
+        assert {method for method, _ in fake.requests} == {"GET"}
+    else:
+        assert StopMark.read(session.metadata) == MARK
+        assert bool(fake.aborted) == goes_on
 
 
 async def test_what_is_checked_after_its_turn_is_stopped_for_its_claim(fake: FakeOpenCode) -> None:

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ..domain.clock import SYSTEM_CLOCK, Clock
-from ..domain.outcome import shown_state
+from ..domain.outcome import State, shown_state
 from ..domain.stop import Clause, StopMark
 from ..opencode.activity import working_in
 from ..opencode.client import OpenCode
 from ..opencode.errors import NotFound, OpenCodeError
 from ..opencode.family import descendants_of
 from ..opencode.models import Session
-from .turn import judge, read_turn
+from .turn import Turn, judge, read_turn
 
 __all__ = ["Stopped", "Wanted", "idle_clauses", "others_beside", "stop", "stopped_by"]
 
@@ -91,16 +91,9 @@ async def stop(
     """
     session = await _session_of(server, wanted)
     turn, seen = await asyncio.gather(read_turn(server, session.id, wanted.message), _look(server, session))
-    verdict = judge(turn.messages)
-    if turn.messages and verdict.settled and not seen.working and not wanted.held:
-        return Stopped(
-            session.id,
-            "already_ended",
-            session.directory,
-            mark,
-            (session.id,),
-            why=f"{shown_state(verdict.state)}: {verdict.message}",
-        )
+    over = None if wanted.held or seen.working else await _how_it_ended(server, session, wanted, turn, clock)
+    if over is not None:
+        return Stopped(session.id, "already_ended", session.directory, mark, (session.id,), why=over)
     aborting()
     await _mark(server, session, mark)
     state = "stopped" if seen.working or turn.messages else "prevented"
@@ -178,7 +171,11 @@ async def stopped_by(
     Raises:
         OpenCodeError: The session can't be read.
     """
-    mark = StopMark.read((await server.session(session)).metadata)
+    return _mark_about(await server.session(session), dispatch, message)
+
+
+def _mark_about(session: Session, dispatch: str | None, message: str | None) -> StopMark | None:
+    mark = StopMark.read(session.metadata)
     return mark if mark is not None and mark.is_about(dispatch, message) else None
 
 
@@ -209,6 +206,28 @@ async def _look(server: OpenCode, session: Session) -> _Seen:
     names = {each.id for each in family}
     working = {name for each in statuses for name in working_in(each)}
     return _Seen(family, frozenset(names & working), tuple(sorted(working_in(here).keys() - names)))
+
+
+async def _how_it_ended(
+    server: OpenCode, session: Session, wanted: Wanted, turn: Turn, clock: Clock
+) -> str | None:
+    """How the task of an idle session ended before; None: it may not have begun, or be about to go on.
+
+    Where an abort comes between two steps its messages do not say that it ended: the note of that stop does.
+    """
+    if not turn.messages:
+        return None
+    verdict = judge(turn.messages)
+    before = _mark_about(session, wanted.dispatch, wanted.message)
+    if not verdict.settled:
+        if before is None:
+            return None
+        await clock.sleep(CONFIRM_S)
+        if (await _look(server, session)).working:
+            return None
+    if before is not None and (verdict.state is State.ABORTED or not verdict.settled):
+        return f"{State.ABORTED}: {before.words()}"
+    return f"{shown_state(verdict.state)}: {verdict.message}"
 
 
 async def _session_of(server: OpenCode, wanted: Wanted) -> Session:
