@@ -42,6 +42,7 @@ TRICKS: dict[str, Callable[[], None]] = {
     "keep_modules_packed": fast_start.keep_modules_packed,
     "look_for_results_less_often": fast_start.look_for_results_less_often,
     "import_what_workers_need": lambda: fast_start.import_what_workers_need(with_beads=True, with_audit=True),
+    "import_plugins": fast_start.import_plugins,
     "load_only_callbacks_that_run": fast_start.load_only_callbacks_that_run,
     "load_connections": fast_start.load_connections,
     "load_only_plugins_of": lambda: fast_start.load_only_plugins_of(inventory_of()),
@@ -99,7 +100,7 @@ def test_each_trick_fits_this_ansible(name: str) -> None:
     assert fast_start.left_out == {}
 
 
-@pytest.mark.parametrize("name", [name for name in TRICKS if name != "import_what_workers_need"])
+@pytest.mark.parametrize("name", [name for name in TRICKS if not name.startswith("import_")])
 def test_each_trick_changes_something_unless_it_is_switched_off(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

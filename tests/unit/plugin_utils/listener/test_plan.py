@@ -141,16 +141,16 @@ GONE = replace(OTHER, vm="oldbox")
     [
         (None, [SUBJECT], ["--vm=epyc6", "--json", "--", SUBJECT.dispatch]),
         ("macmini", [SUBJECT, OTHER], ["--vm=macmini", "--json", "--", OTHER.dispatch]),
-        ("epyc6", [], ["--json", "--", "epyc6"]),
-        ("bd-a1b2", [SUBJECT], ["--json", "--", "bd-a1b2"]),
+        ("epyc6", [], ["--asked-at=1.0", "--json", "--", "epyc6"]),
+        ("bd-a1b2", [SUBJECT], ["--asked-at=1.0", "--json", "--", "bd-a1b2"]),
         (None, [GONE], ["--json", "--", GONE.dispatch]),
-        ("all", [SUBJECT], ["--json", "--all"]),
+        ("all", [SUBJECT], ["--asked-at=1.0", "--json", "--all"]),
     ],
     ids=["of its thread", "by its VM", "a VM", "a bead", "on a VM that is no more", "all"],
 )
-def test_a_stop_asks_the_vm_alone_on_which_its_dispatch_is(
+def test_a_stop_asks_the_vm_alone_of_its_dispatch_and_has_an_age_where_it_may_hit_another(
     target: str | None, thread: list[Subject], words: list[str]
 ) -> None:
     found = plan_of(Stop(target), FLEET, thread, [], by="slack:U1", key="k", at="1.0")
     assert isinstance(found, Plan)
-    assert found.argv == ("dx-fleet", "stop", "--by=slack:U1", "--asked-at=1.0", *words)
+    assert found.argv == ("dx-fleet", "stop", "--by=slack:U1", *words)

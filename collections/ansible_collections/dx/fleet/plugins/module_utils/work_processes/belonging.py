@@ -14,15 +14,13 @@ from __future__ import annotations
 
 import os
 import typing as t
-from dataclasses import dataclass
 
 from .listing import Process
 
 __all__ = ["Belonging", "belonging"]
 
 
-@dataclass(frozen=True)
-class Belonging:
+class Belonging(t.NamedTuple):
     """``surely``: they belong to the work. ``perhaps``: they work in the directory, for whomever."""
 
     surely: tuple[Process, ...] = ()

@@ -11,7 +11,6 @@ import subprocess
 import time
 import typing as t
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
 
 from .belonging import Belonging, belonging
 from .listing import CannotList, Process, processes, tool
@@ -25,7 +24,6 @@ LOOK_EVERY_S = 0.25  # at the commit that is checked out
 LONGEST_S = 3600.0  # of a watch; what began before that is of another start of the machine
 
 
-@dataclass
 class Found:
     """What was seen in one directory.
 
@@ -36,19 +34,20 @@ class Found:
     since the start of the machine. ``dirty`` counts files with changes that are in no commit.
     """
 
-    directory: str
-    listed_with: str = ""
-    processes: list[dict[str, t.Any]] | None = None
-    unsure: list[dict[str, t.Any]] = field(default_factory=list)
-    ended: list[dict[str, t.Any]] = field(default_factory=list)
-    why: str | None = None
-    head: str | None = None
-    head_before: str | None = None
-    unread: str | None = None
-    watched_s: float = 0.0
-    began: float = 0.0
-    moment: float = 0.0
-    dirty: int | None = None
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+        self.listed_with = tool()
+        self.processes: list[dict[str, t.Any]] | None = None
+        self.unsure: list[dict[str, t.Any]] = []
+        self.ended: list[dict[str, t.Any]] = []
+        self.why: str | None = None
+        self.head: str | None = None
+        self.head_before: str | None = None
+        self.unread: str | None = None
+        self.watched_s = 0.0
+        self.began = time.monotonic()
+        self.moment = 0.0
+        self.dirty: int | None = None
 
 
 def of_options(options: t.Mapping[str, t.Any], check: bool) -> dict[str, t.Any]:
@@ -65,7 +64,7 @@ def of_options(options: t.Mapping[str, t.Any], check: bool) -> dict[str, t.Any]:
         watch_s=0.0 if check else options["watch"],
         since=options["since"],
     )
-    return {"changed": bool(found.ended), **asdict(found)}
+    return {"changed": bool(found.ended), **vars(found)}
 
 
 def work_processes(
@@ -86,7 +85,7 @@ def work_processes(
         since: ``moment`` and ``head`` of an earlier run. Where nothing had to be ended meanwhile, the watch
             began with it. Its ``processes`` belong to the work still, wherever they went.
     """
-    found = Found(os.path.realpath(directory), tool(), began=time.monotonic())
+    found = Found(os.path.realpath(directory))
     known = {(each["pid"], each["began"]) for each in (since or {}).get("processes") or ()}
     now = _listed(found, lambda: (_end_all if end else _look)(found, exclusive, known))
     _watch(found, watch_s, None if found.ended else since)

@@ -9,7 +9,6 @@ import os
 import subprocess
 import typing as t
 from contextlib import suppress
-from dataclasses import dataclass
 
 __all__ = ["MODULE", "CannotList", "Process", "processes", "tool"]
 
@@ -21,8 +20,7 @@ class CannotList(Exception):
     """The processes of this host can't be listed. The message says what is missing."""
 
 
-@dataclass(frozen=True)
-class Process:
+class Process(t.NamedTuple):
     """One process.
 
     ``cwd`` is None where it is hidden; ``began`` is in whatever the system counts, and tells two processes of

@@ -22,6 +22,7 @@ from ..domain.clock import SYSTEM_CLOCK
 from ..domain.errors import TrackerError
 from ..domain.outcome import State
 from .action import FleetAction
+from .claims_ahead import taken_ahead
 from .module_words import last_words
 from .own_session import apart
 
@@ -106,6 +107,8 @@ class BeadsAction(FleetAction):
         options = spec.validate(given)
         if options.error_messages:
             return {"failed": True, "msg": "; ".join(options.error_messages)}
+        if command is commands.info and (ahead := taken_ahead(options.validated_parameters)) is not None:
+            return ahead
         check = bool(self._task.check_mode)
 
         def work() -> dict[str, Any]:

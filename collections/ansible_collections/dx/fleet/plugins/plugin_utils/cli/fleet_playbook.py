@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,4 +42,13 @@ def playbook_for(
         variables={key: value for key, value in variables.items() if value is not None},
         hosts=len(vms),
         verbosity=verbosity,
+        claims_of=_workspace_here(fleet, variables),
     )
+
+
+def _workspace_here(fleet: Fleet, variables: Mapping[str, Any]) -> str | None:
+    """The absolute path of the workspace, where `bd` runs on the controller and it is known."""
+    if fleet.tracker is not None:
+        return None
+    directory = os.path.expanduser(variables.get("dx_beads_dir") or fleet.beads_dir or "")
+    return directory if os.path.isabs(directory) else None

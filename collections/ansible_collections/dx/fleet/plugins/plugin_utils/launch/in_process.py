@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any
 
+from ..ansible_edge.claims_ahead import reading_claims
 from ..ansible_edge.progress_bus import ProgressBus, open_bus
 from ..domain.errors import ConfigError
 from ..domain.progress import Emit, discard
@@ -41,6 +42,7 @@ def load() -> None:
         os.environ.update(settings_of(os.environ))
         load_ansible(given)
         fast_start.import_what_workers_need(with_beads=True, with_audit=True)
+        fast_start.import_plugins()
         fast_start.load_connections()
     except ConfigError:
         pass
@@ -68,7 +70,7 @@ class InProcess:
             ConfigError: The machine or the user's settings of Ansible keep it from beginning.
             ansible.errors.AnsibleError: It could not begin because of the playbook or the inventory.
         """
-        with _followed(progress):
+        with reading_claims(playbook.claims_of), _followed(progress):
             self._run(playbook)
         return self.so_far()
 

@@ -34,6 +34,7 @@ class PlaybookRun:
         verbosity: As of ``-v``.
         callbacks: Enabled beside those of the configuration.
         skip_tags: Tags of the tasks that are left out.
+        claims_of: A Beads workspace here for whose claims its first task asks; a hint, which may be left out.
     """
 
     name: str
@@ -44,6 +45,7 @@ class PlaybookRun:
     verbosity: int = 0
     callbacks: tuple[str, ...] = ()
     skip_tags: tuple[str, ...] = ("report",)
+    claims_of: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready form; the inventory's path is absolute in it."""

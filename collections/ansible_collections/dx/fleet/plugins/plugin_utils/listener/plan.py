@@ -97,7 +97,9 @@ def _stop(command: Stop, fleet: Fleet, thread: Sequence[Subject], by: str, at: s
     reason = [f"--reason={command.reason}"] if command.reason else []
     vms = {subject.dispatch: subject.vm for subject in thread}
     where = [f"--vm={vms[target]}"] if vms.get(target) in fleet.names() else []
-    asked = (f"--by={by}", f"--asked-at={at}", *reason, *where, "--json")
+    # One dispatch of this thread is older than what is written there, whatever this host's clock says.
+    asked_at = [] if target in vms else [f"--asked-at={at}"]
+    asked = (f"--by={by}", *asked_at, *reason, *where, "--json")
     what = "every VM" if target == ALL else target
     return Plan(
         ("dx-fleet", "stop", *asked, *(("--all",) if target == ALL else ("--", target))),

@@ -165,9 +165,13 @@ class OpenCode:
         """`GET /session/ID`."""
         return await self._get(f"/session/{_id(session)}", models.Session)
 
-    async def children(self, session: str) -> list[models.Session]:
-        """`GET /session/ID/children`: the sessions of the subagents that a session began."""
-        return (await self._get_all(f"/session/{_id(session)}/children", list[models.Session], {}))[0]
+    async def children(self, session: str, *, sure: bool = True) -> list[models.Session]:
+        """`GET /session/ID/children`: the sessions of the subagents that a session began.
+
+        Unless ``sure``, that there are none is not looked into: conclude nothing from it.
+        """
+        path, kind = f"/session/{_id(session)}/children", list[models.Session]
+        return (await self._get_all(path, kind, {}))[0] if sure else await self._get(path, kind)
 
     async def sessions(self, limit: int = 100) -> list[models.Session]:
         """The newest sessions of all directories."""

@@ -13,8 +13,10 @@ __all__ = ["DEPTH", "descendants_of"]
 DEPTH = 8
 
 
-async def descendants_of(server: OpenCode, session: str) -> list[Session]:
+async def descendants_of(server: OpenCode, session: str, *, sure: bool = True) -> list[Session]:
     """The sessions of the subagents of a session, and of theirs, as deep as they go.
+
+    Unless ``sure``, there may be more: see :meth:`.OpenCode.children`.
 
     Raises:
         OpenCodeError: They can't be read.
@@ -23,7 +25,7 @@ async def descendants_of(server: OpenCode, session: str) -> list[Session]:
     known = {session}
     parents = [session]
     for _ in range(DEPTH):
-        children = [child for parent in parents for child in await server.children(parent)]
+        children = [child for parent in parents for child in await server.children(parent, sure=sure)]
         new = [child for child in children if child.id not in known]
         if not new:
             break

@@ -90,7 +90,9 @@ async def stop(
         OpenCodeError: The server can't be asked, or its answer says nothing.
     """
     session = await _session_of(server, wanted)
-    turn, seen = await asyncio.gather(read_turn(server, session.id, wanted.message), _look(server, session))
+    turn, seen = await asyncio.gather(
+        read_turn(server, session.id, wanted.message), _first_look(server, session)
+    )
     over = None if wanted.held or seen.working else await _how_it_ended(server, session, wanted, turn, clock)
     if over is not None:
         return Stopped(session.id, "already_ended", session.directory, mark, (session.id,), why=over)
@@ -198,8 +200,16 @@ class _Seen:
     idle_at: float | None = None
 
 
-async def _look(server: OpenCode, session: Session) -> _Seen:
-    below, here = await asyncio.gather(descendants_of(server, session.id), server.statuses(session.directory))
+async def _first_look(server: OpenCode, session: Session) -> _Seen:
+    """A look that is fast where something works; of a family whose abort is looked at once more."""
+    seen = await _look(server, session, sure=False)
+    return seen if seen.working else await _look(server, session)
+
+
+async def _look(server: OpenCode, session: Session, *, sure: bool = True) -> _Seen:
+    below, here = await asyncio.gather(
+        descendants_of(server, session.id, sure=sure), server.statuses(session.directory)
+    )
     family = (session, *below)
     elsewhere = {each.directory for each in family} - {session.directory}
     statuses = [here, *await asyncio.gather(*map(server.statuses, elsewhere))]
