@@ -71,14 +71,14 @@ async def test_it_is_idle_since_the_first_of_the_looks_that_show_it(fake: FakeOp
     ("ends", "looks"),
     [("when it is aborted", 2), ("some looks later", 2), ("before anything works", 1)],
 )
-async def test_its_directory_can_be_looked_at_when_all_was_aborted_and_when_nothing_works(
+async def test_its_directory_can_be_looked_at_when_all_is_aborted_and_when_nothing_works(
     fake: FakeOpenCode, ends: str, looks: int
 ) -> None:
     session = fake.sessions["ses_1"]
     fake.stops_when_aborted = ends == "when it is aborted"
     if ends == "before anything works":
         session.status = None
-    told: list[tuple[str, bool]] = []
+    told: list[tuple[str, bool, bool]] = []
 
     class Clock(ManualClock):
         async def sleep(self, seconds: float) -> None:
@@ -92,10 +92,13 @@ async def test_its_directory_can_be_looked_at_when_all_was_aborted_and_when_noth
             Wanted("ses_1", "d1", held=True),
             MARK,
             timeout_s=5,
-            may_be_idle=lambda directory, _: told.append((directory, bool(fake.aborted))),
+            may_be_idle=lambda directory, _: told.append(
+                (directory, StopMark.read(session.metadata) == MARK, bool(fake.aborted))
+            ),
             clock=Clock(),
         )
-    assert told == [(session.directory, ends != "before anything works")] * looks
+    when_idle = (session.directory, True, ends != "before anything works")
+    assert told == [(session.directory, True, False), when_idle][-looks:]
 
 
 async def test_who_follows_it_learns_who_stopped_it(fake: FakeOpenCode) -> None:

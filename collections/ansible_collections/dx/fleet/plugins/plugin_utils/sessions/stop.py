@@ -82,8 +82,8 @@ async def stop(
         mark: Who stops it, and why.
         timeout_s: How long the server is given to abort; then its instance of the directory is disposed of.
         aborting: Called when there is something to stop, before it is stopped.
-        may_be_idle: Called with the directory and the other sessions that work there, when all was aborted,
-            and as soon as none of the family is seen to work. It must not block.
+        may_be_idle: Called with the directory and the other sessions that work there, when all is about to
+            be aborted, and as soon as none of the family is seen to work. It must not block.
         clock: Time.
 
     Raises:
@@ -100,8 +100,8 @@ async def stop(
     await _mark(server, session, mark)
     state = "stopped" if seen.working or turn.messages else "prevented"
     if seen.working:
-        await _abort(server, seen)
         may_be_idle(session.directory, seen.others)
+        await _abort(server, seen)
     seen = await _aborted(server, session, timeout_s, clock, may_be_idle)
     disposed = bool(seen.working)
     if disposed:
