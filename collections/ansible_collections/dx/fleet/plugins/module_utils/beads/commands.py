@@ -68,6 +68,18 @@ def info(options: t.Mapping[str, t.Any], _check: bool) -> dict[str, t.Any]:
     return {"changed": False, "claims": Claims(bd, bd.workspace).all()}
 
 
+def returned(
+    command: t.Callable[[t.Mapping[str, t.Any], bool], dict[str, t.Any]],
+    options: t.Mapping[str, t.Any],
+    check: bool,
+) -> dict[str, t.Any]:
+    """What a module returns: the result of its command, or how that failed."""
+    try:
+        return command(options, check)
+    except BeadsError as error:
+        return failure(error)
+
+
 def failure(error: BeadsError) -> dict[str, t.Any]:
     """The result of a module that failed."""
     return {

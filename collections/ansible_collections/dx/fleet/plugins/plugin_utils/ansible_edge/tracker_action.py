@@ -14,7 +14,7 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ...module_utils.beads import commands
-from ...module_utils.beads.errors import BeadsError, NoWorkspace
+from ...module_utils.beads.errors import NoWorkspace
 from ...module_utils.beads.workspace import find_workspace
 from ...module_utils.specs import BEADS_INFO, CLAIM, CLAIM_REQUIRED_IF
 from ..beads.dispatcher import Liveness, liveness_of
@@ -110,15 +110,8 @@ class BeadsAction(FleetAction):
         if command is commands.info and (ahead := taken_ahead(options.validated_parameters)) is not None:
             return ahead
         check = bool(self._task.check_mode)
-
-        def work() -> dict[str, Any]:
-            try:
-                return command(options.validated_parameters, check)
-            except BeadsError as error:
-                return commands.failure(error)
-
         try:
-            return apart(work)
+            return apart(lambda: commands.returned(command, options.validated_parameters, check))
         except RuntimeError as error:
             return {"failed": True, "msg": f"{module} failed: {error}"}
 

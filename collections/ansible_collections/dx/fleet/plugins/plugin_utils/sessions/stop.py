@@ -201,7 +201,7 @@ class _Seen:
 
 
 async def _first_look(server: OpenCode, session: Session) -> _Seen:
-    """A look that is fast where something works; of a family whose abort is looked at once more."""
+    """A look that is fast where something works: what it may have missed is found once that was aborted."""
     seen = await _look(server, session, sure=False)
     return seen if seen.working else await _look(server, session)
 
