@@ -25,7 +25,7 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.stop import (
 )
 
 from tests.unit.clock import ManualClock
-from tests.unit.fake_opencode import FakeOpenCode, not_sent
+from tests.unit.fake_opencode import FakeOpenCode, answer, not_sent
 
 REQUEST = Request(dispatch="d1", task="Run make test", vm="epyc6", repo="affordabot")
 MARK = StopMark("feng", "wrong branch", 1000.0, "d1", None)
@@ -181,6 +181,17 @@ async def test_what_was_stopped_before_has_ended_wherever_the_abort_met_it(
     else:
         assert StopMark.read(session.metadata) == MARK
         assert bool(fake.aborted) == goes_on
+
+
+async def test_that_nothing_works_is_not_concluded_from_one_empty_answer(fake: FakeOpenCode) -> None:
+    """Its turn is over and a subagent works on, of which somebody else who answers once knows nothing."""
+    session = fake.sessions["ses_1"]
+    session.step("a_2", finish="stop", text="done")
+    session.status = None
+    fake.session("ses_2", parent="ses_1").status = dict(BUSY)
+    fake.add("GET", "/session/ses_1/children", answer(200, []))
+    found = await stopped(fake)
+    assert (found.state, fake.aborted[:1]) == ("stopped", ["ses_2"])
 
 
 async def test_what_is_checked_after_its_turn_is_stopped_for_its_claim(fake: FakeOpenCode) -> None:
