@@ -21,6 +21,14 @@ __all__ = ["STANDIN", "Tracker", "bd_in_use", "real_bd"]
 
 STANDIN = Path(__file__).resolve().with_name("standin_bd.py")
 
+# By this Python, whatever python3 on PATH is; imported, so that its byte code is kept. A run starts it 3,000 times.
+_STANDIN_BD = """#!{python} -IS
+import sys
+sys.path.append({folder!r})
+import standin_bd
+sys.exit(standin_bd.main())
+"""
+
 
 def real_bd() -> str | None:
     """The real `bd` of this machine."""
@@ -62,10 +70,8 @@ class Tracker:
         bd = folder / "bin" / "bd"
         if tracker.is_real:
             bd.symlink_to(Path(chosen).resolve())
-        else:  # by this Python, whatever python3 on PATH is
-            bd.write_text(
-                f"#!{sys.executable} -IS\nimport runpy\nrunpy.run_path({str(STANDIN)!r}, run_name='__main__')\n"
-            )
+        else:
+            bd.write_text(_STANDIN_BD.format(python=sys.executable, folder=str(STANDIN.parent)))
             bd.chmod(0o755)
         subprocess.run(["git", "init", "-q", str(folder)], check=True)
         words = ["init", "-q", "--non-interactive", "--prefix", "aff", "--skip-hooks", "--skip-agents"]
