@@ -1,7 +1,10 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Processes that go for one bead at the same moment, round after round."""
+"""Processes that go for one bead at the same moment, round after round.
+
+They are forked from one that has imported this module: to import it takes each of them half a second.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,10 @@ from ansible_collections.dx.fleet.plugins.module_utils.beads.errors import Beads
 
 from .workspace import Workspace
 
-__all__ = ["FIRST", "Move", "claim_apart", "claim_once", "moves", "race", "rounds"]
+__all__ = ["FIRST", "PROCESSES", "Move", "claim_apart", "claim_once", "moves", "race", "rounds"]
 
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload([__name__])
 PATIENCE_S = 300
 FIRST = "first"  # the dispatch that holds each bead as a race begins, where one does
 
@@ -54,16 +59,16 @@ def claim_apart(workspace: Workspace, bead: str, claimant: Claimant) -> None:
         popen(self, *args, **{**options, "start_new_session": False})
 
     subprocess.Popen.__init__ = in_this_group  # type: ignore[method-assign]
-    (workspace.folder / "claiming").write_text(str(os.getpid()))
+    (workspace.folder / "writing").write_text(str(os.getpid()))
+    (workspace.folder / "writing").rename(workspace.folder / "claiming")
     workspace.claims.claim(bead, claimant)
 
 
 def race(workspace: Workspace, beads: Sequence[str], contenders: Sequence[Move]) -> list[list[str]]:
     """What each contender got in each round: ``done``, or the reason why not."""
-    context = multiprocessing.get_context("spawn")
-    barrier, answers = context.Barrier(len(contenders)), context.SimpleQueue()
+    barrier, answers = PROCESSES.Barrier(len(contenders)), PROCESSES.SimpleQueue()
     processes = [
-        context.Process(target=_contend, args=(workspace, list(beads), move, number, barrier, answers))
+        PROCESSES.Process(target=_contend, args=(workspace, list(beads), move, number, barrier, answers))
         for number, move in enumerate(contenders)
     ]
     for process in processes:

@@ -90,14 +90,14 @@ def test_any_text_survives(workspace: Workspace) -> None:
     assert workspace.bd.show(bead).description.strip() == NASTY.strip()
 
 
-def test_what_is_not_closed_is_listed_with_all_that_is_known(workspace: Workspace) -> None:
-    held, closed, free, blocked = (workspace.create(description="More") for _ in range(4))
-    workspace.bd.claim(held, "epyc6", {"dispatch": "d1"})
-    workspace.bd.update(blocked, "epyc6", "-s", "blocked")
-    workspace.bd.close(closed, "epyc6", "done")
-    listed = {bead.id: bead for bead in workspace.bd.unclosed()}
+def test_what_is_not_closed_is_listed_with_all_that_is_known(empty_workspace: Workspace) -> None:
+    held, closed, free, blocked = (empty_workspace.create(description="More") for _ in range(4))
+    empty_workspace.bd.claim(held, "epyc6", {"dispatch": "d1"})
+    empty_workspace.bd.update(blocked, "epyc6", "-s", "blocked")
+    empty_workspace.bd.close(closed, "epyc6", "done")
+    listed = {bead.id: bead for bead in empty_workspace.bd.unclosed()}
     assert set(listed) == {held, free, blocked}
-    assert listed[held] == workspace.bd.show(held)
+    assert listed[held] == empty_workspace.bd.show(held)
 
 
 def test_without_a_workspace_it_says_so(workspace: Workspace, tmp_path: object) -> None:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.dx.fleet.plugins.module_utils.beads.bd import Bd
@@ -23,14 +23,21 @@ ME = Claimant("epyc6", "claude-code@macmini", dispatcher="mac/1/2/3")
 FIRST = "first"
 
 
-@pytest.fixture
-def tracker(tmp_path: Path) -> Tracker:
-    return Tracker.make(tmp_path / "tracker", str(STANDIN))
+@pytest.fixture(scope="module")
+def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
+    """All tests work in it, each on a bead of its own."""
+    return Tracker.make(tmp_path_factory.mktemp("claims") / "tracker", str(STANDIN))
 
 
 @pytest.fixture
 def claims(tracker: Tracker) -> Claims:
     return Claims(Bd(str(tracker.folder / "bin" / "bd"), str(tracker.folder)), str(tracker.folder / ".beads"))
+
+
+def listed_as(claims: Claims, bead: str) -> dict[str, Any]:
+    """What the list of all claims has of a bead, once."""
+    (listed,) = (claim for claim in claims.all() if claim["bead"] == bead)
+    return listed
 
 
 def taken_by_hand(tracker: Tracker, claims: Claims) -> str:
@@ -71,7 +78,7 @@ def test_what_a_person_took_is_gone_on_with_by_no_dispatch(
     with pytest.raises((AlreadyAssignedError, NotClaimable)):
         claims.claim(bead, claimant, policy=policy)
     assert tracker.show(bead) == before
-    (listed,) = claims.all()
+    listed = listed_as(claims, bead)
     assert (listed["vm"], listed["dispatch"], listed["session"]) == ("fengning", None, None)
 
 
@@ -138,7 +145,8 @@ def test_metadata_of_wrong_types_is_no_claim_and_no_crash(tracker: Tracker, clai
         "--claim",
         '--metadata={"dispatch": 7, "vm": ["x"], "session": {}}',
     )
-    assert [(claim["dispatch"], claim["session"]) for claim in claims.all()] == [(None, None)]
+    listed = listed_as(claims, bead)
+    assert (listed["dispatch"], listed["session"]) == (None, None)
     with pytest.raises(ClaimLost):
         claims.release(bead, "7")
 
