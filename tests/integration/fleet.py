@@ -41,7 +41,14 @@ class Server:
     def ask(self, method: str, path: str, body: object = None, **params: str) -> httpx.Response:
         """One request, whatever becomes of it."""
         return httpx.request(
-            method, self.url + path, params=params, json=body, auth=self._auth, timeout=90, trust_env=False
+            method,
+            self.url + path,
+            params=params,
+            json=body,
+            auth=self._auth,
+            timeout=90,
+            trust_env=False,
+            verify=self.url.startswith("https:"),  # else the certificates are read for nothing, in 17 ms
         )
 
     def get(self, path: str, **params: str) -> Any:

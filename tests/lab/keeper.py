@@ -30,9 +30,9 @@ from .binaries import pinned_version
 from .fleet_files import write_endpoints, write_inventory
 from .model_server import ModelServer
 from .opencode_home import make_tools, prepare_home, server_environment
-from .opencode_server import OpenCodeServer, ServerStartError
+from .opencode_server import OpenCodeServer
 from .plan import LOCAL_VM, LabPlan, LabState, VMState
-from .processes import adopt_orphans, kill_lab, reap_adopted, remove_tree
+from .processes import ServerStartError, adopt_orphans, kill_lab, reap_adopted, remove_tree
 from .sample_repos import clone, make_remotes
 from .slack.server import SlackServer
 from .ssh_server import SshFiles, SshServer

@@ -15,9 +15,9 @@ from pathlib import Path
 import aiohttp
 
 from .plan import VMState
-from .processes import die_with_parent
+from .processes import ServerStartError, die_with_parent
 
-__all__ = ["OpenCodeServer", "ServerStartError"]
+__all__ = ["OpenCodeServer"]
 
 _START_TIMEOUT_S = 120.0
 _PROBE_TIMEOUTS_S = (0.5, 0.5, 1.0, 2.0, 4.0)
@@ -25,10 +25,6 @@ _PROBE_PAUSE_S = 0.05
 _DISPOSE_TIMEOUT_S = 20.0
 _TERM_TIMEOUT_S = 20.0
 _PORT_TIMEOUT_S = 20.0
-
-
-class ServerStartError(RuntimeError):
-    """A server did not come up; the text ends with the tail of its log."""
 
 
 class OpenCodeServer:

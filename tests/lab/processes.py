@@ -17,11 +17,23 @@ import psutil
 
 from .plan import LAB_ID_VARIABLE, VM_VARIABLE
 
-__all__ = ["adopt_orphans", "die_with_parent", "kill_lab", "lab_processes", "reap_adopted", "remove_tree"]
+__all__ = [
+    "ServerStartError",
+    "adopt_orphans",
+    "die_with_parent",
+    "kill_lab",
+    "lab_processes",
+    "reap_adopted",
+    "remove_tree",
+]
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+class ServerStartError(RuntimeError):
+    """A server did not come up; the text ends with the tail of its log."""
 
 
 def adopt_orphans() -> None:

@@ -42,7 +42,7 @@ class ScriptedModel:
 
     def __init__(self, origin: str) -> None:
         self.url = f"{origin}/v1"
-        self._http = httpx.Client(base_url=origin, timeout=30, trust_env=False)
+        self._http = httpx.Client(base_url=origin, timeout=30, trust_env=False, verify=False)
 
     def calls(self, contains: str = "", *, vm: str | None = None) -> list[Call]:
         """All calls whose last user message has the text, oldest first."""

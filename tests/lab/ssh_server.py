@@ -14,8 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .opencode_server import ServerStartError
-from .processes import die_with_parent
+from .processes import ServerStartError, die_with_parent
 
 __all__ = ["SshFiles", "SshServer", "find_sshd"]
 

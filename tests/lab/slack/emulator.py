@@ -17,9 +17,8 @@ from typing import Any
 import aiohttp
 
 from ..addresses import Addresses
-from ..opencode_server import ServerStartError
 from ..plan import LAB_ID_VARIABLE
-from ..processes import die_with_parent
+from ..processes import ServerStartError, die_with_parent
 from .seed import BOT_USER, Identity, Seed
 
 __all__ = ["Emulator"]

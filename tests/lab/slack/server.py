@@ -21,11 +21,12 @@ from ..model_server import reset
 from ..plan import SlackState
 from .binaries import find_emulator, find_node
 from .emulator import Emulator
-from .faults import Fault, Faults, Limit, spoiled
+from .faults import Fault, Faults, Limit
 from .happenings import events_of_change, events_of_post
 from .seed import APP_ID, BOT_USER, CHANNEL, OTHER_CHANNEL, PRIVATE_CHANNEL, Seed
 from .socket_control import SocketControl
 from .socket_mode import LINK, SocketMode
+from .spoiling import spoiled
 from .web_api import WebApi
 
 __all__ = ["CONTROL", "SlackServer"]
