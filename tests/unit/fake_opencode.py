@@ -287,7 +287,7 @@ class FakeOpenCode:
     # -- the transport --
 
     async def handle(self, request: httpx.Request) -> httpx.Response:
-        path = unquote(request.url.raw_path.decode().partition("?")[0])
+        path = unquote(_raw_path(request))
         self.requests.append((request.method, path))
         for rule in self._rules:
             if rule.method not in ("*", request.method) or not rule.path.search(path):
@@ -298,17 +298,18 @@ class FakeOpenCode:
             if rule.times > 0:
                 rule.times -= 1
                 return rule.fault(self, request)
-        place = request.url.params.get("directory")
-        return self._bad_places[place](self, request) if place in self._bad_places else self.do(request)
+        spoil = self._bad_places.get(request.url.params.get("directory", "")) if self._bad_places else None
+        return self.do(request) if spoil is None else spoil(self, request)
 
     def do(self, request: httpx.Request) -> httpx.Response:
         """What the server does with a request."""
-        path = [unquote(part) for part in request.url.raw_path.decode().partition("?")[0].split("/")[1:]]
+        path = [unquote(part) for part in _raw_path(request).split("/")[1:]]
         body: Any = json.loads(request.content) if request.content else None
-        directory = request.url.params.get("directory", HOME)
+        params = request.url.params
+        directory = params.get("directory", HOME)
         if directory in self.broken and path[0] not in ("global", "path", "project"):
             return self._config_invalid(directory)
-        if len(request.url.params.get_list("directory")) > 1:
+        if len(params.get_list("directory")) > 1:
             data = {"message": 'Expected string | undefined, got ["/","/"]', "kind": "Query"}
             return httpx.Response(400, json={"name": "BadRequest", "data": data})
         match request.method, path:
@@ -343,7 +344,7 @@ class FakeOpenCode:
                     }
                 )
             case "GET", ["experimental", "session"]:
-                return self._sessions_page(request.url.params)
+                return self._sessions_page(params)
             case "POST", ["api", "session"]:
                 made = self.sessions.setdefault(body["id"], self._new_session(body))
                 return _json({"data": {"id": made.id, "location": {"directory": made.directory}}})
@@ -463,6 +464,10 @@ class _Lines(httpx.AsyncByteStream):
         while (event := await self._events.get()) is not _End:
             line = event if isinstance(event, str) else json.dumps(event)
             yield f"data: {line}\n\n".encode()
+
+
+def _raw_path(request: httpx.Request) -> str:
+    return request.url.raw_path.decode().partition("?")[0]
 
 
 def _json(body: Any, **headers: str) -> httpx.Response:
