@@ -18,7 +18,7 @@ import pytest
 from ansible_collections.dx.fleet.plugins.module_utils import specs
 from ansible_collections.dx.fleet.plugins.module_utils.git.commands import worktree
 
-from tests.command import COLLECTIONS
+from tests.command import environment
 from tests.lab import sample_repos
 
 __all__ = ["PROGRAM", "Clone", "clone", "original"]
@@ -83,7 +83,7 @@ class Clone:
         """Run it in a process of its own, which prints its result or its failure."""
         return subprocess.Popen(
             [sys.executable, "-c", program, json.dumps(self.options(**options))],
-            env={**os.environ, "PYTHONPATH": str(COLLECTIONS), **(env or {})},
+            env=environment(env or {}),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

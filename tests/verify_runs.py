@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from typing import Any
 
 from ansible_collections.dx.fleet.plugins.module_utils import specs
 
-from tests.command import COLLECTIONS
+from tests.command import environment
 
 __all__ = ["PROGRAM", "check_options", "run_check", "start_check"]
 
@@ -49,7 +48,7 @@ def start_check(
     words = [json.dumps(check_options(path, command, **options)), *(["check"] if check else [])]
     return subprocess.Popen(
         [sys.executable, "-c", program, *words],
-        env={**os.environ, "PYTHONPATH": str(COLLECTIONS), **(env or {})},
+        env=environment(env or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

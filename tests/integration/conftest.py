@@ -16,7 +16,7 @@ from tests.lab.proxy import FaultProxy
 from tests.lab.tracker import Tracker
 
 from .controller import controller  # noqa: F401 - a fixture
-from .fleet import Fleet, read_fleet
+from .fleet import Fleet, read_fleet, stop_all_work
 
 _NEEDS_LAB = (
     "needs the lab (its scripted model, its servers' lives, or a proxy before them); not with --fleet"
@@ -68,25 +68,17 @@ def bead_fleet(lab: Lab, fleet: Fleet, tracker: Tracker, tmp_path_factory: pytes
     return working.with_policy(folder, worktree="never", close_on="completed")
 
 
-def _stop_all_work(lab: Lab, fleet: Fleet) -> None:
-    """Every session in a clone of affordabot that still works is stopped."""
-    for vm, server in fleet.servers.items():
-        directory = str(lab.vms[vm].repo("affordabot"))
-        for session in server.get("/session/status", directory=directory):
-            server.ask("POST", f"/session/{session}/abort")
-
-
 @pytest.fixture
 def idle_before(lab: Lab, fleet: Fleet) -> None:
     """No session that another test left works in a clone of affordabot."""
-    _stop_all_work(lab, fleet)
+    stop_all_work(lab, fleet)
 
 
 @pytest.fixture
 def idle_afterwards(lab: Lab, fleet: Fleet) -> Iterator[None]:
     """Every session in a clone of affordabot that still works is stopped."""
     yield
-    _stop_all_work(lab, fleet)
+    stop_all_work(lab, fleet)
 
 
 @pytest.fixture

@@ -1,14 +1,14 @@
 # Copyright: dx.fleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A person's machine whose one VM is an OpenCode server in memory: nothing that is tried there reaches an agent."""
+"""A person's machine whose VMs are OpenCode servers in memory: nothing that is tried there reaches an agent."""
 
 from __future__ import annotations
 
 import json
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -22,33 +22,62 @@ from tests.unit.fake_opencode import FakeOpenCode
 
 from .served import served
 
-__all__ = ["Controller", "controller"]
+__all__ = ["Controller", "FakeVM", "controller"]
 
 
-class Controller:
-    """A person's machine with one VM, epyc6, and what they type there."""
+class FakeVM:
+    """One VM of a person's fleet: an entry of their endpoints file, and a server of its own in memory."""
 
-    def __init__(self, root: Path, stack: ExitStack) -> None:
-        self.root = root
-        self.file = root / "vm-endpoints.json"
+    def __init__(self, controller: Controller, name: str) -> None:
         self.fake = FakeOpenCode()
-        self.stack = stack
-        self._mark = secrets.token_hex(8)
-        for name in ("home", "tmp", "work"):
-            (root / name).mkdir()
-        self.at(stack.enter_context(served(self.fake)))
+        self.stack = controller.stack
+        self._controller = controller
+        self._name = name
+        self.at(self.stack.enter_context(served(self.fake)))
 
     def at(self, port: int, scheme: str = "http") -> None:
-        """The VM's server is said to be at that port."""
+        """Its server is said to be at that port."""
         self.port = port
         self.describe(opencode=f"{scheme}://127.0.0.1:{port}")
 
     def describe(self, **entry: Any) -> None:
-        """Change the VM's entry in the endpoints file."""
-        fresh: dict[str, Any] = {"vms": {"epyc6": {}}, "default_vm": "epyc6"}
-        data = json.loads(self.file.read_text()) if self.file.exists() else fresh
-        data["vms"]["epyc6"] |= entry
-        self.write(data)
+        """Change its entry in the endpoints file."""
+        data = self._controller.read()
+        data["vms"].setdefault(self._name, {}).update(entry)
+        self._controller.write(data)
+
+
+class Controller:
+    """A person's machine, what they type there, and the VMs of their fleet: ``vm``, which is epyc6, if no others.
+
+    Args:
+        names: Those of the VMs; the first is the default.
+    """
+
+    def __init__(self, root: Path, stack: ExitStack, names: Sequence[str] = ("epyc6",)) -> None:
+        self.root = root
+        self.file = root / "vm-endpoints.json"
+        self.stack = stack
+        self._mark = secrets.token_hex(8)
+        for name in ("home", "tmp", "work"):
+            (root / name).mkdir()
+        self.write({"vms": {}, "default_vm": names[0]})
+        self.vms = {name: FakeVM(self, name) for name in names}
+        self.vm = self.vms[names[0]]
+
+    @property
+    def fake(self) -> FakeOpenCode:
+        """The server of :attr:`vm`."""
+        return self.vm.fake
+
+    @property
+    def port(self) -> int:
+        """That of :attr:`vm`'s server."""
+        return self.vm.port
+
+    def read(self) -> Any:
+        """What the endpoints file holds."""
+        return json.loads(self.file.read_text())
 
     def write(self, data: Any) -> None:
         """Write the endpoints file; text as it stands."""
@@ -73,8 +102,9 @@ class Controller:
         return run_fleet(command, "--json", env=self.env, cwd=self.root / "work")
 
     def check_untouched(self) -> None:
-        """Nothing was changed on the server, no process lives on, no file is left."""
-        assert {method for method, _ in self.fake.requests} <= {"GET"}
+        """Nothing was changed on a server, no process lives on, no file is left."""
+        for vm in self.vms.values():
+            assert {method for method, _ in vm.fake.requests} <= {"GET"}
         assert not [process for process in psutil.process_iter() if self._is_ours(process)]
         left = [path for name in ("home", "tmp", "work") for path in (self.root / name).rglob("*")]
         cached = re.compile(r"home/\.cache/dx-fleet/ansible-routing-[0-9a-f]{64}\.json")

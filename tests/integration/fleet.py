@@ -16,8 +16,9 @@ from typing import Any
 import httpx
 
 from tests.command import Completed, Running, run_ansible, run_dispatch, run_fleet, start_dispatch
+from tests.lab import Lab
 
-__all__ = ["Fleet", "Server", "fresh_id", "read_fleet"]
+__all__ = ["Fleet", "Server", "fresh_id", "read_fleet", "stop_all_work"]
 
 
 class Server:
@@ -201,3 +202,11 @@ def _auth(variables: Mapping[str, Any], env: Mapping[str, str]) -> tuple[str, st
 def fresh_id() -> str:
     """A dispatch id that no server has seen."""
     return f"test-{secrets.token_hex(6)}"
+
+
+def stop_all_work(lab: Lab, fleet: Fleet) -> None:
+    """Every session in a clone of affordabot that still works is stopped."""
+    for vm, server in fleet.servers.items():
+        directory = str(lab.vms[vm].repo("affordabot"))
+        for session in server.get("/session/status", directory=directory):
+            server.ask("POST", f"/session/{session}/abort")
