@@ -86,6 +86,11 @@ class Server:
             if message["info"]["role"] == "user"
         ]
 
+    def has_answered(self, session: str) -> bool:
+        """Whether its last message is an answer, and it is idle."""
+        *_, last = [{}, *(message["info"] for message in self.messages(session))]
+        return last.get("role") == "assistant" and not self.works_on(session)
+
     def works_on(self, session: str) -> bool:
         """Whether a session is not idle."""
         return session in self.get("/session/status", directory=self.session(session)["directory"])
