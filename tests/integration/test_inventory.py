@@ -15,7 +15,7 @@ import yaml
 
 from tests.command import Completed, run_ansible
 from tests.lab.binaries import pinned_version
-from tests.unit.endpoints_files import PLAIN, file_text, one_vm
+from tests.unit.endpoints_files import PLAIN, file_text
 
 
 class Inventory:
@@ -100,26 +100,25 @@ def test_the_shipped_inventory_is_shown_as_a_graph_without_a_warning(tmp_path: P
     }
 
 
-def test_the_strings_are_plain_strings_to_other_readers(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Completed:
+    """The shipped inventory, listed."""
+    return run_ansible("ansible-inventory", "--list", env={"HOME": str(tmp_path_factory.mktemp("home"))})
+
+
+def test_the_strings_are_plain_strings_to_other_readers(shipped: Completed) -> None:
     """Untrusted ones would be wrapped, and testinfra would take its slow way."""
-    done = run_ansible("ansible-inventory", "--list", env={"HOME": str(tmp_path)})
-    assert "__ansible_unsafe" not in done.out
-    assert done.document()["_meta"]["hostvars"]["homedesktop"]["ansible_connection"] == "local"
+    assert "__ansible_unsafe" not in shipped.out
+    assert shipped.document()["_meta"]["hostvars"]["homedesktop"]["ansible_connection"] == "local"
 
 
-def test_the_shipped_inventory_pins_the_version_that_the_lab_runs(tmp_path: Path) -> None:
-    done = run_ansible("ansible-inventory", "--host", "epyc6", env={"HOME": str(tmp_path)})
-    assert done.document()["opencode_version"] == pinned_version()
+def test_the_shipped_inventory_pins_the_version_that_the_lab_runs(shipped: Completed) -> None:
+    assert shipped.document()["_meta"]["hostvars"]["epyc6"]["opencode_version"] == pinned_version()
 
 
 @pytest.mark.parametrize(
     ("limit", "host"),
-    [
-        ("homedesktop-wsl", "homedesktop"),
-        ("homedesktop", "homedesktop"),
-        ("default_vm", "epyc6"),
-        ("macmini.tail76761.ts.net", "macmini"),
-    ],
+    [("homedesktop-wsl", "homedesktop"), ("default_vm", "epyc6"), ("macmini.tail76761.ts.net", "macmini")],
 )
 def test_a_limit_takes_a_name_an_alias_or_a_group(limit: str, host: str, tmp_path: Path) -> None:
     done = run_ansible("ansible", "all", "--list-hosts", "--limit", limit, env={"HOME": str(tmp_path)})
@@ -128,58 +127,65 @@ def test_a_limit_takes_a_name_an_alias_or_a_group(limit: str, host: str, tmp_pat
     assert "[WARNING]" not in done.err
 
 
-def test_a_task_runs_on_the_host_that_an_alias_means(tmp_path: Path) -> None:
-    words = ("all", "-m", "ansible.builtin.debug", "-a", "var=opencode_url", "--limit", "homedesktop-wsl")
-    done = run_ansible("ansible", *words, env={"HOME": str(tmp_path)})
-    assert done.code == 0, done.err
-    assert done.out.startswith("homedesktop | SUCCESS")
-    assert "http://localhost:4105" in done.out
-
-
-def test_a_command_really_runs_on_the_local_vm(tmp_path: Path) -> None:
-    words = ("homedesktop-wsl", "-m", "ansible.builtin.command", "-a", "echo here")
-    done = run_ansible("ansible", *words, env={"HOME": str(tmp_path)})
+def test_a_command_really_runs_on_the_local_vm_that_an_alias_means(tmp_path: Path) -> None:
+    words = ("-m", "ansible.builtin.command", "-a", "echo here {{ opencode_url }}")
+    done = run_ansible("ansible", "all", *words, "--limit", "homedesktop-wsl", env={"HOME": str(tmp_path)})
     assert done.code == 0, done.out + done.err
-    assert done.out.endswith("here\n")
+    assert done.out.startswith("homedesktop | CHANGED")
+    assert done.out.endswith("here http://localhost:4105\n")
 
 
-def test_a_disabled_vm_is_in_its_own_group_and_no_target(inventory: Inventory) -> None:
-    data = json.loads(file_text(PLAIN))
-    data["vms"]["macmini"]["enabled"] = False
-    listed = inventory.listed(env={"DX_VM_ENDPOINTS": str(inventory.write("fleet.json", data))})
-    assert members(listed, "disabled") == ["macmini"]
-    assert members(listed, "opencode") == ["epyc6", "homedesktop"]
-    assert listed["_meta"]["hostvars"]["macmini"]["opencode_enabled"] is False
+# -- the entries of a file --
+
+VARIOUS = {
+    "off": {"opencode": "http://off:1", "ssh": "off", "enabled": False},
+    "a": {"opencode": "http://a:1", "ssh": None, "aliases": ["desk", "a2"]},
+    "b": {"opencode": "http://b:1", "aliases": ["desk", "b2"]},
+    "here": {"opencode": "http://here:1", "ssh": "me@here", "local": True},
+    "there": {"opencode": "http://there:1", "ssh": "there"},
+    "named": {"opencode": "http://named:1", "ssh": "me@named:2222", "worktrees_root": "~/work"},
+    "full": {
+        "opencode": "http://full:4105",
+        "max_concurrent": 2,
+        "repos": {"a": "/srv/a"},
+        "repos_root": "~/r",
+        "password_env": "PW",
+        "description": "big",
+    },
+}
 
 
-def test_an_ambiguous_alias_is_no_group(inventory: Inventory) -> None:
-    entries = {name: {"opencode": f"http://{name}:1", "aliases": ["desk", f"{name}2"]} for name in ("a", "b")}
-    listed = inventory.listed(env={"DX_VM_ENDPOINTS": str(inventory.write("fleet.json", {"vms": entries}))})
-    assert "desk" not in listed
-    assert members(listed, "a2") == ["a"]
+@pytest.fixture(scope="module")
+def various(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A file with all of them, listed."""
+    inventory = Inventory(tmp_path_factory.mktemp("inventory"))
+    path = inventory.write("fleet.json", {"vms": VARIOUS})
+    return inventory.listed(env={"DX_VM_ENDPOINTS": str(path), "XDG_RUNTIME_DIR": "/run/user/1"})
 
 
-def test_only_local_true_is_a_local_connection_and_without_ssh_there_is_none(inventory: Inventory) -> None:
-    entries = {
-        "null": {"opencode": "http://null:1", "ssh": None},
-        "here": {"opencode": "http://here:1", "ssh": "me@here", "local": True},
-        "there": {"opencode": "http://there:1", "ssh": "there"},
-    }
-    listed = inventory.listed(env={"DX_VM_ENDPOINTS": str(inventory.write("fleet.json", {"vms": entries}))})
-    assert members(listed, "local") == ["here"]
-    assert members(listed, "remote") == ["there"]
-    hosts = listed["_meta"]["hostvars"]
-    assert hosts["null"]["ansible_connection"] == "dx.fleet.no_files"
+def test_a_disabled_vm_is_in_its_own_group_and_no_target(various: dict[str, Any]) -> None:
+    assert members(various, "disabled") == ["off"]
+    assert members(various, "opencode") == sorted(set(VARIOUS) - {"off"})
+    assert various["_meta"]["hostvars"]["off"]["opencode_enabled"] is False
+
+
+def test_an_ambiguous_alias_is_no_group(various: dict[str, Any]) -> None:
+    assert "desk" not in various
+    assert members(various, "a2") == ["a"]
+
+
+def test_only_local_true_is_a_local_connection_and_without_ssh_there_is_none(various: dict[str, Any]) -> None:
+    assert members(various, "local") == ["here"]
+    assert members(various, "remote") == ["named", "off", "there"]
+    hosts = various["_meta"]["hostvars"]
+    assert hosts["a"]["ansible_connection"] == "dx.fleet.no_files"
     assert "ansible_user" not in hosts["there"]
 
 
-def test_the_optional_keys_are_host_variables_and_absent_ones_are_not(inventory: Inventory) -> None:
-    entry = one_vm(
-        max_concurrent=2, repos={"a": "/srv/a"}, repos_root="~/r", password_env="PW", description="big"
-    )
-    hosts = inventory.hosts(env={"DX_VM_ENDPOINTS": str(inventory.write("fleet.json", entry))})
-    assert {name: value for name, value in hosts["epyc6"].items() if name.startswith("opencode_")} == {
-        "opencode_url": "http://epyc6:4105",
+def test_the_optional_keys_are_host_variables_and_absent_ones_are_not(various: dict[str, Any]) -> None:
+    full = various["_meta"]["hostvars"]["full"]
+    assert {name: value for name, value in full.items() if name.startswith("opencode_")} == {
+        "opencode_url": "http://full:4105",
         "opencode_transport": "auto",
         "opencode_aliases": [],
         "opencode_enabled": True,
@@ -189,6 +195,16 @@ def test_the_optional_keys_are_host_variables_and_absent_ones_are_not(inventory:
         "opencode_password_env": "PW",
         "opencode_description": "big",
     }
+
+
+def test_a_host_by_ssh_has_a_connection_that_lasts_and_a_local_one_has_none(various: dict[str, Any]) -> None:
+    named, here = (various["_meta"]["hostvars"][name] for name in ("named", "here"))
+    assert (named["ansible_user"], named["ansible_host"], named["ansible_port"]) == ("me", "named", 2222)
+    assert named["ansible_pipelining"] is True
+    assert "ControlPersist=" in named["ansible_ssh_args"]
+    assert named["ansible_control_path_dir"] == "/run/user/1/dx"
+    assert named["dx_worktrees_root"] == "~/work"
+    assert not {"ansible_pipelining", "ansible_ssh_args", "dx_worktrees_root"} & set(here)
 
 
 def test_what_holds_for_a_repo_is_a_variable_of_every_host_and_its_text_is_no_template(
@@ -224,22 +240,6 @@ def test_what_holds_for_a_repo_is_a_variable_of_every_host_and_its_text_is_no_te
             "keep_worktrees": 14.0,
         }
     }
-
-
-def test_a_host_by_ssh_has_a_connection_that_lasts_and_a_local_one_has_none(inventory: Inventory) -> None:
-    entries = {
-        "here": {"opencode": "http://localhost:1", "local": True},
-        "there": {"opencode": "http://there:1", "ssh": "me@there:2222", "worktrees_root": "~/work"},
-    }
-    path = inventory.write("fleet.json", {"vms": entries})
-    hosts = inventory.hosts(env={"DX_VM_ENDPOINTS": str(path), "XDG_RUNTIME_DIR": "/run/user/1"})
-    there = hosts["there"]
-    assert (there["ansible_user"], there["ansible_host"], there["ansible_port"]) == ("me", "there", 2222)
-    assert there["ansible_pipelining"] is True
-    assert "ControlPersist=" in there["ansible_ssh_args"]
-    assert there["ansible_control_path_dir"] == "/run/user/1/dx"
-    assert there["dx_worktrees_root"] == "~/work"
-    assert not {"ansible_pipelining", "ansible_ssh_args", "dx_worktrees_root"} & set(hosts["here"])
 
 
 def test_variables_of_ones_own_go_before_those_of_the_connection(inventory: Inventory) -> None:
