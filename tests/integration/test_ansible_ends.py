@@ -31,26 +31,31 @@ def check_as_ever(done: Completed) -> None:
     assert (done.code, done.result()["state"], done.err) == (0, "planned", ""), done
 
 
-@pytest.mark.parametrize(
-    "env",
-    [
-        {"LC_ALL": "C"},
-        {"LC_ALL": "POSIX", "LANG": "C"},
-        {"LC_ALL": "xx_YY.UTF-8"},
-        {"LC_ALL": "", "LANG": "tlh_QO.KOI8-R"},
-        {"ANSIBLE_VERBOSITY": "4"},
-        {"ANSIBLE_DEBUG": "1"},
-        {"ANSIBLE_NO_LOG": "1"},
-        {"ANSIBLE_RUN_TAGS": "mine"},
-        {"ANSIBLE_SKIP_TAGS": "all"},
-        {"ANSIBLE_TASK_TIMEOUT": "1"},
-        {"ANSIBLE_STRATEGY": "ansible.builtin.debug"},
-        {"ANSIBLE_STDOUT_CALLBACK": "nosuch"},
-        {"ANSIBLE_INVENTORY_ENABLED": "ini"},
-        {"ANSIBLE_FORKS": "0"},
-    ],
-    ids=str,
-)
+OTHER_WORK = {
+    "C": {"LC_ALL": "C"},
+    "POSIX": {"LC_ALL": "POSIX", "LANG": "C"},
+    "a locale that is not there": {"LC_ALL": "xx_YY.UTF-8"},
+    "a locale that is not UTF-8": {"LC_ALL": "", "LANG": "tlh_QO.KOI8-R"},
+    "more or less is shown": {
+        "ANSIBLE_VERBOSITY": "4",
+        "ANSIBLE_DEBUG": "1",
+        "ANSIBLE_NO_LOG": "1",
+        "ANSIBLE_STDOUT_CALLBACK": "nosuch",
+    },
+    "less is run": {
+        "ANSIBLE_RUN_TAGS": "mine",
+        "ANSIBLE_SKIP_TAGS": "all",
+        "ANSIBLE_INVENTORY_ENABLED": "ini",
+    },
+    "it is run otherwise": {
+        "ANSIBLE_TASK_TIMEOUT": "1",
+        "ANSIBLE_STRATEGY": "ansible.builtin.debug",
+        "ANSIBLE_FORKS": "0",
+    },
+}
+
+
+@pytest.mark.parametrize("env", OTHER_WORK.values(), ids=OTHER_WORK)
 def test_an_environment_for_other_work_changes_nothing(controller: Controller, env: dict[str, str]) -> None:
     check_as_ever(controller.run("--json", *LOOK, env=env))
     controller.check_untouched()
