@@ -7,7 +7,7 @@ import asyncio
 import getpass
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,6 +16,10 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible_collections.dx.fleet.plugins.module_utils.session_ids import session_id
 from ansible_collections.dx.fleet.plugins.module_utils.specs import STOP
 from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.action import FleetAction
+from ansible_collections.dx.fleet.plugins.plugin_utils.ansible_edge.begun_python import (
+    BegunPython,
+    begun_python,
+)
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.clock import SYSTEM_CLOCK
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import PreflightError
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.event_kind import EventKind
@@ -53,6 +57,8 @@ SEEN = (
 
 class ActionModule(FleetAction):
     ARGUMENT_SPEC = STOP
+    _begun: BegunPython | None = None
+    """The module on the VM, before it is known what of."""
 
     async def act(self, args: dict[str, Any]) -> dict[str, Any]:
         if args["stopped"] is not None:
@@ -67,8 +73,10 @@ class ActionModule(FleetAction):
         stops: list[dict[str, Any]] = []
         try:
             async with self.connect(args) as server:
-                for each in await self._wanted(server, args):
-                    stops.append(await self._stopped(server, each, mark, args))  # noqa: PERF401 - kept if one fails
+                wanted = await self._wanted(server, args)
+                with begun_python(self, MODULE, self._task_vars) if wanted else nullcontext() as self._begun:
+                    for each in wanted:
+                        stops.append(await self._stopped(server, each, mark, args))  # noqa: PERF401 - kept if one fails
         except OpenCodeError as error:
             done = ", ".join(each["session"] for each in stops)
             what = f"after {done} the rest could not be stopped" if done else "nothing could be stopped there"
@@ -217,7 +225,9 @@ class ActionModule(FleetAction):
 
     def _run_work_processes(self, options: dict[str, Any]) -> dict[str, Any]:
         """What ``dx.fleet.work_processes`` returns."""
-        found = self.run_module(MODULE, options)
+        found = self._begun.result_of(options) if self._begun is not None else None
+        if found is None:
+            found = self.run_module(MODULE, options)
         if not found.get("not_seen"):
             return found
         # Nor what it ended: a watch begins anew.

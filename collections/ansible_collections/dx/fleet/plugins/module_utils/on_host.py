@@ -10,7 +10,7 @@ import typing as t
 
 from .specs import GIT_WORKTREE, GIT_WORKTREE_INFO, VERIFY_WORK, WORK_PROCESSES, Spec, complete
 
-__all__ = ["COMMANDS", "Command", "result_of"]
+__all__ = ["COMMANDS", "Command", "function_of", "result_of"]
 
 
 class Command(t.NamedTuple):
@@ -44,12 +44,18 @@ def result_of(module: str, options: t.Mapping[str, t.Any], check: bool) -> dict[
     Raises:
         Exception: A fault of ours; a module would end with a traceback.
     """
-    command = COMMANDS[module]
-    does = getattr(importlib.import_module(f"{__package__}.{command.file}"), command.function)
+    does = function_of(module)
     try:
-        result: dict[str, t.Any] = does(complete(options, command.spec), check)
+        result = does(complete(options, COMMANDS[module].spec), check)
     except Exception as error:
         if not hasattr(error, "as_result"):
             raise
         result = error.as_result()
     return result
+
+
+def function_of(module: str) -> t.Callable[[dict[str, t.Any], bool], dict[str, t.Any]]:
+    """What a module calls, with all that it imports."""
+    command = COMMANDS[module]
+    file = importlib.import_module(f"{__package__}.{command.file}")
+    return t.cast("t.Callable[[dict[str, t.Any], bool], dict[str, t.Any]]", getattr(file, command.function))

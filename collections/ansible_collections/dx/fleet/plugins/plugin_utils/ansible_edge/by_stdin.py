@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from ansible.plugins.action import ActionBase
 from ...module_utils import on_host
 from ..config.fast_start import is_on
 
-__all__ = ["by_stdin"]
+__all__ = ["BEGUN", "MARK", "by_stdin", "program_of", "python_of", "result_in"]
 
 ROOT = Path(on_host.__file__).parent
 BEGUN = "dx.fleet begins"  # on a line of its own: what a login prints may not end in one
@@ -47,9 +47,11 @@ class Given:
         exec(compile(given["sources"][module.__name__], module.__name__, "exec"), module.__dict__)
 
 sys.meta_path.insert(0, Given())
-result_of = import_module(given["packages"][0] + ".on_host").result_of
+on_host = import_module(given["packages"][0] + ".on_host")
+"""
+ONCE = """
 print(chr(10) + {begun!r}, flush=True)
-print({mark!r} + json.dumps(result_of(given["module"], given["options"], given["check"])))
+print({mark!r} + json.dumps(on_host.result_of(given["module"], given["options"], given["check"])))
 """
 
 
@@ -72,20 +74,17 @@ def by_stdin(
     Raises:
         AnsibleConnectionFailure: The host can't be reached.
     """
-    name = module.removeprefix("dx.fleet.")
-    python = action._templar.template(task_vars.get("ansible_python_interpreter"))
-    is_known = isinstance(python, str) and not python.startswith("auto")
-    if name not in on_host.COMMANDS or not is_known or not _fits(action):
+    python = python_of(action, task_vars)
+    if module.removeprefix("dx.fleet.") not in on_host.COMMANDS or python is None:
         return None
-    command = f"{action._compute_environment_string()} {python} -IS -".strip()
-    program = _program(name, options, check=bool(action._task.check_mode))
-    done = action._low_level_execute_command(command, sudoable=False, in_data=program.encode())
+    program = program_of(action, module, ONCE, options)
+    done = action._low_level_execute_command(f"{python} -", sudoable=False, in_data=program)
     said = done["stdout"].splitlines()
     if BEGUN not in said:
         return None
-    returned = _returned(said) if done["rc"] == 0 else None
-    if returned is not None:
-        return returned
+    result = result_in(said) if done["rc"] == 0 else None
+    if result is not None:
+        return result
     return {
         "failed": True,
         "not_seen": True,
@@ -96,6 +95,15 @@ def by_stdin(
     }
 
 
+def python_of(action: ActionBase, task_vars: Mapping[str, Any]) -> str | None:
+    """What starts Python on the host of a task for a program of ours; None where none can be started so."""
+    python = action._templar.template(task_vars.get("ansible_python_interpreter"))
+    is_known = isinstance(python, str) and not python.startswith("auto")
+    if not is_known or not _fits(action):
+        return None
+    return f"{action._compute_environment_string()} {python} -IS".strip()
+
+
 def _fits(action: ActionBase) -> bool:
     """Whether the connection takes what a program reads, and leads to this user's own shell."""
     connection = action._connection
@@ -103,7 +111,8 @@ def _fits(action: ActionBase) -> bool:
     return is_on(os.environ) and is_plain and bool(connection.has_pipelining)
 
 
-def _returned(said: list[str]) -> dict[str, Any] | None:
+def result_in(said: Sequence[str]) -> dict[str, Any] | None:
+    """What was returned, in the lines that were printed; None where it was not."""
     marked = [line for line in said if line.startswith(MARK)]
     try:
         found = json.loads(marked[-1].removeprefix(MARK))
@@ -112,8 +121,17 @@ def _returned(said: list[str]) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _program(module: str, options: Mapping[str, Any], *, check: bool) -> str:
-    package, rooms = ROOT.name, on_host.COMMANDS[module].rooms
+def program_of(action: ActionBase, module: str, does: str, options: Mapping[str, Any]) -> bytes:
+    """A program with all the code of a module.
+
+    Args:
+        action: Of the task: whether it is in check mode.
+        module: Its name.
+        does: What the program does with it: :data:`ONCE`, or what stands in its place.
+        options: Of the module.
+    """
+    name = module.removeprefix("dx.fleet.")
+    package, rooms = ROOT.name, on_host.COMMANDS[name].rooms
     sources = {package: ""}
     for room in ("", *rooms):
         inside = ".".join((package, *filter(None, (room,))))
@@ -122,8 +140,8 @@ def _program(module: str, options: Mapping[str, Any], *, check: bool) -> str:
     given = {
         "packages": [package, *(f"{package}.{room}" for room in rooms)],
         "sources": sources,
-        "module": module,
+        "module": name,
         "options": options,
-        "check": check,
+        "check": bool(action._task.check_mode),
     }
-    return PROGRAM.format(given=json.dumps(given), begun=BEGUN, mark=MARK)
+    return (PROGRAM + does).format(given=json.dumps(given), begun=BEGUN, mark=MARK).encode()

@@ -17,7 +17,7 @@ from ansible.plugins.loader import connection_loader
 
 from ..opencode.forward import SshConnection
 
-__all__ = ["is_by_ssh", "ssh_connection"]
+__all__ = ["command_of", "is_by_ssh", "ssh_connection"]
 
 _NAMES = ("ssh", "smart", "ansible.builtin.ssh")
 _PERSIST_S = 300
@@ -41,17 +41,26 @@ def ssh_connection(variables: Mapping[str, Any], folder: Path) -> SshConnection:
     own = {name: variables[name] for name in known if variables.get(name) is not None}
     connection.set_options(var_options=own)
     option = connection.get_option
-    # Not a public one, but what Ansible itself runs; the same from 2.9 to 2.21.
-    words = connection._build_command(option("ssh_executable"), "ssh")
     host, user, port = option("host"), option("remote_user"), option("port")
     name = hashlib.sha256(f"{user}@{host}:{port}".encode()).hexdigest()[:16]
     ours = {"ControlMaster": "auto", "ControlPersist": _PERSIST_S, "ControlPath": folder / name}
     return SshConnection(
         # Of an option that is given twice, ssh takes the first.
-        command=(*(word.decode() for word in words), *_options(ours)),
+        command=(*_words_of(connection), *_options(ours)),
         host=str(host),
         login=shlex.join([*(["-p", str(port)] if port else []), f"{user}@{host}" if user else str(host)]),
     )
+
+
+def command_of(connection: Any) -> tuple[str, ...]:
+    """`ssh` with every option of a connection of Ansible's, and its host."""
+    return (*_words_of(connection), str(connection.get_option("host")))
+
+
+def _words_of(connection: Any) -> tuple[str, ...]:
+    # Not a public one, but what Ansible itself runs; the same from 2.9 to 2.21.
+    words = connection._build_command(connection.get_option("ssh_executable"), "ssh")
+    return tuple(word.decode() for word in words)
 
 
 def _options(values: Mapping[str, Any]) -> tuple[str, ...]:
