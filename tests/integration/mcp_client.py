@@ -3,9 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A client of ``dx-fleet mcp`` by the official SDK: runs in an environment that has the SDK.
 
-Reads JSON: ``{"server": [COMMAND, WORD ...], "calls": [{"tool", "arguments", "cancel_at"}]}``. Prints JSON:
-``{"tools": [NAME ...], "calls": [{"result", "progress", "cancelled"}]}``. A call with ``cancel_at`` is cancelled at
-the first progress that has these words.
+Each line that it reads is JSON, and so is each that it prints. First it reads ``{"server": [COMMAND, WORD ...]}`` and
+prints ``{"tools": [NAME ...]}``; then, till there is no more, it reads a call, ``{"tool", "arguments",
+"cancel_at"}``, and prints what came of it, ``{"result", "progress", "cancelled"}``. A call with ``cancel_at`` is
+cancelled at the first progress that has these words.
 """
 
 from __future__ import annotations
@@ -42,18 +43,22 @@ async def call(client: Client, tool: str, arguments: dict[str, Any], cancel_at: 
     return {"result": (await work).structured_content, "progress": progress, "cancelled": False}
 
 
-async def main(scene: dict[str, Any]) -> dict[str, Any]:
-    """Play it."""
-    command, *words = scene["server"]
+async def main() -> None:
+    """Call what is asked for, one after the other."""
+    command, *words = json.loads(sys.stdin.readline())["server"]
     server = StdioServerParameters(command=command, args=words, env=dict(os.environ))
-    async with asyncio.timeout(LIMIT_S), Client(stdio_client(server)) as client:
-        tools = sorted(tool.name for tool in (await client.list_tools()).tools)
-        calls = [
-            await call(client, each["tool"], each["arguments"], each.get("cancel_at"))
-            for each in scene["calls"]
-        ]
-    return {"tools": tools, "calls": calls}
+    async with Client(stdio_client(server)) as client:
+        tell({"tools": sorted(tool.name for tool in (await client.list_tools()).tools)})
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            asked = json.loads(line)
+            async with asyncio.timeout(LIMIT_S):
+                tell(await call(client, asked["tool"], asked["arguments"], asked["cancel_at"]))
+
+
+def tell(answer: dict[str, Any]) -> None:
+    """One line."""
+    print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(main(json.load(sys.stdin)))))
+    asyncio.run(main())
