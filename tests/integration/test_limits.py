@@ -13,6 +13,8 @@ from tests.lab.proxy import FaultProxy
 
 from .fleet import Fleet
 
+LOOP = "@silent 0.3\n@loop"  # three steps a second, which leave the machine time for the rest
+
 
 def _assert_idle(fleet: Fleet, model: ScriptedModel, session: str, mark: str) -> None:
     """The session does nothing any more: neither says its server so, nor does the model hear of it."""
@@ -33,7 +35,7 @@ def test_an_endless_agent_is_stopped_by_its_steps(fleet: Fleet, model: ScriptedM
 
 
 def test_an_endless_agent_is_stopped_by_the_clock(fleet: Fleet, lab: Lab, model: ScriptedModel) -> None:
-    completed = fleet.dispatch("epyc6", "affordabot", "@loop", "--timeout", "6", "--max-steps", "0")
+    completed = fleet.dispatch("epyc6", "affordabot", LOOP, "--timeout", "6", "--max-steps", "0")
     result = completed.result()
     assert (completed.code, result["state"], result["reason_code"]) == (7, "timed_out", "timeout")
     assert result["evidence"]["tools"]
@@ -77,9 +79,7 @@ def test_what_a_stopped_agent_had_started_is_gone(fleet: Fleet, lab: Lab, model:
 def test_limits_hold_although_every_event_is_lost(
     fleet: Fleet, fleet_behind: Fleet, model: ScriptedModel, proxy: FaultProxy
 ) -> None:
-    running = fleet_behind.start(
-        "epyc6", "affordabot", "@loop", "--json", "--max-steps", "3", "--timeout", "90"
-    )
+    running = fleet_behind.start("epyc6", "affordabot", LOOP, "--json", "--max-steps", "3", "--timeout", "90")
     model.wait_for_prompt("@loop")
     proxy.freeze_streams()
     completed = running.finish()
