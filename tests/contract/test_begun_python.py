@@ -38,7 +38,7 @@ class Task:
             "ansible_connection": "ssh",
             "ansible_python_interpreter": sys.executable,
         } | variables
-        self._connection = connection_loader.get("ssh", PlayContext())
+        self._connection = connection_loader.get(self.variables["ansible_connection"], PlayContext())
         self._connection.set_options(var_options=self.variables)
         self._connection.become = None
         self._task = SimpleNamespace(check_mode=False)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -148,6 +149,12 @@ def test_what_was_asked_and_not_answered_has_failed(answer: str, monkeypatch: py
         python.end()
         python._process.kill()
         python._process.wait()
+
+
+def test_nobody_waits_for_what_does_not_read() -> None:
+    python = BegunPython(["sleep", "20"], b"pass" * 1_000_000)
+    python.end()
+    assert python._process.wait(10) == -signal.SIGKILL
 
 
 def test_a_fault_of_ours_was_not_seen() -> None:

@@ -24,7 +24,7 @@ from ansible.plugins.action import ActionBase
 
 from ..domain.clock import SYSTEM_CLOCK
 from .by_stdin import BEGUN, MARK, program_of, python_of, result_in
-from .ssh_connection import command_of, is_by_ssh
+from .ssh_connection import command_of
 
 __all__ = ["BegunPython", "begun_python"]
 
@@ -54,7 +54,7 @@ def begun_python(
         task_vars: Of the task.
     """
     python = python_of(action, task_vars)
-    if python is None or not is_by_ssh(task_vars):
+    if python is None or action._connection.transport != "ssh":
         yield None
         return
     command = f"{python} -c {shlex.quote(READER)}"
@@ -95,7 +95,10 @@ class BegunPython:
         )
         self._stdin = cast(BufferedWriter, self._process.stdin)
         self._stdout = cast(BufferedReader, self._process.stdout)
-        self._give(b"%d\n%b" % (len(program), program))
+        # As long as the VM is not reached nobody reads it, and a pipe may take less (16 KiB on macOS).
+        given = b"%d\n%b" % (len(program), program)
+        self._giving = threading.Thread(target=self._give, args=(given,), daemon=True)
+        self._giving.start()
 
     def result_of(self, options: Mapping[str, Any]) -> dict[str, Any] | None:
         """What the module returns. From several threads, one after the other is served.
@@ -119,6 +122,8 @@ class BegunPython:
 
     def end(self) -> None:
         """Let it end, as its input is over; nobody waits for that."""
+        if self._giving.is_alive():
+            self._process.kill()
         with suppress(BrokenPipeError):
             self._stdin.close()
 

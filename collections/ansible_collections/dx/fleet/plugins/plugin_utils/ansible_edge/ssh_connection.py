@@ -53,8 +53,8 @@ def ssh_connection(variables: Mapping[str, Any], folder: Path) -> SshConnection:
 
 
 def command_of(connection: Any) -> tuple[str, ...]:
-    """`ssh` with every option of a connection of Ansible's, and its host."""
-    return (*_words_of(connection), str(connection.get_option("host")))
+    """`ssh` with every option of a connection of Ansible's, and its host. It asks nobody for anything."""
+    return (*_words_of(connection), "-o", "BatchMode=yes", str(connection.get_option("host")))
 
 
 def _words_of(connection: Any) -> tuple[str, ...]:
