@@ -24,7 +24,7 @@ from tests.lab.slack import SlackWorkspace
 from tests.lab.slack.seed import BOT_USER
 from tests.wait import wait_for
 
-from .test_listener_process import DISPATCH, Desk
+from .desk import DISPATCH, Desk
 
 LISTEN = "from ansible_collections.dx.fleet.plugins.plugin_utils.cli.entry import fleet_main; fleet_main()"
 
