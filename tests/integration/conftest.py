@@ -16,6 +16,7 @@ from tests.lab.proxy import FaultProxy
 from tests.lab.tracker import Tracker
 
 from .controller import controller  # noqa: F401 - a fixture
+from .desk import listeners  # noqa: F401 - a fixture
 from .fleet import Fleet, read_fleet, stop_all_work
 
 _NEEDS_LAB = (

@@ -9,12 +9,12 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts import kinds
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.facts.event import Subject
 from ansible_collections.dx.fleet.plugins.plugin_utils.audit.slack.deliverer import Deliverer
@@ -25,16 +25,27 @@ from slack_sdk import WebClient
 
 from tests.lab.slack import SlackWorkspace
 
-from . import dying_listener
+from .forked import Forked, Forks
 
 DISPATCH = "bd-a1b2@1-k3j9"
 SUBJECT = Subject(dispatch=DISPATCH, vm="epyc6", session="ses_1", orchestrator="jo@vm")
 
 
+@pytest.fixture(scope="module")
+def listeners() -> Iterator[Forks]:
+    """What listeners are forked from."""
+    forks = Forks(
+        "from tests.integration import dying_listener, forked\ndying_listener.main(*forked.words_of_fork())"
+    )
+    yield forks
+    forks.close()
+
+
 class Desk:
     """A workspace with the thread of a dispatch, and listeners whose commands are stand-ins."""
 
-    def __init__(self, slack: SlackWorkspace, directory: Path) -> None:
+    def __init__(self, slack: SlackWorkspace, directory: Path, listeners: Forks) -> None:
+        self._listeners = listeners
         self.slack = slack
         self.jane: WebClient = slack.client(slack.reader_token)
         self.state = directory / "state"
@@ -57,18 +68,18 @@ class Desk:
         self.words = (str(self.record), str(gate))
         self.outbox = Outbox(outbox_path(self.env))
 
-    def thread(self) -> str:
+    def thread(self, dispatch: str = DISPATCH) -> str:
         """The root of the dispatch's thread."""
-        self.outbox.append(kinds.dispatching(SUBJECT, "Run make test"), self.slack.channel)
+        subject = replace(SUBJECT, dispatch=dispatch)
+        self.outbox.append(kinds.dispatching(subject, "Run make test"), self.slack.channel)
         api = WebApi(self.slack.bot_token, self.slack.url)
         asyncio.run(Deliverer(self.outbox, api, report=print).until_delivered(20))
         return str(self.slack.threads()[-1].root.ts)
 
     @contextmanager
-    def listening(self, step: str = "") -> Iterator[subprocess.Popen[bytes]]:
+    def listening(self, step: str = "", *pace: str) -> Iterator[Forked]:
         """A listener that dies at a step, or of SIGTERM at the end."""
-        words = [sys.executable, dying_listener.__file__, step, *self.words]
-        process = subprocess.Popen(words, env=self.env)
+        process = self._listeners.start((step, *self.words, *pace), self.env)
         try:
             self.slack.socket.wait_for(1)
             yield process

@@ -10,30 +10,31 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.dx.fleet.plugins.plugin_utils.listener.health import health_file
-from ansible_collections.dx.fleet.plugins.plugin_utils.listener.replies import EVENT_TYPE
+from ansible_collections.dx.fleet.plugins.plugin_utils.listener.health import Health, health_file
 
 from tests.command import Completed, run_fleet
 from tests.lab.slack import SlackWorkspace
 from tests.lab.slack.seed import BOT_USER
 from tests.wait import wait_for
 
-from .desk import DISPATCH, Desk
+from .desk import Desk
+from .forked import Forks
 
 LISTEN = "from ansible_collections.dx.fleet.plugins.plugin_utils.cli.entry import fleet_main; fleet_main()"
 
 
 @pytest.fixture
-def desk(slack: SlackWorkspace, tmp_path: Path) -> Iterator[Desk]:
+def desk(slack: SlackWorkspace, tmp_path: Path, listeners: Forks) -> Iterator[Desk]:
     """A workspace that forgets what happens while nobody listens: only its history has it."""
     slack.socket.settings(keeps_events=False)
-    made = Desk(slack, tmp_path)
+    made = Desk(slack, tmp_path, listeners)
     yield made
     os.close(made.gate)
 
@@ -67,14 +68,10 @@ def seen(desk: Desk) -> dict[str, Any]:
     return found
 
 
-def status(desk: Desk) -> Completed:
-    """``dx-fleet status``; the fleet's VMs are not there."""
-    return run_fleet("status", env=desk.env)
-
-
-def line_of(done: Completed) -> str:
-    """What it shows of the listener."""
-    return next((line for line in done.out.splitlines() if line.startswith("Listener: ")), "")
+def known(desk: Desk) -> str:
+    """What is known of the listener, as ``dx-fleet status`` shows it."""
+    found = Health.read(health_file(desk.env))
+    return "" if found is None else found.in_words(time.time())
 
 
 def test_a_second_listener_is_refused_and_the_first_goes_on(desk: Desk) -> None:
@@ -93,38 +90,47 @@ def test_a_second_listener_is_refused_and_the_first_goes_on(desk: Desk) -> None:
         desk.replies(asked, 1)
 
 
-def test_status_shows_whether_it_runs_is_connected_heard_hangs_or_died(desk: Desk) -> None:
-    assert line_of(status(desk)) == ""
+def test_it_is_known_whether_it_runs_is_connected_heard_hangs_or_died(desk: Desk) -> None:
+    assert known(desk) == ""
     with served(desk) as process:
         wait_for(lambda: health_file(desk.env).exists() and seen(desk)["connected"])
-        shown = line_of(status(desk))
-        assert shown.startswith("Listener: listening for ")
-        assert shown.endswith(f", process {process.pid}")
+        assert known(desk).startswith("listening for ")
+        assert known(desk).endswith(f", process {process.pid}")
         desk.replies(desk.says(f"<@{BOT_USER}> help"), 1)
-        found = run_fleet("status", "--json", env=desk.env).document()["listener"]
-        assert found["runs"]
-        assert found["process"] == process.pid
-        assert found["heard"] >= found["connected"]
-        assert "; last heard " in line_of(status(desk))
+        assert "; last heard " in known(desk)
         desk.slack.refuse()
         wait_for(lambda: seen(desk)["connected"] is None)
-        assert line_of(status(desk)) == f"Listener: process {process.pid}, not connected to Slack"
+        assert known(desk) == f"process {process.pid}, not connected to Slack"
         desk.slack.accept()
         wait_for(lambda: seen(desk)["connected"])
         process.send_signal(signal.SIGSTOP)
         past = {**seen(desk), "alive": seen(desk)["alive"] - 60}
         health_file(desk.env).write_text(json.dumps(past))  # a minute passes
-        assert line_of(status(desk)).startswith(
-            f"Listener: process {process.pid} hangs: no sign of life for "
-        )
+        assert known(desk).startswith(f"process {process.pid} hangs: no sign of life for ")
         process.kill()
         process.wait(30)
-        shown = line_of(status(desk))
-        assert shown.startswith(f"Listener: not running; process {process.pid} ended ")
-        assert shown.endswith(" ago: dx-fleet listen")
-    with served(desk):
-        wait_for(lambda: seen(desk)["connected"])
-    assert line_of(status(desk)) == ""  # it was ended, and is missed by nobody
+        assert known(desk).startswith(f"not running; process {process.pid} ended ")
+        assert known(desk).endswith(" ago: dx-fleet listen")
+
+
+def test_status_shows_what_is_known_of_it_until_it_is_ended(desk: Desk) -> None:
+    with served(desk) as process:
+        wait_for(lambda: health_file(desk.env).exists() and seen(desk)["connected"])
+        desk.replies(desk.says(f"<@{BOT_USER}> help"), 1)
+        (line,) = listener_lines(run_fleet("status", env=desk.env))
+        assert line.startswith("Listener: listening for ")
+        assert f", process {process.pid}; last heard " in line
+        found = run_fleet("status", "--json", env=desk.env).document()["listener"]
+        assert found["runs"]
+        assert found["process"] == process.pid
+        assert found["heard"] >= found["connected"]
+    done = run_fleet("status", env=desk.env)
+    assert listener_lines(done) == [], "it was ended, and is missed by nobody"
+
+
+def listener_lines(done: Completed) -> list[str]:
+    """What ``dx-fleet status`` shows of the listener; the fleet's VM is not there."""
+    return [line for line in done.out.splitlines() if line.startswith("Listener: ")]
 
 
 def test_each_line_of_the_json_log_is_json_without_secrets(desk: Desk) -> None:
@@ -158,76 +164,6 @@ def test_an_app_token_that_slack_refuses_is_said_and_ends_it(desk: Desk) -> None
     assert "SLACK_APP_TOKEN" in error["next_action"]
 
 
-DOWN: dict[str, dict[str, Any]] = {
-    "error 503": {"kind": "http", "status": 503},
-    "hangs": {"kind": "hang", "seconds": 12.0},
-    "resets": {"kind": "reset"},
-    "a web page": {"kind": "html"},
-    "a word": {"kind": "text", "status": 502},
-    "a word for yes": {"kind": "text", "status": 200},
-    "half an answer": {"kind": "truncated"},
-    "no answer": {"kind": "empty"},
-    "rate limit": {"kind": "ratelimited"},
-    "internal_error": {"kind": "internal_error"},
-}
-CALLS = ("apps.connections.open", "auth.test", "conversations.history")
-
-
-def goes_down(desk: Desk, how: str) -> None:
-    """Each call by which a listener comes to hear fails at first; where each waits for long, one of them."""
-    for method in CALLS if how != "hangs" else CALLS[1:2]:
-        desk.slack.fault(method, **DOWN[how])
-
-
-def is_stopped_once(desk: Desk, thread: str) -> None:
-    """One command was begun, and both of its answers were posted."""
-    desk.end_stop()
-    assert sorted(desk.replies(thread, 2)) == ["accepted", "effect"]
-    desk.replies(desk.says(f"<@{BOT_USER}> status"), 2)
-    assert sorted(desk.replies(thread, 2)) == ["accepted", "effect"]
-    stops = [words for words in desk.commands() if words[0] == "stop"]
-    assert [words[-1] for words in stops] == [DISPATCH]
-
-
-@pytest.mark.parametrize("how", DOWN)
-def test_where_slack_is_down_at_its_start_it_comes_to_hear_and_catches_up_once(desk: Desk, how: str) -> None:
-    thread = desk.thread()
-    with desk.listening():
-        desk.replies(desk.says(f"<@{BOT_USER}> status"), 2)  # from here on it is its task to hear
-    desk.says("stop", thread)
-    goes_down(desk, how)
-    with desk.listening():
-        is_stopped_once(desk, thread)
-
-
-@pytest.mark.parametrize("how", DOWN)
-def test_where_slack_goes_down_in_the_middle_it_goes_on_and_catches_up_once(desk: Desk, how: str) -> None:
-    thread = desk.thread()
-    with desk.listening() as process:
-        desk.replies(desk.says(f"<@{BOT_USER}> status"), 2)
-        goes_down(desk, how)
-        desk.slack.socket.end("fin")
-        desk.slack.socket.wait_for(0)
-        desk.says("stop", thread)
-        is_stopped_once(desk, thread)
-        assert process.poll() is None
-
-
-@pytest.mark.parametrize(
-    ("how", "is_done"),
-    [(how, False) for how in DOWN]
-    + [(how, True) for how in DOWN if how != "rate limit"],  # which does nothing
-)
-def test_a_reply_that_slack_does_not_take_at_first_is_posted_once(
-    desk: Desk, how: str, is_done: bool
-) -> None:
-    thread = desk.thread()
-    with desk.listening():
-        desk.slack.fault("chat.postMessage", **DOWN[how], contains=EVENT_TYPE, commit=is_done)
-        desk.says("stop", thread)
-        is_stopped_once(desk, thread)
-
-
 def test_where_nobody_is_at_slacks_address_it_waits_and_goes_on(desk: Desk) -> None:
     thread = desk.thread()
     with desk.listening():
@@ -241,4 +177,6 @@ def test_where_nobody_is_at_slacks_address_it_waits_and_goes_on(desk: Desk) -> N
         assert process.wait(30) == 0
         desk.slack.accept()
     with desk.listening():
-        is_stopped_once(desk, thread)
+        desk.end_stop()
+        assert sorted(desk.replies(thread, 2)) == ["accepted", "effect"]
+    assert len(desk.commands()) == 2, "the status and the stop"

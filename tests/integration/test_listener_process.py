@@ -22,16 +22,17 @@ from tests.wait import wait_for
 
 from . import dying_listener
 from .desk import DISPATCH, SUBJECT, Desk
+from .forked import Forks
 
 KILLED = -signal.SIGKILL
 OVER = ("ended", "answered", "before it is written down", "written down")
 
 
 @pytest.fixture
-def desk(slack: SlackWorkspace, tmp_path: Path) -> Iterator[Desk]:
+def desk(slack: SlackWorkspace, tmp_path: Path, listeners: Forks) -> Iterator[Desk]:
     """Slack delivers again at once what is not acknowledged."""
     slack.socket.settings(ack_s=0.5, redelivery_s=(0.0, 0.0, 0.0))
-    made = Desk(slack, tmp_path)
+    made = Desk(slack, tmp_path, listeners)
     yield made
     os.close(made.gate)
 
@@ -76,7 +77,6 @@ def _kill_stand_in(desk: Desk) -> None:
         process
         for process in psutil.process_iter(["cmdline"])
         if str(desk.record) in " ".join(process.info["cmdline"] or ())
-        and dying_listener.__file__ not in process.info["cmdline"]
     ]
     child.kill()
     psutil.wait_procs([child], 10)
