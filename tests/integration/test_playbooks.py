@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from tests.command import Completed, run_ansible
@@ -17,6 +18,7 @@ from tests.lab import Lab, ScriptedModel
 from tests.lab.proxy import FaultProxy
 
 from .fleet import Fleet, fresh_id
+from .served import closed_port
 
 ANY = "Say the word pineapple and nothing else. Use no tool and change nothing."
 
@@ -34,18 +36,42 @@ def _shown(completed: Completed, name: str) -> Any:
     return json.loads(json.loads("{" + line.strip().rstrip(",") + "}")["msg"].removeprefix(f"{name}="))
 
 
-def test_the_playbook_runs_by_path(fleet: Fleet) -> None:
-    completed = fleet.playbook("playbooks/dispatch.yml", repo=fleet.repo, task=ANY)
-    assert completed.code == 0, completed
-    assert "finished, not verified: the agent wrote: " in completed.out
+@pytest.fixture(scope="module")
+def by_path(whole_fleet: Fleet, same: dict[str, str]) -> Completed:
+    """The playbook, run by its path."""
+    return whole_fleet.playbook("playbooks/dispatch.yml", **same)
 
 
-def test_the_playbook_runs_by_its_name_from_anywhere(fleet: Fleet, tmp_path: Path) -> None:
-    variables = json.dumps({"repo": fleet.repo, "task": ANY})
-    words = ("-i", str(fleet.inventory), "dx.fleet.dispatch", "-e", variables)
-    completed = run_ansible("ansible-playbook", *words, env=fleet.env, cwd=tmp_path)
-    assert completed.code == 0, completed
-    assert "finished, not verified: the agent wrote: " in completed.out
+@pytest.fixture(scope="module")
+def by_name(
+    whole_fleet: Fleet, by_path: Completed, same: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Completed:
+    """The same once more, by its name and from a directory that has nothing of ours."""
+    words = ("-i", str(whole_fleet.inventory), "dx.fleet.dispatch", "-e", json.dumps(same))
+    return run_ansible(
+        "ansible-playbook", *words, env=whole_fleet.env, cwd=tmp_path_factory.mktemp("anywhere")
+    )
+
+
+@pytest.fixture(scope="module")
+def same(whole_fleet: Fleet) -> dict[str, str]:
+    """The variables of one dispatch."""
+    return {"repo": whole_fleet.repo, "task": ANY, "id": fresh_id()}
+
+
+def test_the_playbook_runs_by_path(by_path: Completed) -> None:
+    assert by_path.code == 0, by_path
+    assert "finished, not verified: the agent wrote: " in by_path.out
+
+
+def test_the_playbook_runs_by_its_name_from_anywhere(by_name: Completed) -> None:
+    assert by_name.code == 0, by_name
+    assert "finished, not verified: the agent wrote: " in by_name.out
+
+
+def test_running_it_again_with_its_id_changes_nothing(by_path: Completed, by_name: Completed) -> None:
+    assert "changed=1" in by_path.out
+    assert "changed=0" in by_name.out
 
 
 def test_the_command_looks_once_where_no_claim_stands_between(
@@ -78,19 +104,11 @@ def test_a_limit_takes_an_alias(fleet: Fleet, lab: Lab, model: ScriptedModel) ->
 
 
 def test_a_group_gives_every_vm_the_task_and_each_its_own_outcome(
-    fleet: Fleet, lab: Lab, model: ScriptedModel
+    fleet: Fleet, lab: Lab, model: ScriptedModel, tmp_path: Path
 ) -> None:
-    lab.vms["macmini"].kill()
-    try:
-        variables = {
-            "repo": "affordabot",
-            "task": "@say to the group",
-            "target": "opencode",
-            "id": fresh_id(),
-        }
-        completed = fleet.playbook("dx.fleet.dispatch", **variables)
-    finally:
-        lab.vms["macmini"].start()
+    partly = fleet.seen_at(tmp_path, macmini=f"http://127.0.0.1:{closed_port()}")
+    variables = {"repo": "affordabot", "task": "@say to the group", "target": "opencode", "id": fresh_id()}
+    completed = partly.playbook("dx.fleet.dispatch", **variables)
     assert completed.code == 2, completed
     finished = "finished, not verified"
     for vm, state in {"homedesktop": finished, "epyc6": finished, "macmini": "unreachable"}.items():
@@ -105,21 +123,11 @@ def test_a_failed_dispatch_fails_the_play_with_its_reason(fleet: Fleet, model: S
     assert "failed: the model failed" in completed.out
 
 
-def test_running_it_again_with_its_id_changes_nothing(fleet: Fleet) -> None:
-    variables = {"repo": fleet.repo, "task": ANY, "id": fresh_id()}
-    first = fleet.playbook("dx.fleet.dispatch", **variables)
-    second = fleet.playbook("dx.fleet.dispatch", **variables)
-    assert (first.code, second.code) == (0, 0)
-    assert "changed=1" in first.out
-    assert "changed=0" in second.out
-
-
 def test_the_status_playbook_shows_every_vm(fleet: Fleet) -> None:
-    for playbook in ("playbooks/status.yml", "dx.fleet.status"):
-        completed = fleet.playbook(playbook)
-        assert completed.code == 0, completed
-        for server in fleet.servers.values():
-            assert f" at {server.url}:" in completed.out
+    completed = fleet.playbook("dx.fleet.status")
+    assert completed.code == 0, completed
+    for server in fleet.servers.values():
+        assert f" at {server.url}:" in completed.out
 
 
 def test_one_wait_follows_sessions_of_several_vms(fleet: Fleet, tmp_path: Path) -> None:
@@ -142,13 +150,23 @@ def test_one_wait_follows_sessions_of_several_vms(fleet: Fleet, tmp_path: Path) 
     assert _shown(done, "states") == dict.fromkeys(fleet.servers, "completed")
 
 
-def test_one_wait_tells_the_good_from_the_bad(fleet: Fleet, model: ScriptedModel, tmp_path: Path) -> None:
-    good = fleet.dispatch("macmini", "affordabot", "@silent 1\n@say good", "--no-wait").result()
-    bad = fleet.dispatch("epyc6", "affordabot", "@status 401", "--no-wait").result()
-    asks = fleet.dispatch("epyc6", "affordabot", "@question Which? | a | b", "--no-wait").result()
+def _begun(fleet: Fleet, lab: Lab, vm: str, task: str) -> dict[str, str]:
+    """A session that works on this, sent by nobody of ours, as ``opencode_wait`` takes it."""
+    server = fleet[vm]
+    directory = str(lab.vms[vm].repo("affordabot"))
+    session: str = server.ask("POST", "/session", {}, directory=directory).raise_for_status().json()["id"]
+    body = {"parts": [{"type": "text", "text": task}]}
+    server.ask("POST", f"/session/{session}/prompt_async", body).raise_for_status()
+    return {"vm": vm, "session": session, "url": server.url}
+
+
+def test_one_wait_tells_the_good_from_the_bad(
+    fleet: Fleet, lab: Lab, model: ScriptedModel, tmp_path: Path
+) -> None:
     sessions = [
-        {"vm": each["vm"], "session": each["session"], "url": fleet[each["vm"]].url}
-        for each in (good, bad, asks)
+        _begun(fleet, lab, "macmini", "@silent 1\n@say good"),
+        _begun(fleet, lab, "epyc6", "@status 401"),
+        _begun(fleet, lab, "epyc6", "@question Which? | a | b"),
     ]
     done = _own_playbook(
         fleet,
@@ -164,7 +182,7 @@ def test_one_wait_tells_the_good_from_the_bad(fleet: Fleet, model: ScriptedModel
     )
     assert done.code == 0, done
     assert _shown(done, "states") == ["completed", "failed", "needs_input"]
-    fleet["epyc6"].ask("POST", f"/session/{asks['session']}/abort")
+    fleet["epyc6"].ask("POST", f"/session/{sessions[2]['session']}/abort")
 
 
 def test_the_actions_alone(fleet: Fleet, lab: Lab, model: ScriptedModel, tmp_path: Path) -> None:
