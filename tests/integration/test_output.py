@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.command import run_dispatch
+from tests.command import Completed, run_dispatch
 from tests.lab import Lab, ScriptedModel
 
 from .fleet import Fleet, fresh_id
@@ -17,20 +19,34 @@ from .fleet import Fleet, fresh_id
 ANY = "Say the word pineapple and nothing else. Use no tool and change nothing."
 
 
-def test_no_wait_returns_with_the_task_sent_and_it_can_be_joined(fleet: Fleet) -> None:
-    sent = fleet.dispatch(fleet.default, fleet.repo, ANY, "--no-wait")
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The current directory of who dispatches."""
+    return tmp_path_factory.mktemp("current")
+
+
+@pytest.fixture(scope="module")
+def sent(whole_fleet: Fleet, folder: Path) -> Completed:
+    """A task for the default VM, sent and not waited for."""
+    words = (*whole_fleet.arguments, "--json", whole_fleet.default, whole_fleet.repo, ANY, "--no-wait")
+    return run_dispatch(*words, env=whole_fleet.env, cwd=folder)
+
+
+@pytest.fixture(scope="module")
+def joined(whole_fleet: Fleet, sent: Completed, folder: Path) -> Completed:
+    """The same, waited for."""
+    words = (*whole_fleet.arguments, "--json", whole_fleet.default, "--id", sent.result()["dispatch"])
+    return run_dispatch(*words, env=whole_fleet.env, cwd=folder)
+
+
+def test_no_wait_returns_with_the_task_sent_and_it_can_be_joined(
+    fleet: Fleet, sent: Completed, joined: Completed
+) -> None:
     result = sent.result()
     assert (sent.code, result["state"], result["reason_code"]) == (0, "running", "sent")
-    joined = fleet.dispatch(fleet.default, "--id", result["dispatch"])
     assert (joined.code, joined.result()["state"]) == (0, "completed")
     assert joined.result()["session"] == result["session"]
     assert fleet[fleet.default].prompts(result["session"]) == [[ANY]]
-
-
-def test_no_wait_does_not_wait(fleet: Fleet, model: ScriptedModel) -> None:
-    sent = fleet.dispatch("epyc6", "affordabot", "@silent\n@say never", "--no-wait").result()
-    assert fleet["epyc6"].works_on(sent["session"])
-    fleet["epyc6"].ask("POST", f"/session/{sent['session']}/abort").raise_for_status()
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(fleet: Fleet) -> None:
@@ -48,40 +64,10 @@ def test_a_dry_run_finds_what_would_fail(fleet: Fleet) -> None:
     assert (completed.code, completed.result()["reason_code"]) == (4, "repo_not_found")
 
 
-def test_a_dry_run_of_a_replay_says_so(fleet: Fleet) -> None:
-    dispatch = fresh_id()
-    fleet.dispatch(fleet.default, fleet.repo, ANY, "--id", dispatch)
+def test_a_dry_run_of_a_replay_says_so(fleet: Fleet, joined: Completed) -> None:
+    dispatch = joined.result()["dispatch"]
     completed = fleet.dispatch(fleet.default, fleet.repo, ANY, "--id", dispatch, "--dry-run")
     assert "would report the task sent before" in completed.result()["message_to_human"]
-
-
-@pytest.mark.parametrize(
-    ("words", "code", "reason"),
-    [
-        (("nosuch", "affordabot", ANY), 2, "unknown_vm"),
-        (("affordabot",), 2, "task_missing"),
-        ((), 2, "task_missing"),
-        (("--nosuch",), 2, "usage"),
-        (("--timeout", "soon", "affordabot", ANY), 2, "usage"),
-        (("--all", "--session", "ses_1", "affordabot", ANY), 2, "session_and_all"),
-        (("affordabot", ANY, "--id", "not an id"), 2, "bad_dispatch_id"),
-        (("affordabot", ANY, "--model", "nothing"), 4, "bad_model"),
-    ],
-)
-def test_an_error_of_usage_is_one_document_too(
-    fleet: Fleet, words: tuple[str, ...], code: int, reason: str
-) -> None:
-    completed = fleet.dispatch(*words)
-    document = completed.document()
-    errors = [document["error"], *document["results"]]
-    assert (completed.code, document["exit_code"]) == (code, code)
-    assert [error["reason_code"] for error in errors if error] == [reason]
-    assert all(error["next_action"] for error in errors if error)
-
-
-def test_both_a_vm_and_all_is_an_error(fleet: Fleet) -> None:
-    completed = fleet.dispatch("--all", fleet.default, fleet.repo, ANY)
-    assert (completed.code, completed.document()["error"]["reason_code"]) == (2, "vm_and_all")
 
 
 def test_people_get_errors_on_standard_error_alone(fleet: Fleet) -> None:
@@ -102,37 +88,13 @@ def test_the_list_of_vms(fleet: Fleet) -> None:
     assert fleet.default in fleet.look_plainly("list").out
 
 
-def test_the_status_of_every_vm(fleet: Fleet) -> None:
-    session = fleet.dispatch(fleet.default, fleet.repo, ANY).result()["session"]
+def test_the_status_of_every_vm(fleet: Fleet, joined: Completed) -> None:
+    session = joined.result()["session"]
     completed = fleet.look("status")
     vms = {vm["vm"]: vm for vm in completed.document()["vms"]}
     assert (completed.code, set(vms)) == (0, set(fleet.servers))
     (known,) = [each for each in vms[fleet.default]["sessions"] if each["session"] == session]
     assert known["state"] == "idle"
-
-
-def test_the_status_tells_what_works_and_what_waits(fleet: Fleet, lab: Lab, model: ScriptedModel) -> None:
-    works = fleet.dispatch("epyc6", "affordabot", "@silent\n@say never", "--no-wait").result()
-    waits = fleet.dispatch("epyc6", "prime-radiant", "@question Which? | a | b").result()
-    completed = fleet.look("status", "epyc6")
-    (vm,) = completed.document()["vms"]
-    states = {each["session"]: (each["state"], each["dispatch"]) for each in vm["sessions"]}
-    assert states[works["session"]] == ("busy", works["dispatch"])
-    assert states[waits["session"]] == ("needs_input", waits["dispatch"])
-    assert vm["session_counts"]["busy"] == vm["session_counts"]["needs_input"] == 1
-    assert [question["session"] for question in vm["questions"]] == [waits["session"]]
-    for result in (works, waits):
-        fleet["epyc6"].ask("POST", f"/session/{result['session']}/abort").raise_for_status()
-
-
-def test_a_vm_without_room_refuses(fleet: Fleet, lab: Lab, model: ScriptedModel, tmp_path: Path) -> None:
-    small = fleet.described_as(tmp_path, macmini={"max_concurrent": 1})
-    works = small.dispatch("macmini", "affordabot", "@silent\n@say never", "--no-wait").result()
-    completed = small.dispatch("macmini", "prime-radiant", "@say no room")
-    assert (completed.code, completed.result()["reason_code"]) == (4, "at_capacity")
-    fleet["macmini"].ask("POST", f"/session/{works['session']}/abort").raise_for_status()
-    assert small.dispatch("macmini", "prime-radiant", "@say room").code == 0
-    assert model.prompts("no room") == []
 
 
 def test_a_disabled_vm_refuses_and_all_passes_it_over(
@@ -166,11 +128,46 @@ def test_people_see_one_line_per_change(fleet: Fleet, model: ScriptedModel) -> N
 
 
 def test_nothing_is_left_in_the_directory_from_which_it_runs(
-    fleet: Fleet, lab: Lab, model: ScriptedModel, tmp_path: Path
+    fleet: Fleet, lab: Lab, joined: Completed, folder: Path
 ) -> None:
-    run = run_dispatch("epyc6", "affordabot", "@say from afar", "--json", env=fleet.env, cwd=tmp_path)
-    assert run.code == 0, run
-    assert list(tmp_path.iterdir()) == []
+    assert joined.code == 0, joined
+    assert list(folder.iterdir()) == []
     cached = [path.name for path in Path(fleet.env["XDG_CACHE_HOME"], "dx-fleet").iterdir()]
     kinds = {name.rpartition("-")[0] for name in cached}
     assert kinds == {"ansible-routing", "ansible-modules"}, "nor elsewhere but there"
+
+
+# --- while a VM works ---
+
+
+@pytest.fixture(scope="module")
+def works(whole_fleet: Fleet, lab: Lab) -> Iterator[dict[str, Any]]:
+    """A task that epyc6 works on for as long as these tests take."""
+    result = whole_fleet.dispatch("epyc6", "affordabot", "@silent\n@say never", "--no-wait").result()
+    yield result
+    whole_fleet["epyc6"].ask("POST", f"/session/{result['session']}/abort").raise_for_status()
+
+
+def test_no_wait_does_not_wait(fleet: Fleet, works: dict[str, Any]) -> None:
+    assert fleet["epyc6"].works_on(works["session"])
+
+
+def test_the_status_tells_what_works_and_what_waits(fleet: Fleet, lab: Lab, works: dict[str, Any]) -> None:
+    waits = fleet.dispatch("epyc6", "prime-radiant", "@question Which? | a | b").result()
+    completed = fleet.look("status", "epyc6")
+    (vm,) = completed.document()["vms"]
+    states = {each["session"]: (each["state"], each["dispatch"]) for each in vm["sessions"]}
+    assert states[works["session"]] == ("busy", works["dispatch"])
+    assert states[waits["session"]] == ("needs_input", waits["dispatch"])
+    assert vm["session_counts"]["busy"] == vm["session_counts"]["needs_input"] == 1
+    assert [question["session"] for question in vm["questions"]] == [waits["session"]]
+    fleet["epyc6"].ask("POST", f"/session/{waits['session']}/abort").raise_for_status()
+
+
+def test_a_vm_without_room_refuses(
+    fleet: Fleet, lab: Lab, model: ScriptedModel, tmp_path: Path, works: dict[str, Any]
+) -> None:
+    small = fleet.described_as(tmp_path, epyc6={"max_concurrent": 1})
+    completed = small.dispatch("epyc6", "prime-radiant", "@say no room")
+    assert (completed.code, completed.result()["reason_code"]) == (4, "at_capacity")
+    assert model.prompts("no room") == []
