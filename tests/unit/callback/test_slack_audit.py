@@ -21,6 +21,7 @@ from tests.unit.plugin_utils.audit.slack_server import Handler, SlackServer, ok,
 TOKEN = "xoxb-" + "1234567890abcdef"
 FAILING = {"name": "Break", "ansible.builtin.fail": {"msg": "it said password hunter22"}}
 SECRET = {**FAILING, "name": "Break in secret", "no_log": True}
+IGNORED = {**FAILING, "name": "Break and go on", "ignore_errors": True}
 FINE = {"name": "Be fine", "ansible.builtin.debug": {"msg": "hello"}}
 
 
@@ -62,10 +63,10 @@ class Play:
     def outbox(self) -> Outbox:
         return Outbox(outbox_path(self.env))
 
-    def posted(self) -> list[str]:
-        return [
-            request.body["text"] for request in self.server.requests if request.method == "chat.postMessage"
-        ]
+    def replies(self) -> list[str]:
+        """The lines that were posted below a head; those that come at a time are one message."""
+        posted = [one.body for one in self.server.requests if one.method == "chat.postMessage"]
+        return [line for body in posted if body.get("thread_ts") for line in body["text"].splitlines()]
 
 
 @pytest.fixture
@@ -74,35 +75,42 @@ def play(tmp_path: Path) -> Iterator[Play]:
         yield Play(tmp_path, server)
 
 
-def test_a_failed_task_is_told_in_the_inventorys_channel_without_its_words(play: Play) -> None:
-    done = play.run([FAILING])
-    assert done.code == 2
-    assert play.posted()[-1] == "[epyc6] Task failed: Break (ansible.builtin.fail)"
-    assert {request.body["channel"] for request in play.server.requests} == {"C09MQGMFKDE", "C1"}
-    assert {request.token for request in play.server.requests} == {TOKEN}
-    assert "hunter22" not in str(play.server.requests)
-    assert play.outbox().counts().as_dict() == {"delivered": 1, "pending": 0, "held": 0}
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
+    """What came of a run with a task of each kind, the last of which ended it."""
+    with serving() as server:
+        play = Play(tmp_path_factory.mktemp("told"), server)
+        rescued = {"block": [SECRET], "rescue": [FINE]}
+        assert play.run([IGNORED, rescued, FAILING], extra=["-e", "id=bd-xyz@1"]).code == 2
+        yield play
 
 
-def test_of_a_task_with_no_log_not_even_more_is_told(play: Play) -> None:
-    play.run([SECRET])
-    assert play.posted()[-1] == "[epyc6] Task failed: Break in secret (ansible.builtin.fail)"
-    assert "hunter22" not in str(play.server.requests)
+def test_a_failed_task_is_told_in_the_inventorys_channel_without_its_words(told: Play) -> None:
+    assert told.replies()[-1] == "[epyc6] Task failed: Break (ansible.builtin.fail)"
+    assert {request.body["channel"] for request in told.server.requests} == {"C09MQGMFKDE", "C1"}
+    assert {request.token for request in told.server.requests} == {TOKEN}
+    assert "hunter22" not in str(told.server.requests)
+    assert told.outbox().counts().as_dict() == {"delivered": 2, "pending": 0, "held": 0}
 
 
-def test_an_ignored_failure_and_a_fine_task_are_not_told(play: Play) -> None:
-    assert play.run([{**FAILING, "ignore_errors": True}, FINE]).code == 0
-    assert play.server.requests == []
+def test_of_a_task_with_no_log_not_even_more_is_told(told: Play) -> None:
+    assert told.replies()[-2] == "[epyc6] Task failed: Break in secret (ansible.builtin.fail)"
+    assert "hunter22" not in str(told.server.requests)
 
 
-def test_a_dispatch_is_told_in_its_own_thread(play: Play) -> None:
-    play.run([FAILING], extra=["-e", "id=bd-xyz@1"])
-    assert [record.event.subject.dispatch for record in play.outbox().trail()] == ["bd-xyz@1"]
+def test_an_ignored_failure_and_a_fine_task_are_not_told(told: Play) -> None:
+    words = str(told.server.requests)
+    assert "Break in secret" in words
+    assert [name for name in (IGNORED["name"], FINE["name"]) if str(name) in words] == []
+
+
+def test_a_dispatch_is_told_in_its_own_thread(told: Play) -> None:
+    assert {record.event.subject.dispatch for record in told.outbox().trail()} == {"bd-xyz@1"}
 
 
 def test_several_playbooks_of_one_run_are_told(play: Play) -> None:
-    play.run([{**FAILING, "ignore_unreachable": True}], [FINE])
-    play.run([FINE], [FAILING])
+    rescued = {"block": [FAILING], "rescue": [FINE]}
+    play.run([rescued, FINE], [{**FAILING, "name": "Break again"}])
     assert play.outbox().counts().delivered == 2
 
 
@@ -111,22 +119,13 @@ def test_in_check_mode_nothing_is_told(play: Play) -> None:
     assert play.server.requests == []
 
 
-@pytest.mark.parametrize(
-    ("env", "why"),
-    [
-        ({"SLACK_BOT_TOKEN": None}, "SLACK_BOT_TOKEN is not set"),
-        ({"SLACK_AUDIT": "false"}, "SLACK_AUDIT turns it off"),
-        ({"DX_SLACK_API_URL": "http://evil.example/"}, "neither an https URL nor on this machine"),
-    ],
-)
-def test_without_a_set_up_it_is_off_with_one_warning(
-    play: Play, env: dict[str, str | None], why: str
-) -> None:
-    done = play.run([FINE], [FINE], **env)
+def test_without_a_set_up_it_is_off_with_one_warning(play: Play) -> None:
+    """Why it can be off is in :mod:`tests.unit.plugin_utils.audit.store.test_recorder`."""
+    done = play.run([FINE], [FINE], SLACK_BOT_TOKEN=None)
     assert done.code == 0
     told = " ".join((done.out + done.err).split())
     assert told.count("dispatches are not posted to Slack") == 1
-    assert why in told
+    assert "SLACK_BOT_TOKEN is not set" in told
     assert play.server.requests == []
 
 
