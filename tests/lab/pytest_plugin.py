@@ -14,7 +14,7 @@ from .lab import Lab
 from .scripted_model import ScriptedModel
 from .slack import SlackWorkspace
 
-__all__ = ["lab", "model", "slack", "ssh_lab", "workspace"]
+__all__ = ["lab", "model", "slack", "slack_lab", "ssh_lab", "workspace"]
 
 
 @pytest.fixture(scope="session")
@@ -40,10 +40,16 @@ def model(lab: Lab) -> ScriptedModel:
 
 
 @pytest.fixture(scope="session")
-def workspace() -> Iterator[SlackWorkspace]:
-    """The running Slack workspace: beside the lab, in which Slack is off unless a test says otherwise."""
+def slack_lab() -> Iterator[Lab]:
+    """A lab that is a Slack workspace alone: beside the fleet's, in which Slack is off."""
     with Lab(vms=(), slack=True) as running:
-        yield running.slack
+        yield running
+
+
+@pytest.fixture(scope="session")
+def workspace(slack_lab: Lab) -> SlackWorkspace:
+    """The running Slack workspace."""
+    return slack_lab.slack
 
 
 @pytest.fixture

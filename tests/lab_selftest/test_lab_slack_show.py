@@ -83,12 +83,12 @@ def test_a_mention_has_the_name_of_the_person(slack: SlackWorkspace) -> None:
     assert without_times(shown(thread, slack.names()))[1] == "  ask @jane"
 
 
-def test_all_threads_of_a_lab(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = tmp_path / "lab"
-    with Lab(vms=(), root=root, slack=True) as lab:
-        for text in ("first", "second"):
-            lab.slack.client().chat_postMessage(channel=lab.slack.channel, text=text)
-        assert main(["--root", str(root)]) == 0
+def test_all_threads_of_a_lab(
+    slack_lab: Lab, slack: SlackWorkspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for text in ("first", "second"):
+        slack.client().chat_postMessage(channel=slack.channel, text=text)
+    assert main(["--root", str(slack_lab.root)]) == 0
     assert without_times(capsys.readouterr().out) == [
         "dx-fleet APP  HH:MM",
         "  first",
@@ -96,5 +96,8 @@ def test_all_threads_of_a_lab(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         "dx-fleet APP  HH:MM",
         "  second",
     ]
-    assert main(["--root", str(root)]) == 1
+
+
+def test_where_no_lab_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--root", str(tmp_path / "lab")]) == 1
     assert "no lab runs" in capsys.readouterr().err
