@@ -88,6 +88,16 @@ def test_clear_ends_a_hang(slack: SlackWorkspace, post: Post) -> None:
     assert post.written == []
 
 
+def test_what_is_done_is_there_as_soon_as_the_call_is_counted(slack: SlackWorkspace, post: Post) -> None:
+    slack.fault(POST, "hang", commit=True)
+    with ThreadPoolExecutor(1) as pool:
+        hanging = pool.submit(post, timeout_s=60)
+        slack.wait_for_calls(POST)
+        assert post.written == ["x"]
+        slack.clear()
+        assert hanging.exception() is not None
+
+
 def test_a_drip_outlasts_the_timeout_of_the_client(slack: SlackWorkspace, post: Post) -> None:
     whole = post()
     slack.fault(POST, "drip", pause_s=6 / len(json.dumps(whole.data)))

@@ -144,14 +144,19 @@ class SlackServer:
                 return web.json_response(self._socket_control.set_status(call.arguments))
             return web.json_response(await self._api.answer(call.method, call.token, call.arguments))
 
+        async def recorded() -> web.Response:
+            try:
+                return await answer()
+            finally:  # not before: who waits for a call reads what it has brought about
+                await self._record(call, at)
+
         fault = self._faults.take(call.method, call.arguments) or self._over_limit(call)
-        if fault is not None:
-            await self._record(call, at)
-            return await spoiled(request, fault, answer)
-        try:
-            return await answer()
-        finally:  # not before: who waits for a call reads what it has brought about
-            await self._record(call, at)
+        if fault is None:
+            return await recorded()
+        if fault.commits:
+            return await spoiled(request, fault, recorded)
+        await self._record(call, at)
+        return await spoiled(request, fault, answer)
 
     async def _back(self, request: web.Request) -> web.Response:
         call = await _read(request)
