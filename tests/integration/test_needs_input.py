@@ -26,7 +26,6 @@ TRIES = (
 pytestmark = pytest.mark.usefixtures("idle_afterwards")
 
 ASKED = {"permission": "@permission cat /etc/hosts", "question": "@question Which colour? | red | blue"}
-ANSWERS: dict[str, dict[str, Any]] = {"permission": {"reply": "once"}, "question": {"answers": [["red"]]}}
 REASONS = {"permission": "permission_pending", "question": "question_pending"}
 
 
@@ -66,13 +65,12 @@ def test_it_is_noticed_within_two_seconds(fleet: Fleet, model: ScriptedModel, ki
     )
 
 
-@pytest.mark.parametrize("kind", ASKED)
 def test_it_is_noticed_although_its_event_is_lost(
-    fleet: Fleet, fleet_behind: Fleet, model: ScriptedModel, proxy: FaultProxy, kind: str
+    fleet: Fleet, fleet_behind: Fleet, model: ScriptedModel, proxy: FaultProxy
 ) -> None:
     proxy.filter_events(("permission.asked", "question.asked"))
-    words = ("epyc6", "affordabot", f"@silent 1\n{ASKED[kind]}\n@say answered")
-    _noticed_in_time(fleet, kind, lambda: fleet_behind.dispatch(*words))
+    words = ("epyc6", "affordabot", f"@silent 1\n{ASKED['question']}\n@say answered")
+    _noticed_in_time(fleet, "question", lambda: fleet_behind.dispatch(*words))
 
 
 def test_it_is_noticed_although_the_stream_has_frozen(
@@ -91,31 +89,50 @@ def test_it_is_noticed_although_the_stream_has_frozen(
     _noticed_in_time(fleet, "permission", dispatch)
 
 
+def _words_of_next_action(result: dict[str, Any]) -> list[str]:
+    """What a person types to answer, as the result says it."""
+    program, *words = words_of(result["next_action"])
+    assert (program, words[:2]) == ("dx-fleet", ["answer", result["session"]])
+    return words
+
+
 @pytest.mark.parametrize("kind", ASKED)
-def test_once_answered_it_can_be_followed_to_its_end(fleet: Fleet, model: ScriptedModel, kind: str) -> None:
+def test_once_answered_as_it_says_it_can_be_followed_to_its_end(
+    fleet: Fleet, model: ScriptedModel, kind: str
+) -> None:
     dispatch, task = fresh_id(), f"{ASKED[kind]}\n@say answered {kind}"
     waiting = fleet.dispatch("epyc6", "affordabot", task, "--id", dispatch).result()
     still = fleet.dispatch("epyc6", "--id", dispatch)
     assert (still.code, still.result()["state"]) == (6, "needs_input")
-    request, directory = waiting["evidence"]["request"]["id"], waiting["evidence"]["directory"]
-    answer = fleet["epyc6"].ask("POST", f"/{kind}/{request}/reply", ANSWERS[kind], directory=directory)
-    answer.raise_for_status()
+    words = _words_of_next_action(waiting)
+    answered = fleet.look(*words)
+    assert answered.code == 0, answered
+    assert [each["state"] for each in answered.document()["requests"]] == ["answered"]
     done = fleet.dispatch("epyc6", "--id", dispatch)
-    assert (done.code, done.result()["evidence"]["text"]) == (0, f"answered {kind}")
+    assert (done.code, done.result()["state"], done.result()["evidence"]["text"]) == (
+        0,
+        "completed",
+        f"answered {kind}",
+    )
     assert len(model.prompts(f"answered {kind}")) == 1
+    late = fleet.look(*words)
+    assert (late.code, late.result()["reason_code"]) == (4, "already_answered")
 
 
 @pytest.mark.parametrize("kind", ASKED)
 def test_a_refusal_ends_the_task_as_failed(fleet: Fleet, model: ScriptedModel, kind: str) -> None:
     dispatch = fresh_id()
     waiting = fleet.dispatch("epyc6", "affordabot", f"{ASKED[kind]}\n@say never", "--id", dispatch).result()
-    request, directory = waiting["evidence"]["request"]["id"], waiting["evidence"]["directory"]
-    path, body = (f"/{kind}/{request}/reply", {"reply": "reject"})
-    if kind == "question":
-        path, body = (f"/{kind}/{request}/reject", {})
-    fleet["epyc6"].ask("POST", path, body, directory=directory).raise_for_status()
+    words = _words_of_next_action(waiting)
+    words[2] = "reject"
+    refused = fleet.look(*words)
+    assert (refused.code, [each["state"] for each in refused.document()["requests"]]) == (0, ["answered"])
     done = fleet.dispatch("epyc6", "--id", dispatch)
-    assert (done.code, done.result()["reason_code"]) == (3, "input_rejected")
+    assert (done.code, done.result()["state"], done.result()["reason_code"]) == (
+        3,
+        "failed",
+        "input_rejected",
+    )
 
 
 def test_a_left_over_of_an_aborted_session_is_nobody_s_request(fleet: Fleet, model: ScriptedModel) -> None:
@@ -134,25 +151,3 @@ def test_permission_rules_can_answer_beforehand(fleet: Fleet, model: ScriptedMod
     completed = fleet.playbook("dx.fleet.dispatch", repo="affordabot", task=task, permission=allow)
     assert completed.code == 0, completed
     assert "finished, not verified: the agent wrote: allowed" in completed.out
-
-
-@pytest.mark.parametrize(
-    ("asks", "answer"),
-    [(ASKED["question"], None), (ASKED["permission"], None), (ASKED["permission"], "reject")],
-)
-def test_what_to_do_next_is_a_command_that_answers(
-    fleet: Fleet, lab: Lab, model: ScriptedModel, asks: str, answer: str | None
-) -> None:
-    first = fleet.dispatch("epyc6", "affordabot", f"{asks}\n@say went on")
-    result = first.result()
-    program, *words = words_of(result["next_action"])
-    assert (program, words[:2]) == ("dx-fleet", ["answer", result["session"]])
-    if answer is not None:
-        words[2] = answer
-    answered = fleet.look(*words)
-    assert answered.code == 0, answered
-    assert [each["state"] for each in answered.document()["requests"]] == ["answered"]
-    again = fleet.dispatch("epyc6", "--id", result["dispatch"])
-    assert again.result()["state"] == ("completed" if answer is None else "failed"), again.out
-    late = fleet.look(*words)
-    assert (late.code, late.result()["reason_code"]) == (4, "already_answered")
