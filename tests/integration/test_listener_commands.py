@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 from slack_sdk import WebClient
 
-from tests.lab import Lab, ScriptedModel
+from tests.lab import ScriptedModel
+from tests.lab.proxy import FaultProxy
 from tests.lab.slack import Message, SlackWorkspace
 from tests.lab.slack.seed import BOT_USER
 from tests.lab.tracker import Tracker
@@ -179,28 +180,32 @@ def head_with(slack: SlackWorkspace, button: str) -> tuple[str, Message]:
 
 
 def test_a_stop_that_is_kept_is_carried_out_by_the_listener_when_the_vm_is_back(
-    slack_fleet: Fleet, slack: SlackWorkspace, jane: WebClient, lab: Lab, tracker: Tracker
+    slack_fleet: Fleet,
+    slack: SlackWorkspace,
+    jane: WebClient,
+    proxy: FaultProxy,
+    tracker: Tracker,
+    tmp_path: Path,
 ) -> None:
     bead = tracker.create("kept stop", "@bash sleep 606")
-    waiting = slack_fleet.start("epyc6", "affordabot", "--bead", bead, "--json")
+    behind = slack_fleet.seen_at(tmp_path, epyc6=proxy.url)
+    waiting = behind.start("epyc6", "affordabot", "--bead", bead, "--json")
     slack.wait_for_calls("chat.postMessage", 1, 60)
     (thread,) = [one.root.ts for one in slack.threads()]
     texts(slack, thread, "Session created")
     waiting.kill()  # nobody else ends the claim
-    with listening(slack_fleet, slack, "--kept-every", "0.5s") as listener:
-        lab.vms["epyc6"].kill()
-        try:
-            jane.chat_postMessage(channel=slack.channel, thread_ts=thread, text="stop, wrong branch")
-            texts(slack, thread, "The stop is kept")
-            (kept,) = slack_fleet.look("status", "epyc6").document()["kept_stops"]
-            assert kept["vm"] == "epyc6"
-            assert kept["by"].startswith("jane (slack:U")
-            assert tracker.show(bead)["status"] == "in_progress"
-        finally:
-            lab.vms["epyc6"].start()
+    with listening(behind, slack, "--kept-every", "2s") as listener:
+        proxy.refuse()
+        jane.chat_postMessage(channel=slack.channel, thread_ts=thread, text="stop, wrong branch")
+        texts(slack, thread, "The stop is kept")
+        (kept,) = behind.look("status", "epyc6").document()["kept_stops"]
+        assert kept["vm"] == "epyc6"
+        assert kept["by"].startswith("jane (slack:U")
+        assert tracker.show(bead)["status"] == "in_progress"
+        proxy.accept()
         told = texts(slack, thread, "Stopped. What next?")
         assert "(asked by jane (Slack))" in "".join(told)
         wait_for(lambda: tracker.show(bead)["status"] == "blocked")
         assert tracker.show(bead)["notes"].count("stopped by jane (Slack)") == 1
         assert listener.poll() is None
-    assert "kept_stops" not in slack_fleet.look("status", "epyc6").document()
+    assert "kept_stops" not in behind.look("status", "epyc6").document()
