@@ -16,11 +16,12 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from ansible_collections.dx.fleet.plugins.module_utils.session_ids import session_id
 
 from tests.command import command_of, environment
 from tests.lab import ScriptedModel
 
-from .fleet import Fleet, fresh_id
+from .fleet import Fleet, Server, fresh_id
 
 pytestmark = pytest.mark.usefixtures("idle_afterwards")
 
@@ -115,28 +116,26 @@ def terminal() -> Iterator[Terminals]:
         each.close()
 
 
+def answers_in(server: Server, session: str) -> list[list[list[str]]]:
+    """What was answered to each call of the question tool, to each of its questions."""
+    parts = [part for message in server.messages(session) for part in message["parts"]]
+    return [part["state"]["metadata"]["answers"] for part in parts if part.get("tool") == "question"]
+
+
 @pytest.mark.parametrize(
-    ("asks", "typed", "code", "end"),
-    [
-        (PERMISSION, "onec\nonce\n", 0, "went on"),
-        (PERMISSION, "reject\n", 3, "rejected"),
-        (QUESTION, "2\n", 0, "went on"),
-    ],
-    ids=["permission", "rejected", "question"],
+    ("typed", "code", "end"),
+    [("onec\nonce\n", 0, "went on"), ("reject\n", 3, "rejected")],
+    ids=["allowed", "rejected"],
 )
 def test_it_is_asked_there_and_followed_on(
-    fleet: Fleet, model: ScriptedModel, terminal: Terminals, asks: str, typed: str, code: int, end: str
+    fleet: Fleet, model: ScriptedModel, terminal: Terminals, typed: str, code: int, end: str
 ) -> None:
-    dispatch = fresh_id()
-    person = terminal(fleet, "epyc6", "affordabot", f"{asks}\n@say went on", "--id", dispatch)
-    person.wait_for("1. " + ("once" if asks == PERMISSION else "red"))
+    person = terminal(fleet, "epyc6", "affordabot", f"{PERMISSION}\n@say went on")
+    person.wait_for("1. once")
     person.wait_for("> ")
     person.type(typed)
     assert person.finish() == code, person.shown()
     assert end in person.shown()
-    if asks == QUESTION:
-        done = fleet.dispatch("epyc6", "--id", dispatch).result()
-        assert "blue" in str(fleet["epyc6"].messages(done["session"]))
 
 
 def test_an_answer_from_elsewhere_withdraws_the_prompt(
@@ -153,9 +152,7 @@ def test_an_answer_from_elsewhere_withdraws_the_prompt(
     person.wait_for("> ", times=2)
     person.type("once\n")
     assert person.finish() == 0, person.shown()
-    session = fleet.dispatch("epyc6", "--id", dispatch).result()["session"]
-    assert "red" in str(fleet["epyc6"].messages(session))
-    assert "blu'" not in str(fleet["epyc6"].messages(session))
+    assert answers_in(fleet["epyc6"], session_id(dispatch)) == [[["red"]]]
 
 
 def test_ctrl_c_at_the_prompt_detaches(fleet: Fleet, model: ScriptedModel, terminal: Terminals) -> None:
@@ -165,23 +162,24 @@ def test_ctrl_c_at_the_prompt_detaches(fleet: Fleet, model: ScriptedModel, termi
     person.type("\x03")
     assert person.finish() == 130
     assert f"--id {dispatch}" in person.shown().split("Detached")[1]
-    still = fleet.dispatch("epyc6", "--id", dispatch)
-    assert still.result()["state"] == "needs_input"
+    assert fleet["epyc6"].pending("permission", session_id(dispatch))
 
 
-def test_what_an_agent_writes_does_the_terminal_no_harm(
+def test_what_an_agent_writes_does_the_terminal_no_harm_and_an_option_is_chosen_by_its_number(
     fleet: Fleet, model: ScriptedModel, terminal: Terminals
 ) -> None:
     hostile = "@question Clear \x1b]0;owned\x07\x1b[31m? | \u202ered | blue"
-    person = terminal(fleet, "epyc6", "affordabot", f"{hostile}\n@say done")
+    dispatch = fresh_id()
+    person = terminal(fleet, "epyc6", "affordabot", f"{hostile}\n@say done", "--id", dispatch)
     person.wait_for("> ")
     asked = person.raw[person.raw.index("The agent waits") :]
     assert "\x1b]0" not in asked
     assert "\x07" not in asked
     assert "\x1b[31m" not in asked
     assert "\u202e" not in asked
-    person.type("blue\n")
+    person.type("1\n")  # an option that has such characters is not offered
     assert person.finish() == 0, person.shown()
+    assert answers_in(fleet["epyc6"], session_id(dispatch)) == [[["blue"]]]
 
 
 def test_nothing_is_read_where_nobody_sits(fleet: Fleet, model: ScriptedModel) -> None:
@@ -205,12 +203,11 @@ def test_a_policy_answers_what_is_trusted(
         {"action": "deny", "permission": "external_directory", "pattern": "/root/*"},
     ]
     trusting = fleet.with_top_level(tmp_path_factory.mktemp("policy"), answer_policy=rules)
-    allowed = trusting.command("epyc6", "affordabot", f"{PERMISSION}\n@say went on")
-    assert allowed.code == 0, allowed
-    assert "by answer_policy (allow external_directory: /etc/*)" in allowed.out
-    denied = trusting.command("epyc6", "affordabot", "@permission cat /root/x\n@say went another way")
-    assert denied.code == 0, denied
-    assert "by answer_policy (deny external_directory: /root/*)" in denied.out
-    assert "went another way" in denied.out
+    both = f"{PERMISSION}\n@permission cat /root/x\n@say went another way"
+    answered = trusting.command("epyc6", "affordabot", both)
+    assert answered.code == 0, answered
+    assert "by answer_policy (allow external_directory: /etc/*)" in answered.out
+    assert "by answer_policy (deny external_directory: /root/*)" in answered.out
+    assert "went another way" in answered.out
     other = trusting.dispatch("epyc6", "affordabot", "@permission cat /usr/lib/os-release\n@say never")
     assert other.result()["state"] == "needs_input"  # no rule names it
