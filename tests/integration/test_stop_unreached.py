@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from tests.lab.proxy import FaultProxy, hang
 from tests.lab.tracker import Tracker
 from tests.wait import wait_for
 
-from .fleet import Fleet, stop_all_work
+from .fleet import Fleet
 from .running import running
 from .served import hanging
 
@@ -101,87 +100,16 @@ def is_kept(done: Completed, what: str | None, reason: str) -> None:
     assert (kept["vm"], kept["what"], kept["by"]) == ("epyc6", what, "feng")
 
 
-HANGS = {"macmini": "/session/[^/]+/abort$", "homedesktop": "/session/status$"}
-
-
-@dataclass(frozen=True)
-class HeldUp:
-    """A stop that waited for answers in vain."""
-
-    done: Completed
-    took_s: float
-
-
-class HeldUps:
-    """Stops that are held up, each by another VM and in another way: at once, as each takes as long as an answer
-    is waited for."""
-
-    def __init__(self, fleet: Fleet, lab: Lab, tracker: Tracker, folder: Path) -> None:
-        self._fleet, self._lab, self._tracker = fleet, lab, tracker
-        self._folder = folder
-        with ThreadPoolExecutor() as pool:
-            self._silent = pool.submit(self._at_a_silent_socket)
-            self._hanging = {vm: pool.submit(self._in_the_middle, vm) for vm in HANGS}
-
-    @property
-    def by_a_silent_socket(self) -> HeldUp:
-        """A socket is all that is left of epyc6."""
-        return self._silent.result()
-
-    def in_the_middle(self, vm: str) -> HeldUp:
-        """The server of the VM answers all but what is in HANGS."""
-        return self._hanging[vm].result()
-
-    def _at_a_silent_socket(self) -> HeldUp:
-        with hanging() as port:
-            return self._stopped("epyc6", f"http://127.0.0.1:{port}", "epyc6")
-
-    def _in_the_middle(self, vm: str) -> HeldUp:
-        sleeping = f"sleep {632 + list(HANGS).index(vm)}"
-        bead = self._tracker.create("hangs in the middle", f"@bash {sleeping}")
-        waiting = self._fleet.start(vm, "affordabot", "--bead", bead, "--json")
-        wait_for(lambda: bool(running(sleeping)))
-        with FaultProxy(self._lab.vms[vm].url) as proxy:
-            proxy.add("*", HANGS[vm], hang(), times=None)
-            held_up = self._stopped(vm, proxy.url, bead)
-        self._fleet.look("stop", bead)
-        wait_for(lambda: not running(sleeping))
-        waiting.finish()
-        return held_up
-
-    def _stopped(self, vm: str, url: str, what: str) -> HeldUp:
-        folder = self._folder / f"{vm}-held-up"
-        folder.mkdir()
-        own_state = replace(self._fleet, env={**self._fleet.env, "XDG_STATE_HOME": str(folder)})
-        seen_there = own_state.seen_at(folder, **{vm: url})
+def test_where_only_a_silent_socket_is_left_the_stop_ends_in_time_and_is_kept(
+    own_state: Fleet, tmp_path: Path
+) -> None:
+    with hanging() as port:
+        silent = own_state.seen_at(tmp_path, epyc6=f"http://127.0.0.1:{port}")
         began = time.monotonic()
-        done = seen_there.look("stop", what, "--reason", "wrong branch", "--by", "feng")
-        return HeldUp(done, time.monotonic() - began)
-
-
-@pytest.fixture(scope="module")
-def held_ups(
-    lab: Lab, whole_fleet: Fleet, tracker: Tracker, tmp_path_factory: pytest.TempPathFactory
-) -> HeldUps:
-    stop_all_work(lab, whole_fleet)
-    folder = tmp_path_factory.mktemp("held-ups")
-    fleet = replace(whole_fleet, env={**whole_fleet.env, **tracker.env})
-    return HeldUps(fleet.with_policy(folder, worktree="never", close_on="completed"), lab, tracker, folder)
-
-
-def test_where_only_a_silent_socket_is_left_the_stop_ends_in_time_and_is_kept(held_ups: HeldUps) -> None:
-    held_up = held_ups.by_a_silent_socket
-    is_kept(held_up.done, None, "answer_timeout")
-    assert held_up.took_s < LIMIT_OF_SILENCE_S, held_up
-
-
-@pytest.mark.parametrize("vm", HANGS, ids=HANGS.values())
-def test_a_server_that_hangs_in_the_middle_of_a_stop_does_not_hold_it(held_ups: HeldUps, vm: str) -> None:
-    held_up = held_ups.in_the_middle(vm)
-    document = held_up.done.document()
-    assert held_up.took_s < 2 * LIMIT_OF_SILENCE_S, held_up
-    assert held_up.done.code != 0
-    assert document.get("kept_stops") or document["stops"][0]["state"] == "still_works", held_up
+        done = silent.look("stop", "epyc6", "--reason", "wrong branch", "--by", "feng")
+        took_s = time.monotonic() - began
+    is_kept(done, None, "answer_timeout")
+    assert took_s < LIMIT_OF_SILENCE_S, took_s
 
 
 def test_a_server_that_hangs_while_it_works_is_stopped_when_it_answers_again(
@@ -204,3 +132,29 @@ def test_a_server_that_hangs_while_it_works_is_stopped_when_it_answers_again(
     wait_for(lambda: not running("sleep 631"))
     assert tracker.show(bead)["status"] == "blocked"
     assert waiting.finish().result()["reason_code"] == "stopped"
+
+
+@pytest.mark.parametrize("path", ["/session/[^/]+/abort$", "/session/status$"])
+def test_a_server_that_hangs_in_the_middle_of_a_stop_does_not_hold_it(
+    own_state: Fleet,
+    lab: Lab,
+    model: ScriptedModel,
+    tracker: Tracker,
+    proxy: FaultProxy,
+    tmp_path: Path,
+    path: str,
+) -> None:
+    bead = tracker.create("hangs in the middle", "@bash sleep 632")
+    waiting = own_state.start("epyc6", "affordabot", "--bead", bead, "--json")
+    wait_for(lambda: bool(running("sleep 632")))
+    proxy.add("*", path, hang(), times=None)
+    began = time.monotonic()
+    done = own_state.seen_at(tmp_path, epyc6=proxy.url).look("stop", bead, "--by", "feng")
+    took_s = time.monotonic() - began
+    document = done.document()
+    assert took_s < 2 * LIMIT_OF_SILENCE_S, (took_s, done)
+    assert done.code != 0
+    assert document.get("kept_stops") or document["stops"][0]["state"] == "still_works", done
+    own_state.look("stop", bead)
+    wait_for(lambda: not running("sleep 632"))
+    waiting.finish()
