@@ -38,6 +38,7 @@ __all__ = [
 REQUEST = Request(dispatch="d1", task="Run make test", vm="epyc6", repo="affordabot")
 CLOCK = LoopClock()
 WORK_S = 5.0
+SILENT_S = 20.0  # longer than any doubt lasts, and than the agent works
 LATE_S = 120.0  # by then all has arrived that is ever to arrive
 
 
@@ -83,7 +84,9 @@ class Dispatched:
     bead: str
 
 
-async def dispatch(fake: WorkingOpenCode, *, timeout_s: float = 600) -> Dispatched:
+async def dispatch(
+    fake: WorkingOpenCode, *, timeout_s: float = 600, server_silent_s: float = SILENT_S
+) -> Dispatched:
     """A whole dispatch, from the look to the end of its claim."""
     sent = False
     try:
@@ -92,7 +95,7 @@ async def dispatch(fake: WorkingOpenCode, *, timeout_s: float = 600) -> Dispatch
             await place(server, REQUEST, plan, clock=CLOCK)
         sent = True
         target = Target("epyc6", plan.session, plan.message, directory=plan.directory)
-        limits = Limits(timeout_s=timeout_s)
+        limits = Limits(timeout_s=timeout_s, server_silent_s=server_silent_s)
         found = await wait_for({URL: [target]}, {URL: fake.client()}, limits, clock=CLOCK)
         outcome = found[URL][0]
     except FleetError as error:
