@@ -21,17 +21,17 @@ from ansible_collections.dx.fleet.plugins.plugin_utils.beads.reaping import deci
 from ansible_collections.dx.fleet.plugins.plugin_utils.dispatch.place import place
 from ansible_collections.dx.fleet.plugins.plugin_utils.dispatch.preflight import look
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import FleetError
-from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Outcome, State
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import State
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.request import Request
 from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.client import OpenCode
 from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.survey import survey
-from ansible_collections.dx.fleet.plugins.plugin_utils.sessions.wait import Limits, Target, wait_for
 
 from tests.lab import Lab, ScriptedModel
 from tests.lab.proxy import FaultProxy, answers_for
 from tests.reads_of_looks import READS
 
 from .fleet import Fleet, fresh_id
+from .in_process import dispatch
 
 HTML = b"<!doctype html><title>Gateway</title>"
 KINDS: dict[str, tuple[int, bytes, str]] = {
@@ -103,18 +103,6 @@ def spoilt(request: str) -> list[Spoilt]:
     first = list(REQUESTS).index(request) * EACH
     kinds = [list(KINDS)[(first + number) % len(KINDS)] for number in range(EACH)]
     return [Spoilt(request, kind, when) for kind in kinds for when in REQUESTS[request][3]]
-
-
-async def dispatch(url: str, request: Request) -> Outcome:
-    try:
-        async with OpenCode(url) as server:
-            plan = await look(server, request, patience_s=20)
-            await place(server, request, plan)
-        target = Target(request.vm, plan.session, plan.message, directory=plan.directory)
-        limits = Limits(timeout_s=120)
-        return (await wait_for({url: [target]}, {url: OpenCode(url)}, limits))[url][0]
-    except FleetError as error:
-        return error.as_outcome()
 
 
 @pytest.mark.parametrize("request_", REQUESTS)

@@ -5,21 +5,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
 from ansible_collections.dx.fleet.plugins.plugin_utils.dispatch import place as submit
 from ansible_collections.dx.fleet.plugins.plugin_utils.dispatch.preflight import Plan
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.errors import DispatchError
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import Outcome, State
 from ansible_collections.dx.fleet.plugins.plugin_utils.domain.request import Request
 from ansible_collections.dx.fleet.plugins.plugin_utils.opencode.client import OpenCode
 
-from tests.command import Completed
 from tests.lab import Lab, ScriptedModel
 from tests.lab.proxy import FaultProxy, status
 
 from .ahead import Ahead, ahead, chosen
 from .fleet import Fleet, fresh_id
+from .in_process import dispatch
 
 FAILURES = {
     "@status 400": ("model_error", "scripted status 400", 1),
@@ -37,35 +39,33 @@ FAILURES = {
 
 
 @pytest.fixture(scope="module")
-def failed(
-    request: pytest.FixtureRequest, lab: Lab, whole_fleet: Fleet
-) -> Iterator[Ahead[str, tuple[Completed, int]]]:
+def failed(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Ahead[str, tuple[Outcome, int]]]:
     """What each failure led to, and how often the model was asked."""
 
-    def run(how: str) -> tuple[Completed, int]:
-        completed = whole_fleet.dispatch("epyc6", "affordabot", f"{how}\n@say never")
-        session = completed.result()["session"]
-        return completed, len([call for call in lab.model.calls(how) if call.session == session])
+    def run(how: str) -> tuple[Outcome, int]:
+        asked_for = Request(dispatch=fresh_id(), task=f"{how}\n@say never", vm="epyc6", repo="affordabot")
+        outcome = asyncio.run(dispatch(lab.vms["epyc6"].url, asked_for))
+        return outcome, len([call for call in lab.model.calls(how) if call.session == asked_for.session])
 
     with ahead(run, chosen(request, "how")) as failed:
         yield failed
 
 
 @pytest.mark.parametrize("how", FAILURES)
-def test_a_model_that_fails_for_good(failed: Ahead[str, tuple[Completed, int]], how: str) -> None:
+def test_a_model_that_fails_for_good(failed: Ahead[str, tuple[Outcome, int]], how: str) -> None:
     reason, said, calls = FAILURES[how]
-    completed, asked = failed[how]
-    result = completed.result()
-    assert (completed.code, result["state"], result["reason_code"]) == (3, "failed", reason)
-    assert said in result["message_to_human"]
-    assert result["next_action"].startswith("dx-dispatch epyc6 affordabot ")
+    outcome, asked = failed[how]
+    assert (outcome.state, outcome.reason_code) == (State.FAILED, reason)
+    assert said in outcome.message_to_human
     assert asked == calls
 
 
 def test_a_failure_after_some_work_keeps_the_evidence_of_that_work(fleet: Fleet, lab: Lab) -> None:
     completed = fleet.dispatch("epyc6", "affordabot", "@bash exit 3\n@status 401\n@say never")
     result = completed.result()
-    assert (completed.code, result["reason_code"]) == (3, "model_unauthorized")
+    assert (completed.code, result["state"], result["reason_code"]) == (3, "failed", "model_unauthorized")
+    assert "scripted status 401" in result["message_to_human"]
+    assert result["next_action"].startswith("dx-dispatch epyc6 affordabot ")
     assert [tool["exit"] for tool in result["evidence"]["tools"]] == [3]
     assert "scripted status 401" in result["evidence"]["error"]
 
@@ -90,21 +90,31 @@ def test_a_model_that_parks_the_session_for_an_hour_runs_into_our_limit(
 
 
 @pytest.mark.parametrize(
-    ("option", "name", "reason"),
+    ("chosen", "reason"),
     [
-        ("--agent", "nosuch", "unknown_agent"),
-        ("--agent", "title", "unknown_agent"),  # a hidden one of OpenCode's own
-        ("--model", "scripted/nosuch", "unknown_model"),
-        ("--model", "nosuch/main", "unknown_model"),
+        ({"agent": "nosuch"}, "unknown_agent"),
+        ({"agent": "title"}, "unknown_agent"),  # a hidden one of OpenCode's own
+        ({"model": "scripted/nosuch"}, "unknown_model"),
+        ({"model": "nosuch/main"}, "unknown_model"),
     ],
 )
-def test_an_unknown_agent_or_model_is_found_before_anything_is_made(
-    fleet: Fleet, lab: Lab, model: ScriptedModel, option: str, name: str, reason: str
+async def test_an_unknown_agent_or_model_is_found_before_anything_is_made(
+    fleet: Fleet, lab: Lab, model: ScriptedModel, chosen: dict[str, str], reason: str
 ) -> None:
     before = fleet["epyc6"].sessions()
-    completed = fleet.dispatch("epyc6", "affordabot", "@say never", option, name)
+    request = Request(dispatch=fresh_id(), task="@say never", vm="epyc6", repo="affordabot", **chosen)
+    outcome = await dispatch(lab.vms["epyc6"].url, request)
+    assert (outcome.state, outcome.reason_code) == (State.REFUSED, reason)
+    assert "it has " in outcome.message_to_human
+    assert fleet["epyc6"].sessions() == before
+    assert model.prompts() == []
+
+
+def test_a_dispatch_for_an_unknown_agent_is_refused(fleet: Fleet, model: ScriptedModel) -> None:
+    before = fleet["epyc6"].sessions()
+    completed = fleet.dispatch("epyc6", "affordabot", "@say never", "--agent", "nosuch")
     result = completed.result()
-    assert (completed.code, result["state"], result["reason_code"]) == (4, "refused", reason)
+    assert (completed.code, result["state"], result["reason_code"]) == (4, "refused", "unknown_agent")
     assert "it has " in result["message_to_human"]
     assert fleet["epyc6"].sessions() == before
     assert model.prompts() == []
@@ -122,9 +132,8 @@ def test_a_known_agent_and_model_are_used(fleet: Fleet, model: ScriptedModel) ->
 
 
 VANISHED = {
-    "agent": ("--agent", "gone", "^/agent$", [{"name": "gone", "mode": "primary"}], "prompt_not_stored"),
+    "agent": ("gone", "^/agent$", [{"name": "gone", "mode": "primary"}], "prompt_not_stored"),
     "model": (
-        "--model",
         "scripted/gone",
         "^/config/providers$",
         {"providers": [{"id": "scripted", "models": {"gone": {"id": "gone"}}}]},
@@ -134,28 +143,27 @@ VANISHED = {
 
 
 @pytest.fixture(scope="module")
-def vanished(
-    request: pytest.FixtureRequest, lab: Lab, whole_fleet: Fleet, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Ahead[str, Completed]]:
+def vanished(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Ahead[str, Outcome]]:
     """What became of a task for which the look beforehand found something that is not there any more."""
 
-    def run(what: str) -> Completed:
-        option, name, path, answer, _ = VANISHED[what]
+    def run(what: str) -> Outcome:
+        name, path, answer, _ = VANISHED[what]
+        asked_for = Request(
+            dispatch=fresh_id(), task="@say never in vain", vm="epyc6", repo="affordabot", **{what: name}
+        )
         with FaultProxy(lab.vms["epyc6"].url) as proxy:
             proxy.add("GET", path, status(200, answer), times=None)
-            behind = whole_fleet.seen_at(tmp_path_factory.mktemp(what), epyc6=proxy.url)
-            return behind.dispatch("epyc6", "affordabot", "@say never in vain", option, name)
+            return asyncio.run(dispatch(proxy.url, asked_for))
 
-    with ahead(run, chosen(request, "what")) as completed:
-        yield completed
+    with ahead(run, chosen(request, "what")) as outcomes:
+        yield outcomes
 
 
 @pytest.mark.parametrize("what", VANISHED)
 def test_what_vanishes_after_the_look_is_a_failure(
-    lab: Lab, vanished: Ahead[str, Completed], what: str
+    lab: Lab, vanished: Ahead[str, Outcome], what: str
 ) -> None:
-    result = vanished[what].result()
-    assert (vanished[what].code, result["state"], result["reason_code"]) == (3, "failed", VANISHED[what][-1])
+    assert (vanished[what].state, vanished[what].reason_code) == (State.FAILED, VANISHED[what][-1])
     assert lab.model.prompts("never in vain") == []
 
 

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.outcome import State
+from ansible_collections.dx.fleet.plugins.plugin_utils.domain.request import Request
 
-from tests.lab import Lab, ScriptedModel
-from tests.lab.proxy import FaultProxy, html, status, truncate_json
+from tests.lab import ScriptedModel
+from tests.lab.proxy import Fault, FaultProxy, html, status, truncate_json
 
-from .fleet import Fleet
+from .fleet import Fleet, fresh_id
+from .in_process import dispatch
 
 pytestmark = pytest.mark.usefixtures("model")
 
@@ -30,6 +33,7 @@ class _Stranger(BaseHTTPRequestHandler):
 
     answers: ClassVar[dict[str, tuple[bytes, bytes]]] = {}
     asked: ClassVar[list[tuple[str, str]]] = []
+    url: ClassVar[str]
 
     def _answer(self) -> None:
         path = self.path.partition("?")[0]
@@ -66,7 +70,7 @@ def stranger() -> Iterator[type[_Stranger]]:
     server.server_close()
 
 
-@pytest.mark.parametrize(
+STRANGERS = pytest.mark.parametrize(
     "answers",
     [
         pytest.param({"*": PAGE}, id="a web page for everything"),
@@ -79,10 +83,23 @@ def stranger() -> Iterator[type[_Stranger]]:
         ),
     ],
 )
-def test_another_service_on_the_port_is_not_opencode(
-    fleet: Fleet, lab: Lab, tmp_path: Path, stranger: type, answers: dict[str, tuple[bytes, bytes]]
+
+
+@STRANGERS
+async def test_another_service_on_the_port_is_not_opencode(
+    stranger: type[_Stranger], answers: dict[str, tuple[bytes, bytes]]
 ) -> None:
     stranger.answers = answers
+    outcome = await dispatch(stranger.url, task_of_its_own("@say secret plan"))
+    assert (outcome.state, outcome.reason_code) == (State.REFUSED, "not_opencode")
+    assert stranger.asked
+    assert {method for method, _ in stranger.asked} == {"GET"}
+
+
+def test_a_dispatch_to_another_service_is_refused(
+    fleet: Fleet, tmp_path: Path, stranger: type[_Stranger]
+) -> None:
+    stranger.answers = {"/global/health": HEALTHY, "*": PAGE}
     completed = fleet.seen_at(tmp_path, epyc6=stranger.url).dispatch(
         "epyc6", "affordabot", "@say secret plan"
     )
@@ -95,14 +112,27 @@ def test_another_service_on_the_port_is_not_opencode(
 
 @pytest.mark.parametrize("fault", [html(), status(200, {"id": "ses_another"}), truncate_json()])
 @pytest.mark.parametrize("path", ["/api/session$", "/prompt_async$"])
-def test_a_stranger_that_comes_between_never_makes_a_success(
-    fleet_behind: Fleet, proxy: FaultProxy, model: ScriptedModel, path: str, fault: object
+async def test_a_stranger_that_comes_between_never_makes_a_success(
+    proxy: FaultProxy, model: ScriptedModel, path: str, fault: Fault
 ) -> None:
-    proxy.add("POST", path, fault, times=None)  # type: ignore[arg-type]
-    completed = fleet_behind.dispatch("epyc6", "affordabot", "@say between")
+    proxy.add("POST", path, fault, times=None)
+    outcome = await dispatch(proxy.url, task_of_its_own("@say between"))
     if fault == truncate_json():  # the server did what it was asked
-        assert (completed.code, len(model.prompts("between"))) == (0, 1)
+        assert (outcome.state, len(model.prompts("between"))) == (State.COMPLETED, 1)
         return
+    assert (outcome.state, outcome.reason_code) == (State.UNREACHABLE, "effect_unknown")
+    assert model.prompts("between") == []
+
+
+def test_a_dispatch_that_a_stranger_came_between_is_no_success(
+    fleet_behind: Fleet, proxy: FaultProxy, model: ScriptedModel
+) -> None:
+    proxy.add("POST", "/prompt_async$", html(), times=None)
+    completed = fleet_behind.dispatch("epyc6", "affordabot", "@say between")
     result = completed.result()
     assert (completed.code, result["state"], result["reason_code"]) == (5, "unreachable", "effect_unknown")
     assert model.prompts("between") == []
+
+
+def task_of_its_own(task: str) -> Request:
+    return Request(dispatch=fresh_id(), task=task, vm="epyc6", repo="affordabot")
