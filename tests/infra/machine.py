@@ -104,10 +104,10 @@ def processes(host: Host) -> list[Process]:
     """Every process that the user may see."""
     listed = host.check_output("ps -axo pid=,ppid=,tty=,comm=")
     if host.file("/proc/self").exists:
-        cwds = host.run(
-            'for each in /proc/[0-9]*; do echo "${each#/proc/} $(readlink $each/cwd)"; done'
-        ).stdout
-        return processes_of(listed, dict(line.split(" ", 1) for line in cwds.splitlines()))
+        links = host.run(
+            "ls -l /proc/[0-9]*/cwd"
+        ).stdout  # not all are the user's to read: the rest is listed
+        return processes_of(listed, dict(re.findall(r"^l.* /proc/(\d+)/cwd -> (.*)$", links, re.MULTILINE)))
     fields = host.run("lsof -nP -a -d cwd -Fpn").stdout.splitlines()
     pairs = [(fields[at][1:], fields[at + 2][1:]) for at in range(0, len(fields) - 2, 3)]
     return processes_of(listed, dict(pairs))
