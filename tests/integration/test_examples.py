@@ -18,47 +18,40 @@ ACTIONS = ["opencode_info", "opencode_dispatch", "opencode_wait"]
 
 
 @pytest.fixture(scope="module")
-def examples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The examples of each action, as ansible-doc prints them."""
+def documented(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The documentation of each action, as ansible-doc prints it."""
     names = [f"dx.fleet.{name}" for name in ACTIONS]
     done = run_ansible("ansible-doc", "--json", *names, env={"HOME": str(tmp_path_factory.mktemp("home"))})
     assert done.code == 0, done.err
-    return {name: found["examples"] for name, found in json.loads(done.out).items()}
+    found = json.loads(done.out)
+    return {action: found[f"dx.fleet.{action}"] for action in ACTIONS}
 
 
 @pytest.mark.parametrize("name", ACTIONS)
 def test_the_examples_of_an_action_are_a_playbook_that_runs(
-    name: str, examples: dict[str, str], lab: Lab, tmp_path: Path
+    name: str, documented: dict[str, Any], lab: Lab, tmp_path: Path
 ) -> None:
     playbook = tmp_path / "examples.yml"
-    playbook.write_text(examples[f"dx.fleet.{name}"])
+    playbook.write_text(documented[name]["examples"])
     done = run_ansible("ansible-playbook", "-i", str(lab.inventory), str(playbook), env=lab.env)
     assert done.code == 0, done.out + done.err
     assert "[ERROR]" not in done.err
     assert "[DEPRECATION WARNING]" not in done.err
 
 
-def test_the_returned_values_are_the_documented_ones(lab: Lab, tmp_path: Path) -> None:
+def test_the_returned_values_are_the_documented_ones(documented: dict[str, Any], lab: Lab) -> None:
     """No key of an answer is undocumented, and none that is promised is missing."""
-    documented = _documented(tmp_path)
     for action, options in {
         "opencode_info": "",
         "opencode_dispatch": "repo=affordabot task='Run make test' id=documented-1",
         "opencode_wait": "session=ses_none directory=/tmp timeout=1",
     }.items():
         found = _answer(action, options, lab)
+        returned = documented[action]["return"]
         own = set(found) - {"changed", "failed", "msg", "exception", "invocation"}
-        assert own <= set(documented[action]), action
+        assert own <= set(returned), action
         if not found.get("failed"):
-            assert own >= {
-                name for name, value in documented[action].items() if value["returned"] == "success"
-            }
-
-
-def _documented(tmp_path: Path) -> dict[str, dict[str, Any]]:
-    names = [f"dx.fleet.{name}" for name in ACTIONS]
-    done = run_ansible("ansible-doc", "--json", *names, env={"HOME": str(tmp_path)})
-    return {name.removeprefix("dx.fleet."): found["return"] for name, found in json.loads(done.out).items()}
+            assert own >= {name for name, value in returned.items() if value["returned"] == "success"}
 
 
 def _answer(action: str, options: str, lab: Lab) -> dict[str, Any]:

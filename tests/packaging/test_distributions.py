@@ -171,25 +171,18 @@ def test_the_archive_holds_the_collection(archive: Path) -> None:
     assert not [name for name in names if name.endswith(".pyc") or "__pycache__" in name]
 
 
-def test_ansible_runs_the_installed_archive_by_its_name(archive: Path, tmp_path: Path) -> None:
-    where = tmp_path / "collections"
-    run(
-        [
-            sys.executable,
-            "-m",
-            "ansible",
-            "galaxy",
-            "collection",
-            "install",
-            archive,
-            "-p",
-            where,
-            "--offline",
-            "--force",
-        ],
-        tmp_path,
-    )
-    paths = {"ANSIBLE_COLLECTIONS_PATH": str(where), "ANSIBLE_COLLECTIONS_SCAN_SYS_PATH": "false"}
+@pytest.fixture(scope="module")
+def collections(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of collections into which Ansible has installed the archive."""
+    home = tmp_path_factory.mktemp("home")
+    where = home / "collections"
+    galaxy = [sys.executable, "-m", "ansible", "galaxy", "collection", "install", archive]
+    run([*galaxy, "-p", where, "--offline", "--force"], home)
+    return where
+
+
+def test_ansible_runs_the_installed_archive_by_its_name(collections: Path, tmp_path: Path) -> None:
+    paths = {"ANSIBLE_COLLECTIONS_PATH": str(collections), "ANSIBLE_COLLECTIONS_SCAN_SYS_PATH": "false"}
     listed = run(
         [sys.executable, "-m", "ansible", "doc", "-t", "inventory", "-l", "dx.fleet"], tmp_path, **paths
     )
@@ -209,19 +202,16 @@ def test_ansible_runs_the_installed_archive_by_its_name(archive: Path, tmp_path:
         ANSIBLE_INVENTORY_ENABLED="dx.fleet.vm_endpoints",
         **paths,
     )
-    assert str(where) in checked
+    assert str(collections) in checked
 
 
-def test_the_installed_archives_playbook_runs_a_task(archive: Path, tmp_path: Path, lab: Lab) -> None:
-    where = tmp_path / "collections"
-    galaxy = [sys.executable, "-m", "ansible", "galaxy", "collection", "install", archive]
-    run([*galaxy, "-p", where, "--offline", "--force"], tmp_path)
+def test_the_installed_archives_playbook_runs_a_task(collections: Path, tmp_path: Path, lab: Lab) -> None:
     playbook = [sys.executable, "-m", "ansible", "playbook", "dx.fleet.dispatch", "-i", lab.inventory]
     printed = run(
         [*playbook, "-e", json.dumps({"repo": "affordabot", "task": "Run make test"})],
         tmp_path,
         **lab.env,
-        ANSIBLE_COLLECTIONS_PATH=str(where),
+        ANSIBLE_COLLECTIONS_PATH=str(collections),
         ANSIBLE_COLLECTIONS_SCAN_SYS_PATH="false",
         ANSIBLE_INVENTORY_ENABLED="dx.fleet.vm_endpoints",
     )
