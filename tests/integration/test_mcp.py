@@ -143,7 +143,7 @@ def test_an_answer_reaches_its_own_request_and_the_work_goes_on(fleet: Fleet, ag
         agent.call("answer", **to, request=which)["result"] for which in ("per_another", request, request)
     )
     joined = agent.call("join", vm=fleet.default, dispatch=result["dispatch"])["result"]
-    for document in (other, own, late, joined):
+    for document in (asked, other, own, late, joined):
         VALIDATOR.validate(document)
     assert (other["exit_code"], other["results"][0]["reason_code"]) == (4, "already_answered")
     assert (own["exit_code"], own["requests"][0]["state"]) == (0, "answered")
@@ -160,6 +160,7 @@ def test_a_retry_that_is_cancelled_detaches_and_is_joined_by_its_bead_from_anoth
     bead = tracker.create("Try it", "never sent")
     with agent_of(bead_fleet) as agent:
         failed = agent.call("dispatch", repo=bead_fleet.repo, vm="epyc6", bead=bead, task="@status 401")
+        VALIDATOR.validate(failed["result"])
         assert failed["result"]["results"][0]["state"] == "failed"
         instruction = "@silent 4\n@say mended"
         progress = agent.cancel("retry", at="Task sent", bead=bead, instruction=instruction)

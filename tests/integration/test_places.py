@@ -15,6 +15,7 @@ import pytest
 from tests.lab import Lab, ScriptedModel
 
 from .fleet import Fleet, fresh_id
+from .test_schema import VALIDATOR
 
 
 @pytest.fixture
@@ -64,6 +65,7 @@ def test_a_broken_project_is_refused_with_its_file_and_spoils_nothing_else(
     well = fleet.described_as(made, epyc6={"max_concurrent": 50}).dispatch("epyc6", "affordabot", "@say well")
     assert well.code == 0, well
     asking = fleet.dispatch("epyc6", "affordabot", "@question Colour? | red | blue\n@bash sleep 615")
+    VALIDATOR.validate(asking.document())
     assert asking.result()["state"] == "needs_input"
     answered = fleet.look("answer", "epyc6", "red")
     assert (answered.code, [each["state"] for each in answered.document()["requests"]]) == (0, ["answered"])
