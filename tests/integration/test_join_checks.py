@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -15,24 +15,40 @@ from tests.lab import Lab
 from .fleet import Fleet, fresh_id
 
 WORK = "@bash echo more >> README.md && git commit -qam more\n@say It is done"
+CASES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "in the clone": ("@say It is done", ()),
+    "in a worktree": (WORK, ("--branch", f"fix/{fresh_id()}")),
+}
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A dispatch whose work a policy checks, and that nobody waited for."""
+
+    person: Fleet
+    dispatch: str
+    directory: str
+
+
+@pytest.fixture(scope="module", params=CASES)
+def sent(
+    request: pytest.FixtureRequest, lab: Lab, whole_fleet: Fleet, tmp_path_factory: pytest.TempPathFactory
+) -> Sent:
+    person = whole_fleet.with_policy(tmp_path_factory.mktemp("policy"), verify="make test")
+    task, options = CASES[request.param]
+    result = person.dispatch("--no-wait", "epyc6", "affordabot", task, *options).result()
+    assert result["state"] == "running"
+    return Sent(person, result["dispatch"], result["evidence"]["directory"])
 
 
 @pytest.mark.parametrize("where", ["here", "on another machine"])
-@pytest.mark.parametrize("words", [(), ("--branch",)], ids=["in the clone", "in a worktree"])
-def test_the_policy_of_the_repo_decides(
-    lab: Lab, fleet: Fleet, tmp_path: Path, where: str, words: tuple[str, ...]
-) -> None:
-    checked = fleet.with_policy(tmp_path, verify="make test")
-    options = [*words, f"fix/{fresh_id()}"] if words else []
-    task = WORK if words else "@say It is done"
-    sent = checked.dispatch("--no-wait", "epyc6", "affordabot", task, *options).result()
-    assert sent["state"] == "running"
-    if where != "here":
-        checked = replace(checked, env={**checked.env, "XDG_STATE_HOME": str(tmp_path / "state")})
-    joined = checked.dispatch("--id", sent["dispatch"])
+def test_the_policy_of_the_repo_decides(sent: Sent, tmp_path: Path, where: str) -> None:
+    own = {} if where == "here" else {"XDG_STATE_HOME": str(tmp_path / "state")}
+    joining = replace(sent.person, env={**sent.person.env, **own})
+    joined = joining.dispatch("--id", sent.dispatch)
     assert (joined.code, joined.result()["state"]) == (0, "verified"), joined
     assert joined.result()["repo"] == "affordabot"
-    assert joined.result()["evidence"]["directory"] == sent["evidence"]["directory"]
+    assert joined.result()["evidence"]["directory"] == sent.directory
 
 
 def test_the_command_that_was_given_then_decides_here(lab: Lab, fleet: Fleet) -> None:

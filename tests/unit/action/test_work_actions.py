@@ -254,13 +254,15 @@ def test_the_session_works_in_the_worktree_and_touches_no_other_folder(vm: VM) -
 
 
 def test_verified_work_is_verified(vm: VM) -> None:
-    found = vm.verify(CHECK, request=BRANCHED, policies=policies(verify="make test", report="junit.xml"))
+    policy = policies(verify="make test", report="junit.xml", verify_timeout_s=90)
+    found = vm.verify(CHECK, request=BRANCHED, policies=policy)
     (asked,) = vm.asked
-    assert {name: asked[name] for name in ("module", "path", "command", "report", "dispatch")} == {
+    assert {name: asked[name] for name in ("module", "path", "command", "report", "timeout", "dispatch")} == {
         "module": "verify_work",
         "path": PLACE.path,
         "command": "make test",
         "report": ["junit.xml"],
+        "timeout": 90.0,
         "dispatch": "d1",
     }
     assert (found.get("failed"), found["outcome"]["state"]) == (None, "verified")

@@ -130,6 +130,11 @@ def test_a_command_that_attacks_what_runs_it(tree: Path, seconds: str, hostile: 
     assert (result["processes_alive"], sleepers(seconds)) == (0, [])
 
 
+def test_a_command_that_is_not_there_proves_nothing(tree: Path) -> None:
+    result = run_check(tree, "no-such-command")
+    assert (result["verdict"], result["reason_code"]) == ("unverified", "command_not_found")
+
+
 def test_a_command_that_kills_all_above_it_is_no_success_and_leaves_nothing(tree: Path, seconds: str) -> None:
     kill = "kill -9 $(ps -o ppid= -p $PPID) $PPID; sleep SECONDS".replace("SECONDS", seconds)
     process = start_check(tree, kill)
