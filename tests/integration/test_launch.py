@@ -150,7 +150,8 @@ def test_the_main_flow_without_what_makes_a_start_fast(
     mark = fresh_id()
     done = slow.dispatch("--all", "affordabot", f"@bash echo {mark}\n@say done {mark}", "--id", mark)
     assert (done.code, {result["state"] for result in done.results().values()}) == (0, {"completed"}), done
-    again = slow.dispatch("epyc6", "--id", mark, "affordabot", f"@bash echo {mark}\n@say done {mark}")
+    of_one = ("--id", f"{mark}.epyc6")  # as a dispatch to all calls it there
+    again = slow.dispatch("epyc6", *of_one, "affordabot", f"@bash echo {mark}\n@say done {mark}")
     assert again.result()["session"] == done.results()["epyc6"]["session"]
     assert len(model.prompts(mark)) == len(fleet.servers)
     assert slow.look("status").code == 0
