@@ -18,7 +18,8 @@ OLDEST := .tools/npm-oldest
 SLACK := .tools/slack
 PYTEST := $(PY) -m pytest
 # Each worker has a lab of its own, of 1 GB. The tests of a file, which share its fixtures, stay together; the
-# files go out in their order, the short ones of the unit tests last (tests/conftest.py).
+# files go out in their order, the short ones of the unit tests last (tests/conftest.py). Four for two cores, as each
+# waits now and then.
 WORKERS ?= 4
 AT_ONCE := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 CORES ?= 2
